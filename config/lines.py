@@ -1,0 +1,105 @@
+"""YAML that remembers its lines, so that an error can name the one to mend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from streams.errors import ConfigError
+
+
+class Located(dict[str, Any]):
+    """A mapping that knows its file, its own line and the line of each key."""
+
+    path: str
+    line: int
+    lines: dict[str, int]
+
+    def error(self, message: str, key: str | None = None) -> ConfigError:
+        """The error to raise about this mapping, or about its `key`."""
+        return ConfigError(self.path, self.lines.get(key or "", self.line), message)
+
+    def expect(self, allowed: set[str], required: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+        """Raise on a key that is not `allowed`, or a `required` one that is missing."""
+        for key in self:
+            if key not in allowed:
+                raise self.error(f"unknown key {key!r}; expected one of {sorted(allowed)}", key)
+        for key in sorted(required - set(self)):
+            raise self.error(f"missing key {key!r}")
+
+
+def load(path: str | Path) -> Located:
+    """Read a YAML file whose top is a mapping. Every mapping in it is a `Located`."""
+    name = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(name, None, f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(name, None, "is not UTF-8 text") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ConfigError(name, line, f"not valid YAML: {error.problem}") from error
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError(name, 1, "expected a mapping of keys to values")
+    value = _build(node, name)
+    assert isinstance(value, Located)
+    return value
+
+
+def _build(node: yaml.Node, path: str) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        found = Located()
+        found.path, found.line, found.lines = path, node.start_mark.line + 1, {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            line = key_node.start_mark.line + 1
+            if key in found:
+                raise ConfigError(path, line, f"{key!r} appears twice")
+            found.lines[key] = line
+            found[key] = _build(value_node, path)
+        return found
+    if isinstance(node, yaml.SequenceNode):
+        return [_build(item, path) for item in node.value]
+    return _scalar(node)
+
+
+def _scalar(node: yaml.Node) -> Any:
+    loader = yaml.SafeLoader("")
+    try:
+        # YAML 1.1 reads 1e9 as text and on/off/yes/no as booleans: take numbers wherever Python sees one.
+        value = loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        if isinstance(value, str) and node.style is None:  # type: ignore[attr-defined]
+            try:
+                return float(value)
+            except ValueError:
+                return value
+        return value
+    finally:
+        loader.dispose()  # type: ignore[no-untyped-call]
+
+
+_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+
+
+def duration_ms(mapping: Located, key: str) -> float:
+    """Read `mapping[key]`, such as `90s`, `30m`, `1h`, `3d` or `1w`, as milliseconds."""
+    return parse_duration_ms(mapping[key], mapping, key)
+
+
+def parse_duration_ms(value: Any, mapping: Located, key: str) -> float:
+    """Read one duration text as milliseconds; an error names `mapping`'s line of `key`."""
+    text = str(value).strip()
+    number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = text[len(number) :]
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = -1.0
+    if unit not in _UNITS_MS or not 0 < amount < 1e9:
+        raise mapping.error(f"{key}: expected a duration such as 90s, 30m, 1h, 3d or 1w, got {text!r}", key)
+    return amount * _UNITS_MS[unit]
