@@ -1,0 +1,33 @@
+"""Avro schemas, their ids and their compatibility. Imports nothing of ours."""
+
+from schemas.compatibility import compatible
+from schemas.registry import (
+    FRAME_BYTES,
+    IDS,
+    MAGIC,
+    TOPICS,
+    SchemaError,
+    by_id,
+    decode,
+    encode,
+    name_version,
+    schema,
+    schema_id,
+    versions,
+)
+
+__all__ = [
+    "FRAME_BYTES",
+    "IDS",
+    "MAGIC",
+    "TOPICS",
+    "SchemaError",
+    "by_id",
+    "compatible",
+    "decode",
+    "encode",
+    "name_version",
+    "schema",
+    "schema_id",
+    "versions",
+]

@@ -1,0 +1,1 @@
+"""Other stream processors running `bench.job`, each as a process of its own (see `bench.engine`)."""

@@ -1,0 +1,13 @@
+"""A real Kafka (one KRaft node, no Docker) and a real Redis on free ports of 127.0.0.1.
+
+    with KafkaServer() as kafka:
+        producer = Producer({"bootstrap.servers": kafka.bootstrap})
+
+`python -m bench.servers kafka start` leaves a broker running; `kafka stop` ends it.
+"""
+
+from bench.servers.kafka import KafkaServer
+from bench.servers.process import ServerError
+from bench.servers.redis import RedisServer
+
+__all__ = ["KafkaServer", "RedisServer", "ServerError"]

@@ -1,0 +1,101 @@
+"""One Kafka node (KRaft: broker and controller in one), its jars fetched by Maven."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import socket
+import string
+from collections.abc import Mapping
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from bench.servers.process import HOST, Server, free_ports, require, run_once
+
+ROOT = Path(__file__).resolve().parents[2]
+KAFKA_CONFIG = ROOT / "config" / "kafka"
+KAFKA_HOME = ROOT / ".kafka"
+
+# Any id does for a cluster of one: 22 characters, the base64 of 16 bytes.
+CLUSTER_ID = "c3RyZWFtd2lzZS1vbmUtbg"
+
+# The flags of Kafka's own start script, less those for its log files.
+JVM_FLAGS = (
+    "-server",
+    "-Xmx1g",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+)
+
+
+class KafkaServer(Server):
+    """One Kafka node; `properties` are appended to config/kafka/server.properties."""
+
+    name = "kafka"
+
+    def __init__(
+        self,
+        port: int | None = None,
+        data_dir: Path | None = None,
+        properties: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(port, data_dir)
+        self._properties = dict(properties or {})
+
+    @property
+    def bootstrap(self) -> str:
+        return self.address
+
+    def _prepare(self, data_dir: Path) -> list[str]:
+        java = require("java")
+        kafka_run = [java, *JVM_FLAGS, "-cp", str(_kafka_jars() / "*")]
+        config = data_dir / "server.properties"
+        config.write_text(self._config(data_dir))
+        # A directory that is formatted already is left as it is.
+        format_tool = [*kafka_run, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
+        run_once(
+            [*format_tool, "--cluster-id", CLUSTER_ID, "--config", str(config)],
+            "formatting the Kafka data directory",
+        )
+        return [*kafka_run, "kafka.Kafka", str(config)]
+
+    def _config(self, data_dir: Path) -> str:
+        template = string.Template((KAFKA_CONFIG / "server.properties").read_text())
+        text = template.substitute(
+            broker_port=self.port, controller_port=free_ports(1)[0], log_dir=data_dir / "log"
+        )
+        return text + "".join(f"{key}={value}\n" for key, value in self._properties.items())
+
+    def answers(self) -> bool:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, self.port)) != 0:
+                return False
+        client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        try:
+            return bool(client.list_topics(timeout=5).brokers)
+        except KafkaException:
+            return False
+
+
+def _kafka_jars() -> Path:
+    """Directory of the broker's jars, fetched by Maven the first time."""
+    jars = KAFKA_HOME / "libs"
+    KAFKA_HOME.mkdir(exist_ok=True)
+    # Two test runs that start together must not copy into one another's directory.
+    with (KAFKA_HOME / "libs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not jars.is_dir():
+            part = KAFKA_HOME / "libs.part"
+            shutil.rmtree(part, ignore_errors=True)
+            maven = [require("mvn"), "-q", "-B", "-f", str(KAFKA_CONFIG / "pom.xml")]
+            run_once(
+                [*maven, "dependency:copy-dependencies", f"-DoutputDirectory={part}"],
+                "fetching Kafka with Maven",
+            )
+            part.rename(jars)
+    return jars

@@ -1,0 +1,175 @@
+"""A server as a child process: free port, data directory, start, wait until it answers, stop."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+HOST = "127.0.0.1"
+
+START_TIMEOUT_S = 60.0
+# A broker with open group sessions takes a few seconds to hand over before it exits.
+STOP_TIMEOUT_S = 15.0
+
+DEBIAN_PACKAGES = {
+    "java": "openjdk-17-jre-headless",
+    "mvn": "maven",
+    "redis-server": "redis-server",
+}
+
+
+class ServerError(Exception):
+    """A server could not be started or stopped; the message is one line saying what to do."""
+
+
+def require(program: str) -> str:
+    """Path of `program`, or a ServerError that names the Debian package it comes in."""
+    path = shutil.which(program)
+    if path is None:
+        package = DEBIAN_PACKAGES[program]
+        raise ServerError(f"{program} is missing: install it with `apt-get install {package}`")
+    return path
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of 127.0.0.1 nobody listens on, all different as they are held open together."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind((HOST, 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Server:
+    """A child process with a data directory of its own and one port that answers when it is up."""
+
+    name = "server"
+
+    def __init__(self, port: int | None, data_dir: Path | None) -> None:
+        self.port = port if port is not None else free_ports(1)[0]
+        self._given_dir = data_dir
+        self._data_dir: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise ServerError(f"{self.name} is not running: call start() first")
+        return self._process.pid
+
+    @property
+    def data_dir(self) -> Path:
+        if self._data_dir is None:
+            raise ServerError(f"{self.name} has no data directory: call start() first")
+        return self._data_dir
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    def start(self) -> Self:
+        """Start the server and wait until it answers; a failure leaves nothing behind."""
+        if self._process is not None:
+            raise ServerError(f"{self.name} is already running at {self.address}")
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, self.port)) == 0:
+                raise ServerError(f"port {self.port} is in use: choose another one for {self.name}")
+        try:
+            self._data_dir = self._given_dir or Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
+            self._data_dir.mkdir(parents=True, exist_ok=True)
+            command = self._prepare(self._data_dir)
+            with self._log_path.open("wb") as log:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=self._data_dir,
+                    # A Ctrl-C in the terminal is for the caller, who then stops the server.
+                    start_new_session=True,
+                )
+            self._wait_until_up(self._process)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the server by its process id and remove its data directory, unless it was given."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._data_dir is not None and self._given_dir is None:
+            shutil.rmtree(self._data_dir, ignore_errors=True)
+        self._data_dir = None
+
+    def detach(self) -> int:
+        """Leave the server running for good; returns its process id."""
+        process, self._process, self._data_dir = self._process, None, None
+        if process is None:
+            raise ServerError(f"{self.name} is not running: call start() first")
+        # Popen warns about a child that still runs when it is forgotten; this one is meant to.
+        process.returncode = 0
+        return process.pid
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def _log_path(self) -> Path:
+        return self.data_dir / f"{self.name}.log"
+
+    def _prepare(self, data_dir: Path) -> list[str]:
+        """Make the data directory ready and return the command that starts the server."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether a client gets a proper answer now."""
+        raise NotImplementedError
+
+    def _wait_until_up(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not self.answers():
+            if process.poll() is not None:
+                raise ServerError(f"{self.name} ended at once: {_last_line(self._log_path)}")
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"{self.name} did not answer at {self.address} in {START_TIMEOUT_S:.0f} s: "
+                    f"{_last_line(self._log_path)}"
+                )
+            time.sleep(0.1)
+
+
+def run_once(command: list[str], what: str) -> None:
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
+        cause = next((line for line in lines if "ERROR" in line), lines[-1])
+        raise ServerError(f"{what} failed: {cause}")
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it printed nothing"

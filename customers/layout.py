@@ -1,0 +1,163 @@
+"""The row: which word holds what. A changed declaration is a new layout, and old rows move to it by name."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from streams.hashing import hash_bytes
+
+from .columns import DECAY, KINDS, Column, Features
+
+CLOCK = 0  # the word that holds the time the decayed columns stand at; 0 = a new row
+APPLIED = 1  # the first of the applied offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Named words that migrate together: only onto a group of the same name and the same `meaning`."""
+
+    name: str
+    start: int
+    words: int
+    meaning: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One value that models, conditions and people see. `parameter`: 1/half-life for decayed columns."""
+
+    name: str
+    opcode: int
+    word: int
+    parameter: float = 0.0
+
+
+class Layout:
+    """Words, views and identity of a customer's row.
+
+    Decayed columns come first, sorted by half-life, so that decaying is a plain loop over neighbours:
+    `decay_stop: int64[g]` ends each run, which starts where the one before ends (the first at `decay_start`),
+    and `decay_rate: float64[g]` is 1/half-life in 1/ms.
+    """
+
+    def __init__(self, features: Features, models: dict[str, int], policies: list[str]) -> None:
+        """`models`: the feature count of each model's example; `policies`: names, in order."""
+        self.features = features
+        self.topics = [source.topic for source in features.sources]
+        self.groups: list[Group] = []
+        self._defaults: list[float] = []
+        self.words = 0
+        self.column_at: dict[str, int] = {}
+        self._add("clock", (0.0,), ("clock",))
+        minus_one = float(np.array([-1], np.int64).view(np.float64)[0])
+        for topic in self.topics:
+            self._add(f"applied:{topic}", (minus_one,), ("applied",))
+        self.ring_at = self._add("message_ids", (0.0,) * (1 + features.message_ids), ("ids", features.message_ids))
+        self.ring_size = features.message_ids
+        self._columns(features.columns)
+        feature_words = {name: (count + 1) // 2 for name, count in models.items()}
+        self.example_at = {
+            name: self._add(f"example:{name}", (0.0,) * (4 + words), ("example", models[name]))
+            for name, words in feature_words.items()
+        }
+        self.policy_at = {name: self._add(f"policy:{name}", (0.0, 0.0), ("policy",)) for name in policies}
+        self.default_row = np.array(self._defaults)
+        self.views = self._views(features.columns)
+        self.view_index = {view.name: number for number, view in enumerate(self.views)}
+        self.description = self._describe()
+        self.layout_id = hash_bytes(self.description) >> 1  # fits a signed long
+        self.deadline_columns = [c.name for c in features.columns if c.kind == "deadline"]
+
+    def _add(self, name: str, defaults: tuple[float, ...], meaning: tuple[Any, ...]) -> int:
+        start = self.words
+        self.groups.append(Group(name, start, len(defaults), meaning))
+        self._defaults += defaults
+        self.words += len(defaults)
+        return start
+
+    def _columns(self, columns: tuple[Column, ...]) -> None:
+        decayed = sorted((c for c in columns if c.kind == "decayed"), key=lambda c: c.half_life_ms)
+        self.decay_start = self.words
+        stops: list[int] = []
+        rates: list[float] = []
+        for column in [*decayed, *(c for c in columns if c.kind != "decayed")]:
+            self.column_at[column.name] = self._add(column.name, column.defaults, tuple(column.identity()))
+            if column.kind == "decayed":
+                rate = 1.0 / column.half_life_ms
+                if rates and rates[-1] == rate:
+                    stops[-1] = self.words
+                else:
+                    rates.append(rate)
+                    stops.append(self.words)
+        self.decay_stop, self.decay_rate = np.array(stops, np.int64), np.array(rates)
+
+    def _views(self, columns: tuple[Column, ...]) -> list[View]:
+        views = []
+        for column in columns:
+            for suffix, opcode, word in KINDS[column.kind].views:
+                parameter = 1.0 / column.half_life_ms if opcode == DECAY else float(column.size)
+                views.append(View(column.name + suffix, opcode, self.column_at[column.name] + word, parameter))
+        return views
+
+    def _describe(self) -> bytes:
+        groups = [[group.name, group.words, list(group.meaning)] for group in self.groups]
+        return orjson.dumps({"groups": groups, "views": [view.name for view in self.views]})
+
+    @property
+    def deadline_words(self) -> Any:
+        """Where due times stand (int64[d]): the deadline columns, then each model's example."""
+        columns = [self.column_at[name] for name in self.deadline_columns]
+        return np.array(columns + [at + 1 for at in self.example_at.values()], np.int64)
+
+    def pack(self, rows: Any) -> bytes:
+        """Rows (float64[n, words]) as changelog values, end to end: the layout id, then the words."""
+        packed = np.empty((len(rows), 1 + self.words))
+        packed.view(np.int64)[:, 0] = self.layout_id
+        packed[:, 1:] = rows
+        return packed.tobytes()
+
+    @property
+    def packed_bytes(self) -> int:
+        """The size of one changelog value."""
+        return 8 * (1 + self.words)
+
+
+class Migration:
+    """Moves rows of an older layout, known by its description, to `layout` by name.
+
+    Words of a name whose meaning changed, and names the old layout does not have, get their defaults.
+    """
+
+    def __init__(self, layout: Layout, description: bytes) -> None:
+        old = orjson.loads(description)["groups"]
+        self.old_words = sum(words for _name, words, _meaning in old)
+        there = {group.name: group for group in layout.groups}
+        self._from: list[int] = []
+        self._to: list[int] = []
+        start = 0
+        for name, words, meaning in old:
+            group = there.get(name)
+            if group is not None and [*group.meaning] == meaning and group.words == words:
+                self._from += range(start, start + words)
+                self._to += range(group.start, group.start + words)
+            start += words
+        self._default = layout.default_row
+
+    def apply(self, rows: Any) -> Any:
+        """Rows of the old layout (float64[n, old words]) as rows of the new one."""
+        moved = np.tile(self._default, (len(rows), 1))
+        moved[:, self._to] = rows[:, self._from]
+        return moved
+
+
+_ID = struct.Struct("<q")
+
+
+def layout_id_of(value: bytes) -> int:
+    """The layout id at the head of a packed row."""
+    return int(_ID.unpack_from(value)[0])

@@ -1,0 +1,270 @@
+"""The pass as the engine runs it: arrays of a partition in, `decisions.step.run` over them, outputs in the outbox."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import schemas
+from config.lines import load
+from customers.columns import Features, load_features
+from customers.fold import look_at, view
+from customers.layout import Layout, Migration
+from models import config as model_config
+from streams.avro import KIND, MESSAGE_ID, MODES, TIME, Capture, Program, compile_program
+from streams.hashing import hash_text
+from streams.outputs import Outbox
+from streams.partition import Partition
+
+from . import policies as policy_files
+from .names import Names, suggestion
+from .plan import EXAMPLES, OUTPUT_TOPICS, build_plan
+from .program import Program as PolicyProgram
+from .step import Events, Out, Room, Table, Weights, run
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The three files that say what is known, learned and done."""
+
+    features: Features
+    models: model_config.ModelConfig
+    policies: tuple[policy_files.Policy, ...]
+    layout: Layout
+    names: Names
+
+
+def event_kinds() -> dict[str, tuple[str, ...]]:
+    """The enum symbols of every event schema: what `on` may name."""
+    found = {}
+    for name in sorted(set(schemas.TOPICS.values())):
+        for member in schemas.schema(name)["fields"]:
+            if member["name"] == "kind" and isinstance(member["type"], dict) and name.endswith("_event"):
+                found[name] = tuple(member["type"]["symbols"])
+    return found
+
+
+def load_config(folder: str | Path) -> Config:
+    """Read and check `features.yaml`, `models.yaml` and `policies.yaml`. Raises `ConfigError`."""
+    folder = Path(folder)
+    features = load_features(folder / "features.yaml", event_kinds())
+    models = model_config.load_models(folder / "models.yaml")
+    count = len(models.features)
+    bare = Layout(features, {model.name: count for model in models.models}, [])
+    _check_models(folder / "models.yaml", list(bare.view_index), features.kinds)
+    names = Names(
+        views=list(bare.view_index),
+        scores=[model.name for model in models.models],
+        fields=[field.name for field in features.fields],
+        kinds=features.kinds,
+        deadlines=bare.deadline_columns,
+        strings=frozenset(_string_fields(features)),
+    )
+    policies = policy_files.load(folder / "policies.yaml", names, hash_text)
+    layout = Layout(features, {m.name: count for m in models.models}, [policy.name for policy in policies])
+    return Config(features, models, policies, layout, names)
+
+
+def _check_models(path: Path, views: Sequence[str], kinds: Sequence[str]) -> None:
+    """The views and event kinds that the models name must be known."""
+    top = load(path)
+    for item in top["features"]:
+        if "view" in item and item["view"] not in views:
+            raise item.error(f"unknown view {item['view']!r}; {suggestion(item['view'], views, 'a view')}", "view")
+    for spec in top["models"].values():
+        for key in ("open", "proof"):
+            for kind in spec[key]:
+                if kind not in kinds:
+                    raise spec.error(f"{key}: unknown event kind {kind!r}; expected one of {', '.join(kinds)}", key)
+
+
+def _string_fields(features: Features) -> list[str]:
+    """Fields (and the columns that keep their value) whose number is the hash of a string."""
+    found = []
+    for field in features.fields:
+        for source in features.sources:
+            path = field.paths.get(source.topic)
+            if path is None or field.reduce != "last":
+                continue
+            for member in schemas.schema(source.schema)["fields"]:
+                kinds = member["type"] if isinstance(member["type"], list) else [member["type"]]
+                if member["name"] == path and "string" in kinds:
+                    found.append(field.name)
+    return found + [c.name for c in features.columns if c.kind == "value" and c.field in found]
+
+
+def decode_programs(features: Features) -> list[Program]:
+    """One Avro program for each source topic."""
+    kinds = {kind: number for number, kind in enumerate(features.kinds)}
+    programs = []
+    for source in features.sources:
+        captures = {"time": Capture(TIME), "kind": Capture(KIND), "message_id": Capture(MESSAGE_ID)}
+        for number, field in enumerate(features.fields):
+            if source.topic in field.paths:
+                captures[field.paths[source.topic]] = Capture(number, MODES[field.reduce], field.low, field.high)
+        writers = {
+            schemas.schema_id(source.schema, version): schemas.schema(source.schema, version)
+            for version in schemas.versions(source.schema)
+        }
+        reader = schemas.schema(source.schema)
+        programs.append(compile_program(writers, reader, captures, kinds, len(features.fields)))
+    return programs
+
+
+@dataclass(slots=True)
+class State:
+    """What a partition carries besides rows: the snapshots in force."""
+
+    weights: Weights
+
+
+class LivePass:
+    """Implements `streams.engine.Pass` and `streams.cycle.Adoption` for the customers' rows.
+
+    `snapshots[model][version]` are those that the models topic gave, `newest[model]` the version to take up next.
+    """
+
+    outputs: Sequence[str] = OUTPUT_TOPICS
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.layout = config.layout
+        self.policies = PolicyProgram.build(config.policies, config.names)
+        self.plan = build_plan(config.features, config.layout, config.models, self.policies)
+        self.programs = decode_programs(config.features)
+        self.fields = len(config.features.fields)
+        self.default_row = config.layout.default_row
+        self.deadline_words = self.plan.deadline_words
+        self.counters = np.zeros(4, np.int64)
+        self.models = [model.name for model in config.models.models]
+        self.snapshots: dict[str, dict[int, Any]] = {name: {} for name in self.models}
+        self.newest: dict[str, int] = {}
+        features = len(config.models.features)
+        views = len(self.layout.views)
+        names = [*self.models, *(policy.name for policy in config.policies)]
+        longest = max((len(name) for name in names), default=0)
+        # 3 keys of at most 1024 bytes, the names, the numbers of the receipt
+        self.largest_output_bytes = 4096 + 8 * longest + 8 * (views + self.fields + 4 * len(names)) + 4 * features
+        self._room = Room(
+            np.full(features, np.nan), np.zeros(features), np.full(len(self.models), np.nan),
+            np.zeros(self.policies.width), np.zeros(self.policies.depth + 1), np.zeros(views),
+            np.full((1, max(1, self.fields)), np.nan), np.zeros(self.fields),
+        )  # fmt: skip
+
+    def new_state(self) -> State:
+        """No snapshot in force: every score is NaN."""
+        models, features = len(self.models), len(self.config.models.features)
+        return State(
+            Weights(
+                np.zeros((models, features)), np.zeros(models), np.zeros(models, np.uint8), np.zeros(models, np.int64)
+            )
+        )
+
+    def run(self, partition: Partition, first: int, count: int, outbox: Outbox) -> int:
+        """See `streams.engine.Pass.run`."""
+        inbox, index = partition.inbox, partition.index
+        events = Events(
+            inbox.times, inbox.kinds, inbox.topics, inbox.offsets, inbox.message_ids, inbox.slots, inbox.fields, inbox.order
+        )  # fmt: skip
+        table = Table(
+            partition.number, partition.rows, partition.bits, partition.rows.view(np.float32), index.hashes, index.ends,
+            index.arena, partition.dirty, partition.changed, partition.seen, partition.counts, partition.wake,
+            partition.heap_times, partition.heap_slots, partition.clocks,
+        )  # fmt: skip
+        out = Out(
+            outbox.data, outbox.at, outbox.size, outbox.slot, outbox.topic, outbox.label, outbox.used, self.counters,
+            self.largest_output_bytes,
+        )  # fmt: skip
+        return int(run(events, first, count, table, self.plan, partition.state.weights, out, self._room))
+
+    def label(self, topic: int, label: int) -> str:
+        """The model's or the policy's name."""
+        return self.models[label] if topic == EXAMPLES else self.config.policies[label].name
+
+    def dead_letter(
+        self, topic: str, partition: int, offset: int, reason: str, key: bytes | None, value: bytes | None, time_ms: int
+    ) -> bytes:  # fmt: skip
+        """The encoded dead letter."""
+        return schemas.encode(
+            "dead_letter",
+            {"topic": topic, "partition": partition, "offset": offset, "reason": reason, "key": key, "value": value,
+             "time": max(0, time_ms)},
+        )  # fmt: skip
+
+    def migration(self, description: bytes) -> Migration:
+        """How rows of an older layout become rows of this one."""
+        return Migration(self.layout, description)
+
+    # -- snapshots ---------------------------------------------------------------------------------------
+
+    def offer(self, snapshot: Any) -> None:
+        """A verified snapshot from the models topic; the newest is taken up at the next commit cycle."""
+        self.snapshots.setdefault(snapshot.model, {})[snapshot.version] = snapshot
+        if snapshot.version > self.newest.get(snapshot.model, 0):
+            self.newest[snapshot.model] = snapshot.version
+
+    def in_force(self, partition: Partition) -> dict[str, int]:
+        """Model versions that score this partition's events now."""
+        versions = partition.state.weights.version.tolist()
+        return {name: version for name, version in zip(self.models, versions, strict=True) if version}
+
+    def offered(self, partition: Partition) -> dict[str, int]:
+        """Model versions that will after this cycle."""
+        return {**self.in_force(partition), **{n: v for n, v in self.newest.items() if n in self.models}}
+
+    def adopt(self, partition: Partition, offered: Mapping[str, int]) -> None:
+        """Put these versions in force (a version that is not known is left)."""
+        weights = partition.state.weights
+        for number, name in enumerate(self.models):
+            snapshot = self.snapshots[name].get(offered.get(name, 0))
+            if snapshot is not None and weights.version[number] != snapshot.version:
+                weights.weights[number] = snapshot.weights
+                weights.bias[number] = snapshot.bias
+                weights.have[number] = 1
+                weights.version[number] = snapshot.version
+
+    # -- views -------------------------------------------------------------------------------------------
+
+    def view_values(self, partition: Partition, slot: int, now_ms: float | None = None) -> dict[str, float]:
+        """All views of one row by name, as of `now_ms` (the row's own clock if not given)."""
+        from customers.fold import look_at, view
+
+        rows, bits = partition.rows, partition.bits
+        now = max(rows[slot, 0], now_ms or 0.0)
+        return {
+            v.name: float(view(rows, bits, slot, v.opcode, v.word, v.parameter, now)) for v in self.layout.views
+        }
+
+    def packed_views(self, partition: Partition, slots: Any) -> list[bytes]:
+        """What is stored of each row for readers: layout id, clock, then all views (8 bytes each)."""
+        views = self.plan.views
+        packed = np.empty((len(slots), 2 + len(views.opcode)))
+        packed.view(np.int64)[:, 0] = self.layout.layout_id
+        packed[:, 1] = partition.rows[slots, 0]
+        values = np.empty((len(slots), len(views.opcode)))
+        look_at(partition.rows, partition.bits, slots, views.opcode, views.word, views.parameter, values)
+        packed[:, 2:] = values
+        size = 8 * packed.shape[1]
+        data = packed.tobytes()
+        return [data[i * size : (i + 1) * size] for i in range(len(slots))]
+
+    def unpack_view(self, blob: bytes) -> dict[str, float]:
+        """A stored view by name, with its `time` in ms; empty when it is of another layout."""
+        words = np.frombuffer(blob)
+        if len(words) != 2 + len(self.layout.views) or words[:1].view(np.int64)[0] != self.layout.layout_id:
+            return {}
+        names = ["time", *(view.name for view in self.layout.views)]
+        return dict(zip(names, words[1:].tolist(), strict=True))
+
+    def warm(self) -> float:
+        """Compile every kernel, or load it from the cache; returns the seconds it took."""
+        from decisions.warm import exercise
+
+        started = time.perf_counter()
+        exercise(self)
+        return time.perf_counter() - started

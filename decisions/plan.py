@@ -1,0 +1,167 @@
+"""What the pass needs to know, as flat arrays: columns, views, features, models, policies, names."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from customers.columns import Features
+from customers.fold import FoldProgram, fold_program
+from customers.layout import Layout
+from models.config import ModelConfig
+from models.transform import Plan as TransformPlan
+from schemas import schema_id
+
+from .program import Program
+
+ALERTS, OFFERS, EXAMPLES = range(3)
+OUTPUT_TOPICS = ("alerts", "offers", "training.examples")
+
+
+class Texts(NamedTuple):
+    """Byte strings end to end: text i is `data[ends[i] : ends[i + 1]]`."""
+
+    data: Any
+    ends: Any
+
+
+def texts(names: list[str]) -> Texts:
+    """Pack names for a kernel."""
+    encoded = [name.encode() for name in names]
+    ends = np.cumsum([0, *(len(name) for name in encoded)]).astype(np.int64)
+    return Texts(np.frombuffer(b"".join(encoded) or b"\0", np.uint8).copy(), ends)
+
+
+class Views(NamedTuple):
+    """How each view is read: int64[v], int64[v], float64[v] (see `customers.fold.view`)."""
+
+    opcode: Any
+    word: Any
+    parameter: Any
+
+
+class Vector(NamedTuple):
+    """The feature vector: the view of each feature (int64[f], -1 for the calendar), transform codes, `missing`,
+    and the places of the calendar features (int64[c])."""
+
+    source: Any
+    code: Any
+    missing: Any
+    calendar: Any
+
+
+class Models(NamedTuple):
+    """Labels: `open, proof: uint8[m, kinds]`, `within_ms: float64[m]`, `on_proof: uint8[m]` (the label that a
+    proof gives; the deadline gives the other), `word: int64[m]` where the open example stands."""
+
+    open: Any
+    proof: Any
+    within_ms: Any
+    on_proof: Any
+    word: Any
+
+
+class Rules(NamedTuple):
+    """`decisions.program.Program` without its Python objects, and where each policy's state stands."""
+
+    code: Any
+    constants: Any
+    when_start: Any
+    when_stop: Any
+    exit_start: Any
+    exit_stop: Any
+    cooldown_ms: Any
+    input_start: Any
+    input_type: Any
+    input_index: Any
+    kind_start: Any
+    kind_policy: Any
+    deadline_start: Any
+    deadline_policy: Any
+    topic: Any
+    word: Any
+
+
+class Plan(NamedTuple):
+    """Everything that stays the same while a layout and its policies are in force. `bit_fields: uint8[f]`: the
+    field is a set of bits, carried as the pattern of its float64."""
+
+    fold: FoldProgram
+    views: Views
+    vector: Vector
+    models: Models
+    rules: Rules
+    deadline_words: Any
+    deadline_columns: int
+    ring_at: int
+    ring_size: int
+    bit_fields: Any
+    lateness_ms: float
+    layout_id: int
+    decision_schema: int
+    example_schema: int
+    topics: Texts
+    kinds: Texts
+    deadlines: Texts
+    policy_names: Texts
+    model_names: Texts
+
+
+def build_plan(features: Features, layout: Layout, config: ModelConfig, program: Program) -> Plan:
+    """Lay everything out for the kernels."""
+    view_of = [layout.view_index[f.view] if f.view is not None else -1 for f in config.features]
+    policies = [policy.name for policy in program.policies]
+    return Plan(
+        fold=fold_program(features, layout),
+        views=Views(
+            np.array([v.opcode for v in layout.views], np.int64),
+            np.array([v.word for v in layout.views], np.int64),
+            np.array([v.parameter for v in layout.views], np.float64),
+        ),
+        vector=Vector(
+            np.array(view_of, np.int64),
+            *_transforms(config),
+        ),
+        models=_models(features, layout, config),
+        rules=Rules(
+            *(getattr(program, name) for name in Rules._fields[:-2]),
+            topic=np.array([OFFERS if p.kind == "offer" else ALERTS for p in program.policies], np.int64),
+            word=np.array([layout.policy_at[name] for name in policies], np.int64),
+        ),
+        deadline_words=layout.deadline_words,
+        deadline_columns=len(layout.deadline_columns),
+        ring_at=layout.ring_at,
+        ring_size=layout.ring_size,
+        bit_fields=np.array([f.reduce == "bits" for f in features.fields], np.uint8),
+        lateness_ms=features.lateness_ms,
+        layout_id=layout.layout_id,
+        decision_schema=schema_id("decision"),
+        example_schema=schema_id("training_example"),
+        topics=texts(layout.topics),
+        kinds=texts(list(features.kinds)),
+        deadlines=texts(layout.deadline_columns),
+        policy_names=texts(policies),
+        model_names=texts([model.name for model in config.models]),
+    )
+
+
+def _transforms(config: ModelConfig) -> tuple[Any, Any, Any]:
+    plan = TransformPlan.of(config.features)
+    return plan.codes, plan.missing, plan.calendar
+
+
+def _models(features: Features, layout: Layout, config: ModelConfig) -> Models:
+    count, kinds = len(config.models), len(features.kinds)
+    masks = np.zeros((2, count, kinds), np.uint8)
+    for number, model in enumerate(config.models):
+        for which, names in enumerate((model.open, model.proof)):
+            for name in names:
+                masks[which, number, features.kind_code(name)] = 1
+    return Models(
+        masks[0],
+        masks[1],
+        np.array([model.within_ms for model in config.models], np.float64),
+        np.array([model.positive == "proof" for model in config.models], np.uint8),
+        np.array([layout.example_at[model.name] for model in config.models], np.int64),
+    )

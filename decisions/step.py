@@ -1,0 +1,491 @@
+"""Steps 5 to 7 and 10 for one partition: the loop over merged events, compiled. docs/ARCHITECTURE.md is its text."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from streams.kernel import kernel
+
+from customers.fold import ABSENT_BITS, decay, fold, view
+from models.scorer import score, transform
+from streams.deadlines import earliest, pop, push
+from streams.encode import (
+    digits,
+    put_decimal,
+    put_double,
+    put_doubles,
+    put_frame,
+    put_long,
+    put_raw,
+)
+
+from .machine import evaluate
+from .plan import EXAMPLES, Plan
+from .program import FIELD, SCORE, VIEW
+
+DUPLICATES, SKIPPED, LATE, FIRED = range(4)  # counters
+EXAMPLE_HEAD = 4  # opened, due, score, snapshot; then the features as float32
+MANY_COLONS = 3
+
+
+
+class Events(NamedTuple):
+    """The inbox's columns (see `streams.merge.Inbox`)."""
+
+    times: Any
+    kinds: Any
+    topics: Any
+    offsets: Any
+    message_ids: Any
+    slots: Any
+    fields: Any
+    order: Any
+
+
+class Table(NamedTuple):
+    """The partition's arrays (see `streams.partition.Partition`); `floats`: the rows as float32."""
+
+    number: int
+    rows: Any
+    bits: Any
+    floats: Any
+    hashes: Any
+    key_ends: Any
+    keys: Any
+    dirty: Any
+    changed: Any
+    seen: Any
+    counts: Any
+    wake: Any
+    heap_times: Any
+    heap_slots: Any
+    clocks: Any
+
+
+class Weights(NamedTuple):
+    """Snapshots in force: `weights: float64[m, f]`, `bias: float64[m]`, `have: uint8[m]`, `version: int64[m]`."""
+
+    weights: Any
+    bias: Any
+    have: Any
+    version: Any
+
+
+class Out(NamedTuple):
+    """The outbox's arrays (see `streams.outputs.Outbox`) and counters (int64[4])."""
+
+    data: Any
+    at: Any
+    size: Any
+    slot: Any
+    topic: Any
+    label: Any
+    used: Any
+    counters: Any
+    largest: int
+
+
+class Room(NamedTuple):
+    """Scratch: views of the features, the feature vector, scores, a policy's inputs, the stack, all views, the
+    fields of no event (NaN), an event's fields as numbers."""
+
+    looked: Any
+    x: Any
+    scores: Any
+    inputs: Any
+    stack: Any
+    all_views: Any
+    no_fields: Any
+    fields: Any
+
+
+@kernel
+def _room_left(out: Out, records: int) -> bool:
+    return out.used[0] + records <= len(out.at) and out.used[1] + records * out.largest <= len(out.data)
+
+
+@kernel
+def _mark(table: Table, slot: int) -> None:
+    """Note that a row changed, for the changelog (1) and for the views (2)."""
+    flags = table.dirty[slot]
+    if flags == 3:
+        return
+    if flags & 1 == 0:
+        table.changed[table.counts[0]] = slot
+        table.counts[0] += 1
+    if flags & 2 == 0:
+        table.seen[table.counts[1]] = slot
+        table.counts[1] += 1
+    table.dirty[slot] = 3
+
+
+@kernel
+def _schedule(table: Table, plan: Plan, slot: int) -> None:
+    """Enter the row's earliest deadline into the heap, if it is earlier than what stands there."""
+    due, which = earliest(table.rows, slot, plan.deadline_words)
+    if which >= 0 and (table.wake[slot] == 0.0 or due < table.wake[slot]):
+        table.counts[2] = push(
+            table.heap_times, table.heap_slots, table.counts[2], table.hashes, table.wake, due, slot
+        )
+
+
+@kernel
+def _finish(out: Out, start: int, stop: int, slot: int, topic: int, label: int) -> None:
+    record = out.used[0]
+    out.at[record] = start
+    out.size[record] = stop - start
+    out.slot[record] = slot
+    out.topic[record] = topic
+    out.label[record] = label
+    out.used[0] = record + 1
+    out.used[1] = stop
+
+
+@kernel
+def _put_text(data: Any, p: int, names: Any, number: int) -> int:
+    start = names.ends[number]
+    stop = names.ends[number + 1]
+    return put_raw(data, put_long(data, p, stop - start), names.data, start, stop)
+
+
+@kernel
+def _put_joined(data: Any, p: int, table: Table, slot: int, names: Any, number: int, time: int, tail: Any, last: int) -> int:
+    """The id `<customer>:<name>:<time>`, and `:<tail>` unless `last` is -1."""
+    start = table.key_ends[slot]
+    stop = table.key_ends[slot + 1]
+    a = names.ends[number]
+    b = names.ends[number + 1]
+    size = stop - start + 1 + b - a + 1 + digits(time)
+    if last >= 0:
+        size += 1 + tail.ends[last + 1] - tail.ends[last]
+    p = put_long(data, p, size)
+    p = put_raw(data, p, table.keys, start, stop)
+    data[p] = 58
+    p = put_raw(data, p + 1, names.data, a, b)
+    data[p] = 58
+    p = put_decimal(data, p + 1, time)
+    if last >= 0:
+        data[p] = 58
+        p = put_raw(data, p + 1, tail.data, tail.ends[last], tail.ends[last + 1])
+    return p
+
+
+@kernel
+def _put_position(data: Any, p: int, plan: Plan, topic: int, partition: int, offset: int, policy: int) -> int:
+    """The id `<topic>:<partition>:<offset>:<policy>`."""
+    a = plan.topics.ends[topic]
+    b = plan.topics.ends[topic + 1]
+    c = plan.policy_names.ends[policy]
+    d = plan.policy_names.ends[policy + 1]
+    p = put_long(data, p, b - a + digits(partition) + digits(offset) + d - c + MANY_COLONS)
+    p = put_raw(data, p, plan.topics.data, a, b)
+    data[p] = 58
+    p = put_decimal(data, p + 1, partition)
+    data[p] = 58
+    p = put_decimal(data, p + 1, offset)
+    data[p] = 58
+    return put_raw(data, p + 1, plan.policy_names.data, c, d)
+
+
+@kernel
+def _put_key(data: Any, p: int, table: Table, slot: int) -> int:
+    start = table.key_ends[slot]
+    stop = table.key_ends[slot + 1]
+    return put_raw(data, put_long(data, p, stop - start), table.keys, start, stop)
+
+
+@kernel
+def _field(fields: Any, event: int, index: int, plan: Plan) -> float:
+    """A field as a number; a set of bits counts as the unsigned integer it is."""
+    value = fields[event, index]
+    if plan.bit_fields[index]:
+        bits = fields.view(np.int64)[event, index]
+        if bits != ABSENT_BITS:
+            return np.float64(np.uint64(bits))
+    return value
+
+
+@kernel
+def _decide(
+    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, policy: int, now: float, topic: int,
+    offset: int, cause: int, due: float, fields: Any, event: int,
+) -> None:  # fmt: skip
+    """Encode one decision with its receipt. `topic` -1: deadline `cause` that was `due`; else an event of kind `cause`."""
+    views = plan.views
+    for v in range(len(views.opcode)):
+        room.all_views[v] = view(
+            table.rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now
+        )  # fmt: skip
+    data = out.data
+    start = out.used[1]
+    p = put_frame(data, start, plan.decision_schema)
+    if topic >= 0:
+        p = _put_position(data, p, plan, topic, table.number, offset, policy)
+    else:
+        p = _put_joined(data, p, table, slot, plan.deadlines, cause, np.int64(due), plan.policy_names, policy)
+    p = _put_key(data, p, table, slot)
+    p = _put_text(data, p, plan.policy_names, policy)
+    p = put_long(data, p, plan.rules.topic[policy])  # the enum's order is that of the topics: alert, offer
+    p = put_long(data, p, np.int64(now))
+    if topic >= 0:
+        p = _put_text(data, p, plan.kinds, cause)
+        p = _put_text(data, p, plan.topics, topic)
+    else:
+        a = plan.deadlines.ends[cause]
+        b = plan.deadlines.ends[cause + 1]
+        p = put_long(data, p, 9 + b - a)
+        for letter in (100, 101, 97, 100, 108, 105, 110, 101, 46):  # "deadline."
+            data[p] = letter
+            p += 1
+        p = put_raw(data, p, plan.deadlines.data, a, b)
+        p = put_long(data, p, 0)
+    p = put_long(data, p, table.number)
+    p = put_long(data, p, offset if topic >= 0 else -1)
+    p = put_long(data, p, plan.layout_id)
+    models = len(weights.version)
+    if models > 0:
+        p = put_long(data, p, models)
+        for m in range(models):
+            p = put_long(data, p, weights.version[m])
+    data[p] = 0
+    p = put_doubles(data, p + 1, room.scores, models)
+    for f in range(fields.shape[1]):
+        room.fields[f] = _field(fields, event, f, plan)
+    p = put_doubles(data, p, room.fields, fields.shape[1])
+    p = put_doubles(data, p, room.all_views, len(room.all_views))
+    _finish(out, start, p, slot, plan.rules.topic[policy], policy)
+
+
+@kernel
+def _judge(
+    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, policy: int, now: float, topic: int,
+    offset: int, cause: int, due: float, fields: Any, event: int,
+) -> None:  # fmt: skip
+    """Evaluate one policy for one row, keep its state, and decide."""
+    rules = plan.rules
+    first = rules.input_start[policy]
+    for i in range(first, rules.input_start[policy + 1]):
+        kind = rules.input_type[i]
+        index = rules.input_index[i]
+        if kind == VIEW:
+            v = plan.views
+            value = view(table.rows, table.bits, slot, v.opcode[index], v.word[index], v.parameter[index], now)
+        elif kind == SCORE:
+            value = room.scores[index]
+        elif kind == FIELD:
+            value = _field(fields, event, index, plan)
+        else:
+            value = np.float64(cause) if topic >= 0 else np.nan
+        room.inputs[i - first] = value
+    word = rules.word[policy]
+    hysteresis = rules.exit_stop[policy] > rules.exit_start[policy]
+    if hysteresis and table.rows[slot, word + 1] != 0.0:
+        left = evaluate(
+            rules.code, rules.exit_start[policy], rules.exit_stop[policy], rules.constants, room.inputs, room.stack
+        )
+        if left == 1.0:
+            table.rows[slot, word + 1] = 0.0
+    if hysteresis and table.rows[slot, word + 1] != 0.0:
+        return
+    fired = table.rows[slot, word]
+    if fired != 0.0 and now - fired < rules.cooldown_ms[policy]:
+        return
+    holds = evaluate(
+        rules.code, rules.when_start[policy], rules.when_stop[policy], rules.constants, room.inputs, room.stack
+    )
+    if holds == 1.0:
+        table.rows[slot, word] = now
+        if hysteresis:
+            table.rows[slot, word + 1] = 1.0
+        _decide(
+            table, plan, weights, out, room, slot, policy, now, topic, offset, cause, due, fields, event
+        )  # fmt: skip
+
+
+@kernel
+def _look(table: Table, plan: Plan, weights: Weights, room: Room, slot: int, now: float) -> None:
+    """The feature vector and the scores of a row as of `now`."""
+    vector = plan.vector
+    views = plan.views
+    for f in range(len(vector.source)):
+        v = vector.source[f]
+        if v >= 0:
+            room.looked[f] = view(
+                table.rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now
+            )
+    transform(room.looked, now, vector.code, vector.missing, vector.calendar, room.x)
+    score(room.x, weights.weights, weights.bias, weights.have, room.scores)
+
+
+@kernel
+def _close(table: Table, plan: Plan, out: Out, slot: int, model: int, label: int, label_time: float) -> None:
+    """Emit a model's open example with its label and forget it."""
+    word = plan.models.word[model]
+    opened = table.rows[slot, word]
+    data = out.data
+    start = out.used[1]
+    p = put_frame(data, start, plan.example_schema)
+    p = _put_joined(data, p, table, slot, plan.model_names, model, np.int64(opened), plan.model_names, -1)
+    p = _put_key(data, p, table, slot)
+    p = _put_text(data, p, plan.model_names, model)
+    p = put_long(data, p, label)
+    p = put_long(data, p, np.int64(opened))
+    p = put_long(data, p, np.int64(table.rows[slot, word + 1]))
+    p = put_long(data, p, np.int64(label_time))
+    p = put_double(data, p, table.rows[slot, word + 2])
+    p = put_long(data, p, table.bits[slot, word + 3])
+    features = len(plan.vector.source)
+    if features > 0:
+        p = put_long(data, p, features)
+        first = 2 * (word + EXAMPLE_HEAD)
+        target = data[p : p + 4 * features].view(np.float32)
+        for f in range(features):
+            target[f] = table.floats[slot, first + f]
+        p += 4 * features
+    data[p] = 0
+    _finish(out, start, p + 1, slot, EXAMPLES, model)
+    table.rows[slot, word] = 0.0
+    table.rows[slot, word + 1] = 0.0
+
+
+@kernel
+def _open(table: Table, plan: Plan, weights: Weights, room: Room, slot: int, model: int, time: float) -> None:
+    """Keep the features and the score of now until the label is known."""
+    word = plan.models.word[model]
+    table.rows[slot, word] = time
+    table.rows[slot, word + 1] = time + plan.models.within_ms[model]
+    table.rows[slot, word + 2] = room.scores[model]
+    table.bits[slot, word + 3] = weights.version[model]
+    first = 2 * (word + EXAMPLE_HEAD)
+    for f in range(len(room.x)):
+        table.floats[slot, first + f] = np.float32(room.x[f])
+
+
+@kernel
+def _fire(table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> bool:
+    """Fire every deadline that is due, in order. False: the outbox is full, call again."""
+    policies = len(plan.rules.topic)
+    while table.counts[2] > 0 and table.heap_times[0] <= table.clocks[0]:
+        if not _room_left(out, policies + 1):
+            return False
+        woken = table.heap_times[0]
+        slot = table.heap_slots[0]
+        table.counts[2] = pop(table.heap_times, table.heap_slots, table.counts[2], table.hashes)
+        if table.wake[slot] != woken:
+            continue
+        table.wake[slot] = 0.0
+        due, which = earliest(table.rows, slot, plan.deadline_words)
+        if which >= 0 and due <= woken:
+            _mark(table, slot)
+            out.counters[FIRED] += 1
+            if which >= plan.deadline_columns:
+                model = which - plan.deadline_columns
+                _close(table, plan, out, slot, model, 1 - plan.models.on_proof[model], due)
+            else:
+                now = max(table.rows[slot, 0], due)
+                table.rows[slot, plan.deadline_words[which]] = 0.0
+                first = plan.rules.deadline_start[which]
+                last = plan.rules.deadline_start[which + 1]
+                if last > first:
+                    _look(table, plan, weights, room, slot, now)
+                for j in range(first, last):
+                    policy = plan.rules.deadline_policy[j]
+                    _judge(
+                        table, plan, weights, out, room, slot, policy, now, -1, -1, which, due, room.no_fields, 0
+                    )  # fmt: skip
+        _schedule(table, plan, slot)
+    return True
+
+
+@kernel
+def _repeated(table: Table, plan: Plan, slot: int, message_id: int) -> bool:
+    """Whether the message id is among the row's latest ones; if not it is entered."""
+    size = plan.ring_size
+    if size == 0:
+        return False
+    at = plan.ring_at
+    entered = np.int64(table.rows[slot, at])
+    for k in range(min(entered, size)):
+        if table.bits[slot, at + 1 + k] == message_id:
+            return True
+    table.bits[slot, at + 1 + entered % size] = message_id
+    table.rows[slot, at] = entered + 1.0
+    return False
+
+
+@kernel
+def _event(events: Events, e: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> None:
+    """One event, in the order that docs/ARCHITECTURE.md gives (from 2 on)."""
+    rows = table.rows
+    slot = events.slots[e]
+    topic = events.topics[e]
+    offset = events.offsets[e]
+    if offset <= table.bits[slot, 1 + topic]:
+        out.counters[SKIPPED] += 1
+        return
+    table.bits[slot, 1 + topic] = offset
+    _mark(table, slot)
+    if _repeated(table, plan, slot, events.message_ids[e]):
+        out.counters[DUPLICATES] += 1
+        return
+    time = events.times[e]
+    previous = rows[slot, 0]
+    late = time < previous
+    if late:
+        out.counters[LATE] += 1
+    else:
+        if previous > 0.0 and time > previous:
+            decay(rows, slot, time - previous, plan.fold)
+        rows[slot, 0] = time
+    clock = rows[slot, 0]
+    kind = events.kinds[e]
+    models = len(plan.models.within_ms)
+    moved = False
+    if kind >= 0:
+        for m in range(models):
+            word = plan.models.word[m]
+            if plan.models.proof[m, kind] and rows[slot, word] > 0.0 and time > rows[slot, word]:
+                due = rows[slot, word + 1]
+                proven = plan.models.on_proof[m]
+                _close(table, plan, out, slot, m, proven if time <= due else 1 - proven, min(time, due))
+                moved = True
+        if fold(rows, table.bits, slot, kind, time, clock, late, table.clocks[0], events.fields, e, plan.fold):
+            moved = True
+    _look(table, plan, weights, room, slot, clock)
+    if kind < 0:
+        return
+    for m in range(models):
+        due = time + plan.models.within_ms[m]
+        if plan.models.open[m, kind] and not late and due > table.clocks[0] and rows[slot, plan.models.word[m]] == 0.0:
+            _open(table, plan, weights, room, slot, m, time)
+            moved = True
+    for j in range(plan.rules.kind_start[kind], plan.rules.kind_start[kind + 1]):
+        policy = plan.rules.kind_policy[j]
+        _judge(
+            table, plan, weights, out, room, slot, policy, clock, topic, offset, kind, 0.0, events.fields, e
+        )  # fmt: skip
+    if moved:
+        _schedule(table, plan, slot)
+
+
+@kernel
+def run(
+    events: Events, first: int, count: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room
+) -> int:
+    """Fold events `order[first:count]`, firing what becomes due. Returns `count` when all is done, the
+    next event when the outbox is full, -1 when only deadlines are left (see `streams.engine.Pass.run`)."""
+    records = len(plan.rules.topic) + len(plan.models.within_ms)
+    for i in range(first, count):
+        if not _room_left(out, records):
+            return i
+        e = events.order[i]
+        time = events.times[e]
+        if time > table.clocks[1]:
+            table.clocks[1] = time
+            table.clocks[0] = max(table.clocks[0], time - plan.lateness_ms)
+            if not _fire(table, plan, weights, out, room):
+                return i
+        _event(events, e, table, plan, weights, out, room)
+    table.clocks[0] = max(table.clocks[0], table.clocks[1] - plan.lateness_ms)
+    return count if _fire(table, plan, weights, out, room) else -1

@@ -1,0 +1,126 @@
+"""What `config/models.yaml` declares: the shared feature vector and the models that see it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from config.lines import Located, duration_ms, load
+
+VIEW_TRANSFORMS: Final = ("log1p", "identity")
+CALENDAR_TRANSFORMS: Final = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One number of the vector: a view and its transform, or one of the clock (`view` is None then).
+
+    `missing` stands for a NaN view, before the transform. `name` is the view's or the clock's, unique.
+    """
+
+    view: str | None
+    transform: str
+    missing: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A question about a customer: opened by the kinds `open`, answered by `proof` or after `within_ms`."""
+
+    name: str
+    open: tuple[str, ...]
+    proof: tuple[str, ...]
+    within_ms: float
+    positive: Literal["proof", "deadline"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    features: tuple[Feature, ...]
+    models: tuple[ModelSpec, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features, in the order of every vector, example and snapshot."""
+        return tuple(feature.name for feature in self.features)
+
+
+def load_models(path: str | Path) -> ModelConfig:
+    """Read the file; a ConfigError names the line to mend and what was expected there."""
+    top = load(path)
+    top.expect({"features", "models"}, {"features", "models"})
+    return ModelConfig(_features(top), _models(top))
+
+
+def _features(top: Located) -> tuple[Feature, ...]:
+    items = top["features"]
+    if not isinstance(items, list) or not items:
+        raise top.error("features: expected a list of {view, transform, missing}", "features")
+    features: list[Feature] = []
+    for item in items:
+        if not isinstance(item, Located):
+            raise top.error(
+                f"features: expected {{view: NAME}} or {{transform: NAME}}, got {item!r}", "features"
+            )
+        feature = _feature(item)
+        if any(feature.name == other.name for other in features):
+            raise item.error(f"feature {feature.name!r} appears twice; expected each once")
+        features.append(feature)
+    return tuple(features)
+
+
+def _feature(item: Located) -> Feature:
+    item.expect({"view", "transform", "missing"})
+    transform = item.get("transform", VIEW_TRANSFORMS[0])
+    if transform not in VIEW_TRANSFORMS + CALENDAR_TRANSFORMS:
+        known = ", ".join(VIEW_TRANSFORMS + CALENDAR_TRANSFORMS)
+        raise item.error(f"transform: expected one of {known}, got {transform!r}", "transform")
+    if transform in CALENDAR_TRANSFORMS:
+        for key in ("view", "missing"):
+            if key in item:
+                raise item.error(f"{key}: expected none, {transform} reads the clock", key)
+        return Feature(None, transform, 0.0, transform)
+    view = item.get("view")
+    if not isinstance(view, str) or not view:
+        raise item.error(f"view: expected the name of a view for {transform}, got {view!r}", "view")
+    return Feature(view, transform, _number(item, "missing"), view)
+
+
+def _number(item: Located, key: str) -> float:
+    value = item.get(key, 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise item.error(f"{key}: expected a finite number, got {value!r}", key)
+    return float(value)
+
+
+def _models(top: Located) -> tuple[ModelSpec, ...]:
+    items = top["models"]
+    if not isinstance(items, Located) or not items:
+        raise top.error("models: expected a mapping of names to {open, proof, within, positive}", "models")
+    return tuple(_model(name, items[name], items) for name in items)
+
+
+def _model(name: str, item: Any, items: Located) -> ModelSpec:
+    # A model's name stands in SQL conditions beside the views.
+    if not name.isidentifier():
+        raise items.error(f"model {name!r}: expected letters, digits and underscores", name)
+    if not isinstance(item, Located):
+        raise items.error(f"{name}: expected a mapping with open, proof, within and positive", name)
+    keys = {"open", "proof", "within", "positive"}
+    item.expect(keys, keys)
+    positive = item["positive"]
+    if positive not in ("proof", "deadline"):
+        raise item.error(f"positive: expected proof or deadline, got {positive!r}", "positive")
+    return ModelSpec(name, _kinds(item, "open"), _kinds(item, "proof"), duration_ms(item, "within"), positive)
+
+
+def _kinds(item: Located, key: str) -> tuple[str, ...]:
+    kinds = item[key]
+    if not isinstance(kinds, list) or not kinds or not all(isinstance(kind, str) for kind in kinds):
+        raise item.error(f"{key}: expected a list of event kinds such as [order], got {kinds!r}", key)
+    if len(set(kinds)) < len(kinds):
+        raise item.error(f"{key}: expected each kind once, got {kinds!r}", key)
+    return tuple(kinds)

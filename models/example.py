@@ -1,0 +1,62 @@
+"""A matured example: what was known at a decision, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from streams.errors import Poison
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One record of `training.examples`; times in milliseconds since the epoch.
+
+    `features` are those of the decision, in the order of the config; `score` is the score given then (NaN:
+    there was no snapshot) and `snapshot` the version that gave it. `label` is 0 or 1, known at `label_time`.
+    """
+
+    id: str
+    customer: str
+    model: str
+    label: int
+    opened: int
+    due: int
+    label_time: int
+    score: float
+    snapshot: int
+    features: tuple[float, ...]
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Example:
+        """From the decoded Avro record; raises Poison where it is none."""
+        try:
+            example = cls(
+                id=str(record["id"]),
+                customer=str(record["customer"]),
+                model=str(record["model"]),
+                label=int(record["label"]),
+                opened=time_ms(record["opened"]),
+                due=time_ms(record["due"]),
+                label_time=time_ms(record["label_time"]),
+                score=float(record["score"]),
+                snapshot=int(record["snapshot"]),
+                features=tuple(map(float, record["features"])),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise Poison(f"not a training example: {type(error).__name__} {error}") from error
+        if example.label not in (0, 1):
+            raise Poison(f"training example {example.id}: expected label 0 or 1, got {example.label}")
+        return example
+
+
+def time_ms(value: Any) -> int:
+    """A timestamp-millis as milliseconds, whether it was decoded to a number or to a datetime."""
+    if isinstance(value, datetime):
+        return (value - _EPOCH) // _MS
+    return int(value)

@@ -1,0 +1,126 @@
+"""How good scores are: exact figures over arrays, and over a window of the latest for live display.
+
+Everywhere: labels: 0 or 1, float64[n] or ints; scores: probabilities of 1, float64[n]. NaN where a figure is
+not defined (no examples, or one class only for the AUC).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+# A score of exactly 0 or 1 that is wrong costs 16.1 and not infinity.
+_CLIP: Final = 1e-7
+
+ECE_BINS: Final = 15  # Guo et al. 2017, On Calibration of Modern Neural Networks
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Chance that a random 1 scores above a random 0, ties counting half.
+
+    AUC = (sum of the ranks of the ones - P (P + 1) / 2) / (P N), ranks from 1, tied scores sharing their mean
+    rank; P ones, N zeros (Mann-Whitney U; Hanley and McNeil 1982).
+    """
+    y, p = _arrays(labels, scores)
+    ones = float(y.sum())
+    zeros = len(y) - ones
+    if not ones or not zeros:
+        return math.nan
+    _, place, count = np.unique(p, return_inverse=True, return_counts=True)
+    mean_rank = np.cumsum(count) - (count - 1) / 2
+    return float((mean_rank[place][y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+
+
+def log_loss(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Mean of -log(p) for ones and -log(1 - p) for zeros, p cut to [1e-7, 1 - 1e-7]."""
+    y, p = _arrays(labels, scores)
+    if not len(y):
+        return math.nan
+    p = np.clip(p, _CLIP, 1 - _CLIP)
+    return float(-np.mean(np.where(y == 1, np.log(p), np.log1p(-p))))
+
+
+def brier(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Mean of (p - y)^2 (Brier 1950)."""
+    y, p = _arrays(labels, scores)
+    return float(np.mean((p - y) ** 2)) if len(y) else math.nan
+
+
+def ece(
+    labels: ArrayLike, scores: ArrayLike, bins: int = ECE_BINS, equal: Literal["mass", "width"] = "mass"
+) -> float:
+    """Expected calibration error: sum over bins of (n_b / n) |mean label - mean score|.
+
+    Bins of equal mass unless told: in score order, as even as can be, a stable sort deciding between ties.
+    They show an error among rare positives, which bins of equal width hide in the first one.
+    """
+    y, p = _arrays(labels, scores)
+    if not len(y):
+        return math.nan
+    if equal == "mass":
+        order = np.argsort(p, kind="stable")
+        parts = np.array_split(order, bins)
+    else:
+        bin_of = np.minimum((p * bins).astype(np.int64), bins - 1)
+        parts = [np.flatnonzero(bin_of == b) for b in range(bins)]
+    gaps = (abs(float(y[part].mean() - p[part].mean())) * len(part) for part in parts if len(part))
+    return math.fsum(gaps) / len(y)
+
+
+def _arrays(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    y, p = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    if y.shape != p.shape or y.ndim != 1:
+        raise ValueError(f"expected two flat arrays of one length, got {y.shape} and {p.shape}")
+    return y, p
+
+
+class Window:
+    """The latest `size` predictions and their labels; figures over them are exact.
+
+    Scores are kept as float32 (5 bytes an example in all), so that a state is small and restores unchanged.
+    """
+
+    def __init__(self, size: int = 4096) -> None:
+        self.count = 0
+        self._scores = np.zeros(size, dtype=np.float32)
+        self._labels = np.zeros(size, dtype=np.uint8)
+
+    def add(self, label: int, score: float) -> None:
+        place = self.count % len(self._scores)
+        self._scores[place] = score
+        self._labels[place] = label
+        self.count += 1
+
+    def figures(self) -> dict[str, float]:
+        """auc, log_loss, brier, ece of what is kept; a figure that is not defined is left out."""
+        kept = min(self.count, len(self._scores))
+        labels, scores = self._labels[:kept], self._scores[:kept]
+        found = {
+            "auc": auc(labels, scores),
+            "log_loss": log_loss(labels, scores),
+            "brier": brier(labels, scores),
+            "ece": ece(labels, scores),
+        }
+        return {name: value for name, value in found.items() if not math.isnan(value)}
+
+    def state(self) -> dict[str, int | bytes]:
+        kept = min(self.count, len(self._scores))
+        return {
+            "count": self.count,
+            "size": len(self._scores),
+            "scores": self._scores[:kept].astype("<f4").tobytes(),
+            "labels": self._labels[:kept].tobytes(),
+        }
+
+    @classmethod
+    def restore(cls, count: int, size: int, scores: bytes, labels: bytes) -> Window:
+        """From the values of `state`; raises ValueError where they do not fit together."""
+        window = cls(size)
+        kept = min(count, size)
+        window._scores[:kept] = np.frombuffer(scores, dtype="<f4", count=-1)
+        window._labels[:kept] = np.frombuffer(labels, dtype=np.uint8, count=-1)
+        window.count = count
+        return window

@@ -1,0 +1,55 @@
+"""What a role tells of itself once a second: the shape of `/status`.
+
+The metrics are set from it, the live page adds it up over the roles. Every key may be missing: a
+role gives what it has. Counters count from the start of the process.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class ModelStatus(TypedDict, total=False):
+    """A model as the worker (version) or the learner (all of it) knows it; figures are prequential."""
+
+    version: int
+    auc: float | None
+    log_loss: float | None
+    examples: int
+
+
+class RoleStatus(TypedDict, total=False):
+    """One role, now."""
+
+    role: str  # worker, learner, ledger, server
+    events: int
+    events_per_s: float
+    lag: dict[str, int]  # records not processed yet, by topic
+    dead_letters: dict[str, int]  # by reason
+    duplicates: int
+    late: int
+    outputs: dict[str, int]  # by policy
+    kinds: dict[str, str]  # alert or offer, by policy
+    alerts: int
+    offers: int
+    examples: dict[str, int]  # training examples emitted, by model
+    watermark_ms: int  # the lowest over the partitions
+    commit_age_s: float
+    partitions: int
+    customers: int  # rows
+    models: dict[str, ModelStatus]
+    views_written: int
+    view_failures: int
+    views_age_s: float  # how long the oldest changed view has waited for its store
+    ledger_inserted: int
+    ledger_repeated: int
+
+
+class RoleReport(TypedDict):
+    """A role as another one sees it: whether it answers, is ready, and what it told last."""
+
+    address: str
+    reachable: bool
+    ready: bool
+    reason: str
+    status: RoleStatus

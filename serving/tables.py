@@ -1,0 +1,161 @@
+"""Step 9, serve: the tables of the SQL ledger, and how a record becomes a row of one of them.
+
+The numbers of a receipt are packed, 8 bytes each and little-endian: `scores`, `fields` and `values`
+as float64, `snapshots` as int64. So they take little room and are read back bit for bit.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
+
+from streams.errors import Poison
+
+# topic, partition and offset that the record was read from, and its decoded fields
+Record = tuple[str, int, int, Mapping[str, Any]]
+
+METADATA = MetaData()
+# The arrays of a receipt, and what `struct` calls their numbers.
+PACKED: Mapping[str, str] = {"snapshots": "q", "scores": "d", "fields": "d", "values": "d"}
+
+
+def _decisions(name: str) -> Table:
+    """`topic`, `partition` and `offset` are those of the event that caused it (deadline: empty and -1)."""
+    return Table(
+        name,
+        METADATA,
+        Column("id", Text, primary_key=True),
+        Column("customer", Text, nullable=False),
+        Column("policy", Text, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("time", BigInteger, nullable=False),
+        Column("cause", Text, nullable=False),
+        Column("topic", Text, nullable=False),
+        Column("partition", Integer, nullable=False),
+        Column("offset", BigInteger, nullable=False),
+        Column("layout", BigInteger, nullable=False),
+        *(Column(packed, LargeBinary, nullable=False) for packed in PACKED),
+        Index(f"{name}_by_time", "time"),
+        Index(f"{name}_by_customer", "customer"),
+    )
+
+
+ALERTS = _decisions("alerts")
+OFFERS = _decisions("offers")
+OUTCOMES = Table(
+    "outcomes",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("customer", Text, nullable=False),
+    Column("offer", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("value", Double),
+    Index("outcomes_by_time", "time"),
+    Index("outcomes_by_customer", "customer"),
+)
+APPLIED = Table(
+    "applied",
+    METADATA,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("offset", BigInteger, nullable=False),
+)
+
+# The tables that hold records, by the kind `newest` is asked for.
+BY_KIND: Mapping[str, Table] = {"alert": ALERTS, "offer": OFFERS, "outcome": OUTCOMES}
+
+
+def storable(value: str | bytes) -> str:
+    """Any key as text that every database takes, different keys staying different.
+
+    PostgreSQL refuses NUL and lone surrogates, and keys come from outside: one of them must not
+    hold up the ledger. What needs no escape is unchanged; else `\\` is doubled and each byte that
+    has no place in text becomes `\\xNN`.
+    """
+    if isinstance(value, str):
+        if "\0" not in value and "\\" not in value and (value.isascii() or _encodes(value)):
+            return value
+        raw = value.encode("utf-8", "surrogatepass")
+    else:
+        raw = value
+    return raw.replace(b"\\", b"\\\\").replace(b"\0", b"\\x00").decode("utf-8", "backslashreplace")
+
+
+def _encodes(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def pack(numbers: bytes | Sequence[float], code: str = "d") -> bytes:
+    """Numbers as 8 bytes each, little-endian; what is packed already stays as it is."""
+    if isinstance(numbers, bytes):
+        return numbers
+    return struct.pack(f"<{len(numbers)}{code}", *numbers)
+
+
+def unpack(packed: bytes, code: str = "d") -> list[float]:
+    return list(struct.unpack(f"<{len(packed) // 8}{code}", packed))
+
+
+def _decision_row(decision: Mapping[str, Any]) -> dict[str, Any]:
+    receipt = decision["receipt"]
+    return {
+        "id": storable(decision["id"]),
+        "customer": storable(decision["customer"]),
+        "policy": decision["policy"],
+        "kind": decision["kind"],
+        "time": decision["time"],
+        "cause": decision["cause"],
+        "topic": decision["topic"],
+        "partition": decision["partition"],
+        "offset": decision["offset"],
+        "layout": receipt["layout"],
+        "snapshots": pack(receipt["snapshots"], "q"),
+        "scores": pack(receipt["scores"]),
+        "fields": pack(receipt["fields"]),
+        "values": pack(receipt["values"]),
+    }
+
+
+def _outcome_row(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": storable(outcome["id"]),
+        "customer": storable(outcome["customer"]),
+        "offer": storable(outcome["offer"]),
+        "kind": outcome["kind"],
+        "time": outcome["time"],
+        "value": outcome.get("value"),
+    }
+
+
+_ROWS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "alerts": _decision_row,
+    "offers": _decision_row,
+    "outcomes": _outcome_row,
+}
+
+
+def row(table: Table, record: Record) -> dict[str, Any]:
+    """The row of `table` that `record` becomes; Poison where the record lacks what a row needs."""
+    topic, partition, offset, decoded = record
+    try:
+        return _ROWS[table.name](decoded)
+    except (KeyError, TypeError, AttributeError, struct.error) as error:
+        raise Poison(
+            f"no row of {table.name} can be made of it ({type(error).__name__}: {error})",
+            topic=topic,
+            partition=partition,
+            offset=offset,
+        ) from error
+
+
+def readable(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it is shown: its numbers unpacked."""
+    return {name: unpack(v, PACKED[name]) if name in PACKED else v for name, v in kept.items()}

@@ -1,0 +1,136 @@
+"""Step 9, serve: where the newest view of each customer is kept.
+
+A view is a blob that the engine makes; the stores move bytes and know no layout. `MemoryViews` is
+the in-process double of `RedisViews`, held to the same tests.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from streams.errors import Fatal, Retryable
+
+PREFIX = b"customer:"
+# About 250 kB a command: the server answers others in between, and few round trips remain.
+KEYS_PER_COMMAND = 500
+# A store that is slower than this counts as away: the engine keeps what is unwritten.
+TIMEOUT_S = 2.0
+
+
+class ViewStore(Protocol):
+    """Keeps the newest blob of each key. Every method but `close` raises Retryable if it is away."""
+
+    def write(self, keys: Sequence[bytes], blobs: Sequence[bytes]) -> None:
+        """Keep each blob under its key; of a key given twice, the last one."""
+
+    def read(self, key: bytes) -> bytes | None:
+        """The newest blob of `key`."""
+
+    def ping(self) -> None:
+        """Raise Retryable unless the store answers."""
+
+    def close(self) -> None:
+        """Let go of the connections; a closed store is not used again."""
+
+
+class MemoryViews:
+    """Views in this process, for the demo and for tests."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[bytes, bytes] = {}
+        self._lock = threading.Lock()
+
+    def write(self, keys: Sequence[bytes], blobs: Sequence[bytes]) -> None:
+        with self._lock:
+            self._blobs.update(zip(keys, blobs, strict=True))
+
+    def read(self, key: bytes) -> bytes | None:
+        with self._lock:
+            return self._blobs.get(key)
+
+    def ping(self) -> None:
+        return
+
+    def close(self) -> None:
+        with self._lock:
+            self._blobs.clear()
+
+
+class RedisViews:
+    """Views in Redis under `customer:<key>`."""
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        self.address, self._port = _address(url)
+        # One more try, as a connection that stood idle may have been closed by the other side.
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 1),
+        )
+
+    def write(self, keys: Sequence[bytes], blobs: Sequence[bytes]) -> None:
+        if len(keys) != len(blobs):
+            raise ValueError(f"{len(keys)} keys for {len(blobs)} blobs")
+        if not keys:
+            return
+        with self._talking(), self._redis.pipeline(transaction=False) as pipeline:
+            for start in range(0, len(keys), KEYS_PER_COMMAND):
+                some = slice(start, start + KEYS_PER_COMMAND)
+                named = (PREFIX + key for key in keys[some])
+                pipeline.mset(dict(zip(named, blobs[some], strict=True)))
+            # The error that execute() raises itself would quote keys and blobs.
+            for answer in pipeline.execute(raise_on_error=False):
+                if isinstance(answer, redis.RedisError):
+                    raise answer
+
+    def read(self, key: bytes) -> bytes | None:
+        with self._talking():
+            blob = self._redis.get(PREFIX + key)
+        return blob if isinstance(blob, bytes) else None
+
+    def ping(self) -> None:
+        with self._talking():
+            self._redis.ping()
+
+    def close(self) -> None:
+        self._redis.close()
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Errors say where Redis was looked for, and how to start one."""
+        try:
+            yield
+        except redis.RedisError as error:
+            cause = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+            raise Retryable(f"Redis at {self.address}: {cause}; {self._advice(error)}") from error
+
+    def _advice(self, error: redis.RedisError) -> str:
+        if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+            return f"start one with `redis-server --port {self._port}`"
+        return "see its memory, disk and access settings"
+
+
+def _address(url: str) -> tuple[str, int]:
+    """Where Redis is and its port, without user, password or options; Fatal for a URL that no Redis has."""
+    expected = "expected redis://HOST:6379/0"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 6379
+    except ValueError as error:
+        raise Fatal(f"the Redis URL cannot be read: {expected}") from error
+    if parts.scheme not in ("redis", "rediss"):
+        raise Fatal(f"the Redis URL starts with {parts.scheme or 'no scheme'}: {expected}")
+    database = parts.path.strip("/") or "0"
+    if not database.isdigit():
+        raise Fatal(f"the Redis URL names database {database}, which is no number: {expected}")
+    host = parts.hostname or "localhost"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}/{database}", port

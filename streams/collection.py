@@ -1,0 +1,91 @@
+"""The rows as a Faust table: its changelog, standbys, recovery and rebalances, with arrays in place of a dict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import faust
+from faust.types.tuples import TP
+
+from .cycle import CommitCycle, RowFormat
+from .engine import Engine
+from .partition import Scratch
+from .restore import Mover, Restorer
+
+
+class RowTable(faust.Table):  # type: ignore[misc]
+    """Restores partitions from the changelog, hands live ones to the engine and takes them away again.
+
+    Bound to an engine by `bind` before the app starts.
+    """
+
+    engine: Engine
+    cycle: CommitCycle
+
+    def bind(
+        self, engine: Engine, cycle: CommitCycle, rows: RowFormat, words: int, migration: Callable[[bytes], Mover],
+        on_live: Callable[[int, dict[str, Any]], None],
+    ) -> None:  # fmt: skip
+        """Say whose rows these are. `on_live(partition, control)` is called when a partition is restored."""
+        self.engine, self.cycle = engine, cycle
+        self._make = lambda: Restorer(rows.layout_id, words, migration, self._scratch)
+        self._on_live = on_live
+        self._restorers: dict[int, Restorer] = {}
+        self._scratch = Scratch()
+        self.recovered = False
+
+    def restorer(self, number: int) -> Restorer:
+        """What has been restored of a partition."""
+        return self._restorers.setdefault(number, self._make())
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """How far of the changelog these rows already hold, so that a rebalance does not read it again."""
+        own = self.cycle.changelog_offsets.get(tp.partition, -1)
+        offset = max(own, self._restorers[tp.partition].offset if tp.partition in self._restorers else -1)
+        return offset if offset >= 0 else None
+
+    def apply_changelog_batch(self, batch: Any) -> None:
+        for event in batch:
+            number = event.message.partition
+            partition = self.engine.partition(number)
+            if not partition.live:  # a live partition's own rows are newer than what it wrote
+                self.restorer(number).apply(partition, event.message.value)
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        assignor, name = self.app.assignor, self.changelog_topic_name
+        actives = {tp.partition for tp in assignor.assigned_actives() if tp.topic == name}
+        standbys = {tp.partition for tp in assignor.assigned_standbys() if tp.topic == name}
+        for number in list(self.engine.partitions):
+            partition = self.engine.partitions[number]
+            partition.reset_inbox()  # events not folded yet are fetched again from the committed offsets
+            if number in actives:
+                continue
+            if number in standbys and partition.live:
+                partition.live = False
+                self.restorer(number).offset = self.cycle.changelog_offsets.get(number, -1)
+                self.cycle.forget(number)
+            elif number not in standbys:
+                del self.engine.partitions[number]
+                self._restorers.pop(number, None)
+                self.cycle.forget(number)
+        self.recovered = False
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        await super().on_recovery_completed(active_tps, standby_tps)
+        await self.app.before_live({tp.partition for tp in active_tps})
+        for tp in active_tps:
+            partition = self.engine.partition(tp.partition)
+            if not partition.live:
+                control = self.restorer(tp.partition).control
+                clocks = control.get("clocks")
+                if clocks:
+                    partition.clocks[:] = clocks
+                partition.activate()
+                self._on_live(tp.partition, control)
+        if active_tps:
+            await self.app.consumer.pause_in_client(active_tps)
+        self.recovered = True

@@ -1,0 +1,149 @@
+"""Step 8: the commit cycle. Outputs first, then changed rows, then the source offsets; each only when the one
+before it is acknowledged. See docs/ARCHITECTURE.md, "Nothing lost, nothing twice"."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import orjson
+
+from .engine import Engine
+from .partition import Partition
+
+CONTROL_KEY = b"\x00control"
+LAYOUT_KEY = b"\x00layout:"  # followed by the layout's id in decimal digits
+
+
+class RowFormat(Protocol):
+    """How rows look in the changelog."""
+
+    layout_id: int
+    description: bytes
+    packed_bytes: int
+
+    def pack(self, rows: Any) -> bytes:
+        """Rows (float64[n, words]) as changelog values, end to end."""
+
+
+class Adoption(Protocol):
+    """What the pass has in force for a partition and what it would take up next (model snapshots, policies)."""
+
+    def in_force(self, partition: Partition) -> dict[str, Any]:
+        """Plain data that names what is in force now; kept in the control row."""
+
+    def offered(self, partition: Partition) -> dict[str, Any]:
+        """Plain data that names what will be in force after this cycle."""
+
+    def adopt(self, partition: Partition, offered: dict[str, Any]) -> None:
+        """Put what was offered in force."""
+
+
+class CommitCycle:
+    """Makes what the engine did durable. `failpoints[name]()` is called between its steps, for tests."""
+
+    STEPS = ("outputs", "rows", "control", "offsets", "adopted")
+
+    def __init__(self, engine: Engine, rows: RowFormat, changelog: str, adoption: Adoption) -> None:
+        self._engine, self._rows, self._changelog, self._adoption = engine, rows, changelog, adoption
+        self.failpoints: dict[str, Callable[[], None]] = {}
+        self._committed: dict[tuple[str, int], int] = {}
+        self.changelog_offsets: dict[int, int] = {}
+        self.last_s = 0.0
+        self.cycles = 0
+        self.completed_at = time.monotonic()
+
+    async def run(self, commit: Callable[[Mapping[tuple[str, int], int]], Awaitable[bool]]) -> bool:
+        """One cycle over all live partitions; `commit` gets {(topic, partition): next offset}."""
+        started = time.monotonic()
+        engine = self._engine
+        work = []
+        for partition in list(engine.partitions.values()):
+            if partition.live:
+                offsets = self._offsets(partition)
+                slots, rows = partition.take_changed()
+                if offsets or len(slots):
+                    proposal = self._adoption.offered(partition)
+                    work.append((partition, offsets, slots, rows, self._control(partition, offsets, proposal), proposal))
+        epoch = engine.outputs.begin_epoch()
+        await engine.outputs.settled(epoch)  # 1. every output produced so far
+        self._reached("outputs")
+        for partition, _offsets, slots, rows, *_rest in work:  # 2. rows, then the control row
+            await self._write_rows(partition, slots, rows)
+        self._reached("rows")
+        for partition, _offsets, _slots, _rows, control, _offer in work:
+            self._write_control(partition, control)
+        await engine.outputs.settled(engine.outputs.begin_epoch())
+        self._reached("control")
+        merged = {at: offset for _p, offsets, *_rest in work for at, offset in offsets.items()}
+        done = await commit(merged) if merged else True  # 3. the source offsets
+        if done:
+            self._committed.update(merged)
+        self._reached("offsets")
+        for partition, *_rest, proposal in work:
+            self._adoption.adopt(partition, proposal)
+        self._reached("adopted")
+        self.completed_at = time.monotonic()
+        self.last_s = self.completed_at - started
+        self.cycles += 1
+        return bool(merged) and done
+
+    def forget(self, number: int) -> None:
+        """The partition is not ours any more; what was committed for it may move on elsewhere."""
+        for at in [at for at in self._committed if at[1] == number]:
+            del self._committed[at]
+        self.changelog_offsets.pop(number, None)
+
+    def _reached(self, step: str) -> None:
+        hook = self.failpoints.get(step)
+        if hook is not None:
+            hook()
+
+    def _offsets(self, partition: Partition) -> dict[tuple[str, int], int]:
+        """What may be committed and is not yet."""
+        found = {}
+        for which, topic in enumerate(self._engine.sources):
+            offset = partition.committable(which)
+            at = (topic, partition.number)
+            if offset >= 0 and self._committed.get(at, -1) < offset:
+                found[at] = offset
+        return found
+
+    async def _write_rows(self, partition: Partition, slots: Any, rows: Any) -> None:
+        outputs, layout_id = self._engine.outputs, self._rows.layout_id
+        if layout_id not in partition.known_layouts:
+            key = LAYOUT_KEY + str(layout_id).encode()
+            outputs.send(self._changelog, [{"key": key, "value": self._rows.description}], partition.number)
+            partition.known_layouts.add(layout_id)
+        size = self._rows.packed_bytes
+        for start in range(0, len(slots), 4096):
+            part = slots[start : start + 4096]
+            data = self._rows.pack(rows[start : start + 4096])
+            keys = partition.index.keys(part)
+            messages = [{"key": key, "value": data[i * size : (i + 1) * size]} for i, key in enumerate(keys)]
+            await outputs.send_slowly(self._changelog, messages, partition.number)
+
+    def _control(self, partition: Partition, offsets: Mapping[tuple[str, int], int], proposal: dict[str, Any]) -> bytes:
+        watermark, highest = partition.clocks.tolist()
+        return orjson.dumps(
+            {
+                "offsets": {topic: offset for (topic, _), offset in offsets.items()},
+                "clocks": [watermark, highest] if highest > float("-inf") else None,
+                "in_force": self._adoption.in_force(partition),
+                "next": proposal,
+                "layout": self._rows.layout_id,
+            }
+        )
+
+    def _write_control(self, partition: Partition, control: bytes) -> None:
+        def landed(offset: int) -> None:
+            self.changelog_offsets[partition.number] = offset
+
+        self._engine.outputs.send_one(self._changelog, CONTROL_KEY, control, partition.number, landed)
+
+
+def read_control(value: bytes) -> dict[str, Any]:
+    """A control row's content."""
+    control = orjson.loads(value)
+    return control if isinstance(control, dict) else {}

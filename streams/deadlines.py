@@ -1,0 +1,86 @@
+"""Deadlines without reading every row: a heap that holds each slot once, at the earliest time it may be due.
+
+An entry is (wake time, slot). `wake[slot]` is the slot's valid entry (0 = none); any other entry of the
+slot is stale and dropped when it surfaces. A deadline that moves later costs nothing until its old
+wake time comes. Order: (time, hash of the key), so that it does not depend on who got which slot.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from .kernel import inlined, kernel
+
+
+@inlined
+def _before(a: float, hash_a: Any, b: float, hash_b: Any) -> bool:
+    return a < b or (a == b and hash_a < hash_b)
+
+
+@kernel
+def push(times: Any, slots: Any, size: int, hashes: Any, wake: Any, time: float, slot: int) -> int:
+    """Enter (time, slot) into the heap `times: float64[c]`, `slots: int64[c]`; returns its new size."""
+    wake[slot] = time
+    h = hashes[slot]
+    child = size
+    while child > 0:
+        parent = (child - 1) >> 1
+        if not _before(time, h, times[parent], hashes[slots[parent]]):
+            break
+        times[child] = times[parent]
+        slots[child] = slots[parent]
+        child = parent
+    times[child] = time
+    slots[child] = slot
+    return size + 1
+
+
+@kernel
+def pop(times: Any, slots: Any, size: int, hashes: Any) -> int:
+    """Remove the first entry; returns the heap's new size."""
+    size -= 1
+    time = times[size]
+    slot = slots[size]
+    h = hashes[slot]
+    hole = 0
+    while True:
+        child = 2 * hole + 1
+        if child >= size:
+            break
+        right = child + 1
+        if right < size and _before(times[right], hashes[slots[right]], times[child], hashes[slots[child]]):
+            child = right
+        if not _before(times[child], hashes[slots[child]], time, h):
+            break
+        times[hole] = times[child]
+        slots[hole] = slots[child]
+        hole = child
+    times[hole] = time
+    slots[hole] = slot
+    return size
+
+
+@inlined
+def earliest(rows: Any, slot: int, words: Any) -> Any:
+    """The earliest due time among the deadline `words: int64[d]` of a row: (time or 0, which)."""
+    best = 0.0
+    which = -1
+    for d in range(len(words)):
+        due = rows[slot, words[d]]
+        if due > 0.0 and (which < 0 or due < best):
+            best = due
+            which = d
+    return best, which
+
+
+@kernel
+def rebuild(rows: Any, known: int, words: Any, times: Any, slots: Any, hashes: Any, wake: Any) -> int:
+    """Fill the heap anew from the rows (after a restore); returns its size."""
+    size = 0
+    for slot in range(known):
+        wake[slot] = 0.0
+        due, which = earliest(rows, slot, words)
+        if which >= 0:
+            size = push(times, slots, size, hashes, wake, due, slot)
+    return size

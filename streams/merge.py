@@ -1,0 +1,159 @@
+"""Step 4: the topics of one partition number are merged by event time, whatever the batches were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from .kernel import kernel
+
+from .keys import grown
+
+
+@kernel
+def merge(times: Any, following: Any, heads: Any, waiting: Any, order: Any) -> int:
+    """Take decoded events in order of (time, topic) until a topic has to be waited for.
+
+    `times: float64[c]` and `following: int64[c]` (the row after this one in its topic, -1 = none) are
+    the inbox; `heads: int64[topics]` the first row of each topic (-1 = none), advanced here;
+    `waiting: bool[topics]`: the topic has records that are not decoded yet, so that without a head nothing
+    can be said of the others. Writes rows into `order: int64[c]`; returns how many.
+    """
+    topics = len(heads)
+    taken = 0
+    if topics == 1:
+        row = heads[0]
+        while row >= 0:
+            order[taken] = row
+            taken += 1
+            row = following[row]
+        heads[0] = -1
+        return taken
+    while taken < len(order):
+        best = -1
+        earliest = np.inf
+        for t in range(topics):
+            row = heads[t]
+            if row < 0:
+                if waiting[t]:
+                    return taken
+            elif times[row] < earliest:
+                earliest = times[row]
+                best = t
+        if best < 0:
+            return taken
+        # events of the same topic that are no later than every other head follow without a new comparison
+        order[taken] = heads[best]
+        taken += 1
+        heads[best] = following[heads[best]]
+    return taken
+
+
+@kernel
+def link(status: Any, start: int, count: int, following: Any, tail: int) -> Any:
+    """Chain the good rows `start..start+count-1` behind `tail` (-1 = none). Returns (first, last, good)."""
+    first = np.int64(-1)
+    good = 0
+    for row in range(start, start + count):
+        if status[row] != 0:
+            continue
+        following[row] = -1
+        if tail >= 0:
+            following[tail] = row
+        if first < 0:
+            first = row
+        tail = row
+        good += 1
+    return first, tail, good
+
+
+class Inbox:
+    """The decoded events of one partition number, of all topics, until the pass has taken them.
+
+    Columns (struct of arrays, one row an event): `times: float64` ms, `kinds: int32`, `topics: int32`,
+    `offsets: int64`, `message_ids: int64`, `slots: int64`, `fields: float64[., f]`, `status: uint8`.
+    """
+
+    def __init__(self, topics: int, fields: int, capacity: int = 4096) -> None:
+        self.topic_count = topics
+        self.used = 0
+        self.heads = np.full(topics, -1, np.int64)
+        self.tails = np.full(topics, -1, np.int64)
+        self.waiting = np.zeros(topics, np.bool_)
+        self.pending = np.zeros(topics, np.int64)
+        self.times = np.zeros(capacity)
+        self.kinds = np.zeros(capacity, np.int32)
+        self.topics = np.zeros(capacity, np.int32)
+        self.offsets = np.zeros(capacity, np.int64)
+        self.message_ids = np.zeros(capacity, np.int64)
+        self.slots = np.zeros(capacity, np.int64)
+        self.fields = np.zeros((capacity, fields))
+        self.status = np.zeros(capacity, np.uint8)
+        self.following = np.zeros(capacity, np.int64)
+        self.order = np.zeros(capacity, np.int64)
+
+    _COLUMNS = (
+        "times", "kinds", "topics", "offsets", "message_ids", "slots", "fields", "status", "following", "order",
+    )  # fmt: skip
+
+    def reserve(self, count: int) -> int:
+        """Make room for `count` rows and return the first one; they count once `accept` links them."""
+        if not self.pending.any():
+            self.used = 0
+        if self.used + count > len(self.times):
+            self._compact()
+        if self.used + count > len(self.times):
+            size = 2 * len(self.times)
+            while size < self.used + count:
+                size *= 2
+            for name in self._COLUMNS:
+                setattr(self, name, grown(getattr(self, name), size))
+        return self.used
+
+    def accept(self, topic: int, start: int, count: int) -> int:
+        """Chain rows `start..` as the newest of `topic`; rows with a status are left out. Returns the good ones."""
+        self.topics[start : start + count] = topic
+        tail = self.tails[topic] if self.heads[topic] >= 0 else -1
+        first, last, good = link(self.status, start, count, self.following, tail)
+        if good:
+            if self.heads[topic] < 0:
+                self.heads[topic] = first
+            self.tails[topic] = last
+            self.pending[topic] += good
+        self.used = start + count
+        return int(good)
+
+    def take(self) -> int:
+        """Merge what can be merged; the rows stand in `order[:n]` until the next `reserve`."""
+        taken = merge(self.times, self.following, self.heads, self.waiting, self.order)
+        if taken:
+            self.pending -= np.bincount(self.topics[self.order[:taken]], minlength=self.topic_count)
+        return int(taken)
+
+    def first_pending(self, topic: int) -> int | None:
+        """The offset of the oldest event of `topic` that no pass has taken, if any."""
+        head = int(self.heads[topic])
+        return int(self.offsets[head]) if head >= 0 else None
+
+    def _compact(self) -> None:
+        """Move the pending rows to the front, keeping each topic's order."""
+        keep: list[int] = []
+        ends = []
+        for head in self.heads.tolist():
+            row = head
+            while row >= 0:
+                keep.append(row)
+                row = int(self.following[row])
+            ends.append(len(keep))
+        rows = np.array(keep, np.int64)
+        for name in ("times", "kinds", "topics", "offsets", "message_ids", "slots", "fields", "status"):
+            column = getattr(self, name)
+            column[: len(rows)] = column[rows]
+        self.following[: len(rows)] = np.arange(1, len(rows) + 1)
+        start = 0
+        for topic, end in enumerate(ends):
+            self.heads[topic], self.tails[topic] = (start, end - 1) if end > start else (-1, -1)
+            if end > start:
+                self.following[end - 1] = -1
+            start = end
+        self.used = len(rows)

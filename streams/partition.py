@@ -1,0 +1,217 @@
+"""One partition number of all source topics: its inbox, its rows, its deadlines, how far it has come."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from .avro import MAX_DEPTH, Program
+from .batch import RawBatch
+from .deadlines import rebuild
+from .decode import AHEAD_MS, LATEST_MS, decode
+from .errors import Poison
+from .keys import KeyIndex, grown
+from .merge import Inbox
+from .records import find_records
+
+CHANGELOG, VIEWS = 1, 2  # who still has to see a changed row
+
+
+class Scratch:
+    """Record positions of the batch in hand; shared by all partitions, as only one batch is in hand."""
+
+    def __init__(self, capacity: int = 4096) -> None:
+        self.left = np.zeros(MAX_DEPTH, np.int64)
+        self.reserve(capacity)
+
+    def reserve(self, count: int) -> None:
+        """Make room for `count` records."""
+        self.capacity = count
+        self.key_at, self.key_size, self.value_at, self.value_size = (np.empty(count, np.int64) for _ in range(4))
+
+
+class DeadRecord(Protocol):
+    """Called with each record that cannot be processed (offset, why, key, value, append time in ms)."""
+
+    def __call__(
+        self, topic: int, partition: int, offset: int, reason: int | str, key: bytes | None, value: bytes | None,
+        time_ms: int,
+    ) -> None: ...  # fmt: skip
+
+
+class Partition:
+    """Rows and progress of one partition number.
+
+    `rows: float64[c, words]` (`bits`: the same words as int64), `dirty: uint8[c]` (CHANGELOG | VIEWS),
+    `changed: int64[c]` the slots to write to the changelog, `wake` and the heap as in `streams.deadlines`.
+    `state` belongs to the pass (model snapshots in force and the like).
+    """
+
+    def __init__(self, number: int, topics: int, fields: int, default_row: Any, deadline_words: Any) -> None:
+        self.number = number
+        self.index = KeyIndex()
+        self.inbox = Inbox(topics, fields)
+        self.default_row = default_row
+        self.deadline_words = deadline_words
+        self.rows = np.tile(default_row, (1024, 1))
+        self.bits = self.rows.view(np.int64)
+        self.dirty = np.zeros(1024, np.uint8)
+        self.changed = np.zeros(1024, np.int64)
+        self.seen = np.zeros(1024, np.int64)
+        self.counts = np.zeros(3, np.int64)  # slots in `changed`, slots in `seen` (views), entries in the heap
+        self.wake = np.zeros(1024)
+        self.heap_times = np.zeros(4096)
+        self.heap_slots = np.zeros(4096, np.int64)
+        self.clocks = np.full(2, -np.inf)  # the watermark and the highest event time, in ms
+        self.live = False  # rows are restored and events are folded; its own changelog is not read back
+        self.known_layouts: set[int] = set()
+        self.positions = np.full(topics, -1, np.int64)  # the next offset to arrive, -1 = not known yet
+        self.ends = np.full(topics, -1, np.int64)
+        self.append_time_ms = -1
+        self.state: Any = None
+
+    # -- events ------------------------------------------------------------------------------------------
+
+    def receive(
+        self, topic: int, batch: RawBatch, program: Program, scratch: Scratch, dead: DeadRecord
+    ) -> int:
+        """Decode one raw batch of source `topic` into the inbox. Returns how many events are good."""
+        self.positions[topic] = batch.next_offset
+        if batch.error:
+            dead(topic, self.number, batch.base_offset, batch.error, None, None, batch.append_time_ms)
+        if batch.count == 0:
+            return 0
+        self.append_time_ms = batch.append_time_ms
+        if scratch.capacity < batch.count:
+            scratch.reserve(2 * batch.count)
+        inbox = self.inbox
+        start = inbox.reserve(batch.count)
+        stop = start + batch.count
+        found = find_records(
+            batch.buf, batch.count, batch.base_offset, batch.first, inbox.offsets[start:stop],
+            scratch.key_at, scratch.key_size, scratch.value_at, scratch.value_size,
+        )  # fmt: skip
+        if found < 0:
+            dead(topic, self.number, batch.base_offset, "the records of the batch overlap or end early", None,
+                 batch.buf.tobytes(), batch.append_time_ms)  # fmt: skip
+            return 0
+        stop = start + found
+        status = inbox.status[start:stop]
+        latest = min(LATEST_MS, batch.append_time_ms + AHEAD_MS) if batch.append_time_ms >= 0 else LATEST_MS
+        bad = decode(
+            batch.buf, found, scratch.value_at, scratch.value_size, scratch.key_at, scratch.key_size, program.code,
+            program.tables, program.scales, program.ids, program.entry, program.initial, program.bounds, latest, inbox.times[start:stop],
+            inbox.kinds[start:stop], inbox.message_ids[start:stop], inbox.fields[start:stop], status, scratch.left,
+        )  # fmt: skip
+        if bad:
+            self._bury(topic, batch, found, start, scratch, dead)
+        self.index.slots(batch.buf, scratch.key_at, scratch.key_size, status, found, inbox.slots[start:stop])
+        self.make_room()
+        return inbox.accept(topic, start, found)
+
+    def _bury(
+        self, topic: int, batch: RawBatch, found: int, start: int, scratch: Scratch, dead: DeadRecord
+    ) -> None:
+        status = self.inbox.status
+        for i in np.flatnonzero(status[start : start + found]).tolist():
+            parts: list[bytes | None] = []
+            for at, size in ((scratch.key_at, scratch.key_size), (scratch.value_at, scratch.value_size)):
+                parts.append(batch.buf[at[i] : at[i] + size[i]].tobytes() if size[i] >= 0 else None)
+            offset = int(self.inbox.offsets[start + i])
+            dead(topic, self.number, offset, int(status[start + i]), parts[0], parts[1], batch.append_time_ms)
+
+    def take(self) -> int:
+        """Merge what may be merged now; the events stand in `inbox.order[:n]`."""
+        np.less(self.positions, self.ends, out=self.inbox.waiting)
+        return self.inbox.take()
+
+    def reset_inbox(self) -> None:
+        """Drop what was decoded but not folded; positions are unknown until they are asked for again."""
+        self.inbox = Inbox(self.inbox.topic_count, self.inbox.fields.shape[1])
+        self.positions[:] = -1
+        self.ends[:] = -1
+
+    def committable(self, topic: int) -> int:
+        """The first offset of `topic` that no pass has folded: what may be committed (-1: nothing yet)."""
+        pending = self.inbox.first_pending(topic)
+        return int(self.positions[topic]) if pending is None else pending
+
+    # -- rows --------------------------------------------------------------------------------------------
+
+    def make_room(self) -> None:
+        """Give every known key a row, and the heap room for one more entry a row and event."""
+        if self.index.known > len(self.rows):
+            size = 2 * len(self.rows)
+            while size < self.index.known:
+                size *= 2
+            rows = np.empty((size, self.rows.shape[1]))
+            rows[: len(self.rows)] = self.rows
+            rows[len(self.rows) :] = self.default_row
+            self.rows, self.bits = rows, rows.view(np.int64)
+            for name in ("dirty", "changed", "seen", "wake"):
+                setattr(self, name, grown(getattr(self, name), size))
+        needed = int(self.counts[2]) + len(self.inbox.order) + 64
+        if needed > len(self.heap_times):
+            size = max(needed, 2 * len(self.heap_times))
+            self.heap_times, self.heap_slots = grown(self.heap_times, size), grown(self.heap_slots, size)
+
+    def restore(self, keys: list[bytes], rows: Any) -> None:
+        """Put rows (float64[n, words]) read from the changelog in place; the last one of a key stays."""
+        for key, row in zip(keys, rows, strict=True):
+            slot = self.index.slot_of(key)
+            if slot >= len(self.rows):
+                self.make_room()
+            self.rows[slot] = row
+
+    def forget(self, key: bytes) -> None:
+        """A tombstone: the row of `key` starts anew."""
+        slot = self.index.find(key)
+        if slot is not None:
+            self.rows[slot] = self.default_row
+
+    def activate(self) -> None:
+        """The rows are complete: rebuild the deadlines and start folding."""
+        self.make_room()
+        if len(self.heap_times) < self.index.known + 64:
+            self.heap_times = np.zeros(2 * self.index.known + 64)
+            self.heap_slots = np.zeros(2 * self.index.known + 64, np.int64)
+        self.counts[2] = rebuild(
+            self.rows, self.index.known, self.deadline_words, self.heap_times, self.heap_slots, self.index.hashes, self.wake
+        )  # fmt: skip
+        known = self.index.known
+        self.dirty[:known] = VIEWS  # a view that was not written before a crash is written now
+        self.seen[:known] = np.arange(known)
+        self.counts[:2] = 0, known
+        self.live = True
+
+    def take_changed(self) -> tuple[Any, Any]:
+        """Slots changed since the last call (int64[n]) and a copy of their rows as they stand now."""
+        slots = self.changed[: self.counts[0]].copy()
+        self.counts[0] = 0
+        self.dirty[slots] &= np.uint8(255 ^ CHANGELOG)
+        return slots, self.rows[slots]
+
+    def take_seen(self, limit: int) -> Any:
+        """At most `limit` slots whose views changed since they were last taken (int64[n])."""
+        count = int(self.counts[1])
+        taken = min(count, limit)
+        slots = self.seen[:taken].copy()
+        self.seen[: count - taken] = self.seen[taken:count].copy()  # first come, first written: nobody starves
+        self.counts[1] = count - taken
+        self.dirty[slots] &= np.uint8(255 ^ VIEWS)
+        return slots
+
+    def give_back(self, slots: Any) -> None:
+        """Views of these slots could not be written: they count as changed again."""
+        again = slots[self.dirty[slots] & VIEWS == 0]
+        count = int(self.counts[1])
+        self.seen[count : count + len(again)] = again
+        self.counts[1] = count + len(again)
+        self.dirty[again] |= VIEWS
+
+
+def check_whole(value: bytes, width: int) -> None:
+    """Raise `Poison` unless a changelog value holds exactly `width` words after its layout id."""
+    if len(value) != 8 * (1 + width):
+        raise Poison(f"a row of {len(value)} bytes; its layout has {8 * (1 + width)}")

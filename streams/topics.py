@@ -1,0 +1,76 @@
+"""Topics are made and checked before anything runs: nothing relies on the broker making them by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from .errors import Fatal, Retryable
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One topic: how many partitions (None = as many as the sources), compacted or not."""
+
+    name: str
+    partitions: int | None = None
+    compacted: bool = False
+
+    def config(self) -> dict[str, str]:
+        """Topic settings at the broker."""
+        return {"cleanup.policy": "compact"} if self.compacted else {}
+
+
+def broker_away(bootstrap: str) -> Retryable:
+    """The error to raise when nobody answers."""
+    return Retryable(f"no Kafka broker answers at {bootstrap}; start one with `make kafka`, or set STREAMWISE_KAFKA")
+
+
+def existing(bootstrap: str, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
+    """Topics that exist and how many partitions each has. Raises `Retryable` when no broker answers."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    try:
+        found = admin.list_topics(timeout=timeout_s).topics
+    except KafkaException as error:
+        raise broker_away(bootstrap) from error
+    return {name: len(topic.partitions) for name, topic in found.items()}
+
+
+def ensure(
+    bootstrap: str, specs: Mapping[str, TopicSpec], *, partitions: int, replication: int, create: bool = True
+) -> dict[str, str]:
+    """Create the missing topics and check the others; returns what was done with each ("created", "as it is").
+
+    Raises `Fatal` when a topic has another number of partitions, or is missing and `create` is false.
+    """
+    found = existing(bootstrap)
+    report: dict[str, str] = {}
+    missing = []
+    for spec in specs.values():
+        wanted = spec.partitions or partitions
+        if spec.name not in found:
+            missing.append(NewTopic(spec.name, wanted, replication, config=spec.config()))
+        elif found[spec.name] != wanted:
+            raise Fatal(
+                f"topic {spec.name} has {found[spec.name]} partitions, expected {wanted}: "
+                f"set STREAMWISE_PARTITIONS={found[spec.name]}, or make the topics anew"
+            )
+        else:
+            report[spec.name] = "as it is"
+    if missing and not create:
+        names = ", ".join(topic.topic for topic in missing)
+        raise Fatal(f"topics are missing: {names}; make them with `streamwise topics`")
+    if missing:
+        admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        for name, future in admin.create_topics(missing, operation_timeout=TIMEOUT_S).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                raise Fatal(f"topic {name} cannot be made: {error.args[0].str()}") from error
+            report[name] = "created"
+    return report

@@ -1,0 +1,172 @@
+"""Step 2: Faust's Kafka transport, made to deliver raw record batches. The one corner that reaches into privates.
+
+`aiokafka.consumer.fetcher.PartitionRecords` is replaced by a subclass that yields each record batch whole,
+so that Faust's machinery (groups, assignor, tables, standbys, recovery) runs once a batch. aiokafka and
+faust-streaming are pinned; `tests/streams/test_transport.py` fails when what is relied on changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiokafka.consumer.fetcher as fetcher
+import faust
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import _MemoryRecordsPy
+from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import TP, ConsumerMessage
+
+from .batch import CONTROL, HEADER, HEADER_BYTES, TRANSACTIONAL, RawBatch, parse_batch, skipped
+from .errors import Fatal, Poison
+
+SCHEME = "batch"
+FETCH_MAX_WAIT_MS = 10  # one fetch is in flight for all partitions of a broker: a silent one holds the others up this long
+
+
+class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    """Yields `RawBatch` instead of records. Control and aborted batches come as empty ones, so offsets move."""
+
+    def _unpack_records(self) -> Iterator[RawBatch]:
+        records = self._records
+        while records.has_next():
+            data = records._next_slice
+            records._cache_next()
+            yield self._raw_batch(data)
+
+    def _raw_batch(self, data: memoryview) -> RawBatch:
+        first = self.next_fetch_offset
+        try:
+            batch = parse_batch(data, first=first, check_crc=self._check_crcs)
+        except Poison as error:
+            raise CorruptRecordException(f"{self._tp}: {error}") from error
+        if len(data) >= HEADER_BYTES and self._aborted(data, batch):
+            batch = skipped(batch.base_offset, batch.next_offset)
+        self.next_fetch_offset = max(first, batch.next_offset)
+        return batch
+
+    def _aborted(self, data: memoryview, batch: RawBatch) -> bool:
+        """Whether the batch belongs to a transaction that was rolled back."""
+        header = HEADER.unpack_from(data, 0)
+        attributes, producer = header[5], header[9]
+        if producer < 0 or not (attributes & TRANSACTIONAL):
+            return False
+        self._consume_aborted_up_to(batch.base_offset)
+        if attributes & CONTROL:
+            self._aborted_producers.discard(producer)
+            return False
+        return producer in self._aborted_producers
+
+
+def install() -> None:
+    """Put the raw-batch classes in place and register the `batch://` scheme. Idempotent."""
+    for name in ("_unpack_records", "_consume_aborted_up_to"):
+        if not hasattr(fetcher.PartitionRecords, name):
+            raise Fatal(f"this aiokafka has no PartitionRecords.{name}; install the version in requirements.lock")
+    fetcher.PartitionRecords = RawPartitionRecords
+    fetcher.MemoryRecords = _MemoryRecordsPy
+    faust.transport.by_url.__self__.aliases[SCHEME] = f"{__name__}:Transport"
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """aiokafka's consumer with settings that Faust hard-wires otherwise."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        # A partition that is not drained at once (back pressure) must not hold up the others of its broker.
+        self._ensure_consumer()._fetcher._prefetch_backoff = 0
+
+    async def pause_in_client(self, tps: set[TP]) -> None:
+        """Stop fetching `tps` in the client itself until the next assignment."""
+        consumer = self._ensure_consumer()
+        held = consumer.assignment()
+        for tp in map(driver.ensure_aiokafka_TP, tps):
+            if tp in held:
+                consumer.pause(tp)
+
+
+class Consumer(driver.Consumer):  # type: ignore[misc]
+    """Delivers raw batches to Faust and asks the role's committer what to commit.
+
+    `app.committer` is called by every commit Faust makes (periodic, on revocation, on shutdown);
+    `app.backlog(tp)` says whether enough of a partition lies decoded already.
+    """
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        records, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self.perform_seek()
+            return
+        for tp, batches in records.items():
+            if active is not None and tp not in active and tp not in self._buffered_partitions:
+                continue
+            for batch in batches:
+                if not self.flow_active or self.app.consumer_generation_id != generation:
+                    return
+                yield tp, ConsumerMessage(
+                    tp.topic, tp.partition, batch.offset, batch.append_time_ms / 1000.0, 0, (), None, batch, None,
+                    0, 0, tp, generation_id=generation,
+                )  # fmt: skip
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        if active_partitions:
+            full = self.app.backlog
+            active_partitions = {tp for tp in active_partitions if not full(tp)} or active_partitions
+        return await super()._getmany(active_partitions, timeout)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Faust's gap trees cost more than the kernels; the committer knows what is applied."""
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        for tp in list(self._acked):
+            self._acked[tp].clear()
+            self._acked_index[tp].clear()
+        return bool(await self.app.committer(self))
+
+    async def commit_offsets(self, offsets: dict[TP, int]) -> bool:
+        """Commit the offsets of the partitions that are still assigned here."""
+        held = self.assignment()
+        offsets = {tp: offset for tp, offset in offsets.items() if tp in held}
+        if not offsets:
+            return False
+        done = bool(await self._commit(offsets))
+        if done:
+            self._committed_offset.update(offsets)
+        return done
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self.stop_flow()
+        await self.commit()
+        await super().on_partitions_revoked(revoked)
+
+    async def pause_in_client(self, tps: set[TP]) -> None:
+        """Stop fetching `tps` (a live partition's own changelog) until the next assignment."""
+        await self._thread.call_thread(self._thread.pause_in_client, tps)
+
+    def end_of(self, tp: TP) -> int:
+        """The end of the partition as of the newest fetch (the last stable offset), -1 when not known."""
+        consumer = self._thread._consumer
+        subscription = consumer._subscription.subscription if consumer is not None else None
+        assignment = subscription.assignment if subscription is not None else None
+        state = assignment.state_value(driver.ensure_aiokafka_TP(tp)) if assignment is not None else None
+        if state is None:
+            return -1
+        return -1 if state.lso is None else int(state.lso)
+
+
+class Transport(driver.Transport):  # type: ignore[misc]
+    """`batch://host:port`."""
+
+    Consumer = Consumer

@@ -1,0 +1,143 @@
+"""models/config.py: what is read, and the one line that an error gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.config import Feature, ModelSpec, load_models
+from streams.errors import ConfigError
+
+GOOD = """\
+features:
+  - {view: pages_1h}
+  - {view: last_visit, missing: 2000}
+  - {view: sentiment_1w, transform: identity}
+  - {transform: hour_sin}
+models:
+  purchase:
+    open: [order]
+    proof: [order, quote]
+    within: 3d
+    positive: proof
+"""
+
+
+def read(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "models.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_models(path)
+    return str(caught.value).removeprefix(f"{path}:")
+
+
+def test_reads_features_and_models(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    config = load_models(path)
+    assert config.features == (
+        Feature("pages_1h", "log1p", 0.0, "pages_1h"),
+        Feature("last_visit", "log1p", 2000.0, "last_visit"),
+        Feature("sentiment_1w", "identity", 0.0, "sentiment_1w"),
+        Feature(None, "hour_sin", 0.0, "hour_sin"),
+    )
+    assert config.models == (ModelSpec("purchase", ("order",), ("order", "quote"), 259_200_000.0, "proof"),)
+    assert config.names == ("pages_1h", "last_visit", "sentiment_1w", "hour_sin")
+
+
+def test_the_shipped_file_is_good() -> None:
+    config = load_models(Path(__file__).parents[2] / "config" / "models.yaml")
+    assert {model.name for model in config.models} == {"purchase", "churn"}
+    assert len(config.features) >= 30
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("models:", "model:", "6: unknown key 'model'; expected one of ['features', 'models']"),
+        (
+            "  - {view: pages_1h}",
+            "  - pages_1h",
+            "1: features: expected {view: NAME} or {transform: NAME}, got 'pages_1h'",
+        ),
+        (
+            "view: pages_1h",
+            "vew: pages_1h",
+            "2: unknown key 'vew'; expected one of ['missing', 'transform', 'view']",
+        ),
+        ("view: pages_1h", "missing: 1", "2: view: expected the name of a view for log1p, got None"),
+        ("view: pages_1h", "view: 7", "2: view: expected the name of a view for log1p, got 7"),
+        ("view: pages_1h", "view: last_visit", "3: feature 'last_visit' appears twice; expected each once"),
+        (
+            "transform: identity",
+            "transform: sqrt",
+            "4: transform: expected one of log1p, identity, hour_sin, hour_cos, weekday_sin, weekday_cos,"
+            " got 'sqrt'",
+        ),
+        ("missing: 2000", "missing: often", "3: missing: expected a finite number, got 'often'"),
+        ("missing: 2000", "missing: .inf", "3: missing: expected a finite number, got inf"),
+        ("missing: 2000", "missing: true", "3: missing: expected a finite number, got True"),
+        (
+            "transform: hour_sin",
+            "transform: hour_sin, view: x",
+            "5: view: expected none, hour_sin reads the clock",
+        ),
+        (
+            "transform: hour_sin",
+            "transform: hour_sin, missing: 1",
+            "5: missing: expected none, hour_sin reads the clock",
+        ),
+        ("  purchase:", "  pur-chase:", "7: model 'pur-chase': expected letters, digits and underscores"),
+        ("    within: 3d\n", "", "8: missing key 'within'"),
+        (
+            "    within: 3d",
+            "    horizon: 3d",
+            "10: unknown key 'horizon'; expected one of ['open', 'positive', 'proof', 'within']",
+        ),
+        (
+            "within: 3d",
+            "within: soon",
+            "10: within: expected a duration such as 90s, 30m, 1h, 3d or 1w, got 'soon'",
+        ),
+        (
+            "within: 3d",
+            "within: 0d",
+            "10: within: expected a duration such as 90s, 30m, 1h, 3d or 1w, got '0d'",
+        ),
+        ("positive: proof", "positive: yes", "11: positive: expected proof or deadline, got True"),
+        (
+            "open: [order]",
+            "open: order",
+            "8: open: expected a list of event kinds such as [order], got 'order'",
+        ),
+        ("open: [order]", "open: []", "8: open: expected a list of event kinds such as [order], got []"),
+        (
+            "proof: [order, quote]",
+            "proof: [order, order]",
+            "9: proof: expected each kind once, got ['order', 'order']",
+        ),
+    ],
+)
+def test_an_error_names_the_line_and_what_was_expected(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in GOOD
+    assert read(tmp_path, GOOD.replace(old, new, 1)) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("features: []\nmodels: {}\n", "1: features: expected a list of {view, transform, missing}"),
+        (
+            "features: [{view: a}]\nmodels: {}\n",
+            "2: models: expected a mapping of names to {open, proof, within, positive}",
+        ),
+        (
+            "features: [{view: a}]\nmodels:\n  churn: 28d\n",
+            "3: churn: expected a mapping with open, proof, within and positive",
+        ),
+        ("features: [{view: a}]\n", "1: missing key 'models'"),
+    ],
+)
+def test_an_empty_part_is_an_error(tmp_path: Path, text: str, said: str) -> None:
+    assert read(tmp_path, text) == said

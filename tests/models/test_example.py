@@ -1,0 +1,54 @@
+"""models/example.py: from the decoded record, or refused."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from models.example import Example
+from streams.errors import Poison
+
+RECORD: dict[str, Any] = {
+    "id": "c1:purchase:1000",
+    "customer": "c1",
+    "model": "purchase",
+    "label": 1,
+    "opened": 1000,
+    "due": 5000,
+    "label_time": 3000,
+    "score": math.nan,
+    "snapshot": 0,
+    "features": [1.0, 2.5],
+}
+
+
+def test_reads_numbers_and_datetimes_alike() -> None:
+    moments = {
+        key: datetime.fromtimestamp(RECORD[key] / 1000, UTC) for key in ("opened", "due", "label_time")
+    }
+    read, dated = Example.from_record(RECORD), Example.from_record({**RECORD, **moments})
+    assert (read.opened, read.due, read.label_time) == (1000, 5000, 3000)
+    assert (dated.opened, dated.due, dated.label_time) == (1000, 5000, 3000)
+    assert read.features == (1.0, 2.5)
+    assert math.isnan(read.score)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"label": 2}, "expected label 0 or 1, got 2"),
+        ({"features": None}, "not a training example: TypeError"),
+        ({"opened": "soon"}, "not a training example: ValueError"),
+    ],
+)
+def test_refuses_what_is_none(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(Poison, match=said):
+        Example.from_record({**RECORD, **change})
+
+
+def test_refuses_a_missing_field() -> None:
+    with pytest.raises(Poison, match="KeyError 'due'"):
+        Example.from_record({key: value for key, value in RECORD.items() if key != "due"})

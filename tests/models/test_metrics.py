@@ -1,0 +1,111 @@
+"""models/metrics.py against cases worked by hand and against slow definitions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.metrics import Window, auc, brier, ece, log_loss
+
+PAIRS = st.lists(
+    st.tuples(st.integers(0, 1), st.integers(0, 8).map(lambda n: n / 8)), min_size=1, max_size=30
+)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "expected"),
+    [
+        ([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], 0.75),  # of the four pairs only (0.35, 0.4) is wrong
+        ([0, 1], [0.5, 0.5], 0.5),
+        ([0, 1, 1], [0.5, 0.5, 0.9], 0.75),  # one tie of two pairs
+        ([1, 0], [0.0, 1.0], 0.0),
+    ],
+)
+def test_auc_by_hand(labels: list[int], scores: list[float], expected: float) -> None:
+    assert auc(labels, scores) == expected
+
+
+@given(PAIRS)
+def test_auc_counts_pairs(pairs: list[tuple[int, float]]) -> None:
+    ones = [score for label, score in pairs if label]
+    zeros = [score for label, score in pairs if not label]
+    found = auc([label for label, _ in pairs], [score for _, score in pairs])
+    if not ones or not zeros:
+        assert math.isnan(found)
+        return
+    wins = sum((one > zero) + (one == zero) / 2 for one, zero in itertools.product(ones, zeros))
+    assert found == pytest.approx(wins / (len(ones) * len(zeros)))
+
+
+def test_log_loss_by_hand() -> None:
+    assert log_loss([1, 0], [0.8, 0.4]) == pytest.approx((-math.log(0.8) - math.log(0.6)) / 2)
+
+
+def test_log_loss_of_a_wrong_certainty_is_finite() -> None:
+    assert log_loss([1], [0.0]) == pytest.approx(-math.log(1e-7))
+    assert log_loss([0], [1.0]) == pytest.approx(-math.log(1e-7))
+
+
+def test_brier_by_hand() -> None:
+    assert brier([1, 0], [0.8, 0.4]) == pytest.approx((0.04 + 0.16) / 2)
+
+
+def test_ece_of_equal_mass_by_hand() -> None:
+    # Bins in score order: (0, 0 | 0.1, 0.3), (1, 0 | 0.5, 0.9): gaps 0.2 and 0.2.
+    assert ece([1, 0, 0, 0], [0.5, 0.1, 0.3, 0.9], bins=2) == pytest.approx(0.2)
+
+
+def test_ece_of_equal_width_by_hand() -> None:
+    # Below a half: mean label 0, mean score 0.2; above: 1/2 and 0.7.
+    found = ece([0, 0, 1, 0], [0.1, 0.3, 0.5, 0.9], bins=2, equal="width")
+    assert found == pytest.approx((2 * 0.2 + 2 * 0.2) / 4)
+    assert ece([1, 1], [1.0, 1.0], equal="width") == 0.0
+
+
+def test_ece_with_fewer_examples_than_bins() -> None:
+    assert ece([1], [0.75]) == 0.25
+
+
+def test_nothing_is_nan() -> None:
+    assert all(math.isnan(figure([], [])) for figure in (auc, log_loss, brier, ece))
+
+
+def test_lengths_must_agree() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        auc([1, 0], [0.5])
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1, width=32)), max_size=40), st.integers(1, 12))
+def test_window_is_exact_over_the_latest(pairs: list[tuple[int, float]], size: int) -> None:
+    window = Window(size)
+    for label, score in pairs:
+        window.add(label, score)
+    labels = np.array([label for label, _ in pairs[-size:]])
+    scores = np.array([score for _, score in pairs[-size:]])
+    figures = window.figures()
+    for name, exact in (("auc", auc), ("log_loss", log_loss), ("brier", brier)):
+        expected = exact(labels, scores)
+        if math.isnan(expected):
+            assert name not in figures
+        else:
+            assert figures[name] == pytest.approx(expected, abs=1e-12)
+
+
+def test_window_restores_unchanged() -> None:
+    window = Window(5)
+    for n in range(8):
+        window.add(n % 2, n / 8)
+    again = Window.restore(**window.state())  # type: ignore[arg-type]
+    for one in (window, again):
+        one.add(1, 0.3)
+    assert again.state() == window.state()
+
+
+def test_window_refuses_what_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="broadcast"):
+        Window.restore(count=3, size=5, scores=bytes(8), labels=bytes(3))

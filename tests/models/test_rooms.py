@@ -1,0 +1,29 @@
+"""What models/ may import, and what the worker must not be made to import by it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def loaded(*modules: str) -> set[str]:
+    """The modules in a fresh interpreter after importing `modules`."""
+    code = f"import sys, {', '.join(modules)}; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_worker_imports_no_river() -> None:
+    worker = loaded("models.config", "models.transform", "models.scorer", "models.snapshot")
+    assert not worker & {"river", "polars", "pandas", "lightgbm"}
+
+
+def test_models_know_neither_faust_nor_kafka_nor_our_streams() -> None:
+    every = [f"models.{path.stem}" for path in (ROOT / "models").glob("*.py") if path.stem != "__init__"]
+    found = loaded(*every)
+    assert "models.learner" in found
+    assert not found & {"faust", "aiokafka", "confluent_kafka", "agents", "serving", "customers", "decisions"}
+    assert {name for name in found if name.startswith("streams.")} == {"streams.errors"}

@@ -1,0 +1,157 @@
+"""From a record to an event, with fastavro, or to the reason why it is a dead letter."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import fastavro
+
+from tests.reference.declared import Declared, Field
+from tests.reference.hashing import bit_of, hash52, hash64, signed
+from tests.reference.record import Record
+
+EARLIEST_MS = 631_152_000_000  # 1990-01-01T00:00Z
+TOO_LATE_MS = 4_102_444_800_000  # 2100-01-01T00:00Z
+
+
+@dataclass(frozen=True)
+class Event:
+    """A record that decoded. `bits` holds, exactly, the fields reduced by `bits`; `fields` all others."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    time: int
+    message_id: int
+    kind: str
+    fields: Mapping[str, float]
+    bits: Mapping[str, int]
+
+
+class DeadLetter(Exception):
+    """Why a record cannot be used: key, value, framing, schema, avro, time or bounds."""
+
+
+class Decoder:
+    """`schemas` are the Avro schemas by id; of those with the same name, the highest id is current."""
+
+    def __init__(self, declared: Declared, schemas: Mapping[int, Mapping[str, Any]]) -> None:
+        self.declared = declared
+        self.by_id = {number: fastavro.parse_schema(_plain(schema)) for number, schema in schemas.items()}
+        self.name_of = {number: _name(schema) for number, schema in schemas.items()}
+        self.current = {self.name_of[number]: self.by_id[number] for number in sorted(schemas)}
+
+    def decode(self, record: Record) -> Event:
+        if not record.key:
+            raise DeadLetter("key")
+        if record.value is None:
+            raise DeadLetter("value")
+        body = self._body(record.topic, record.value)
+        time = body["time"]
+        if not EARLIEST_MS <= time < TOO_LATE_MS:
+            raise DeadLetter("time")
+        fields, bits = {}, {}
+        for field in self.declared.fields:
+            path = field.paths.get(record.topic)
+            found = _along(body, path) if path else None
+            if field.reduce == "bits":
+                bits[field.name] = _bits(found)
+                fields[field.name] = float(bits[field.name]) if found is not None else math.nan
+            else:
+                fields[field.name] = _reduced(field.reduce, found)
+            _check_bounds(field, fields[field.name])
+        return Event(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            key=record.key,
+            time=time,
+            message_id=signed(hash64(body["message_id"].encode())),
+            kind=body["kind"],
+            fields=fields,
+            bits=bits,
+        )
+
+    def _body(self, topic: str, value: bytes) -> Mapping[str, Any]:
+        """The Avro body, written under any schema of the topic's name and read under the current one."""
+        if len(value) < 5 or value[0] != 0:
+            raise DeadLetter("framing")
+        number = int.from_bytes(value[1:5], "big")
+        name = self.declared.sources[topic]
+        if self.name_of.get(number) != name:
+            raise DeadLetter("schema")
+        stream = io.BytesIO(value[5:])
+        try:
+            body = fastavro.schemaless_reader(stream, self.by_id[number], self.current[name])
+        except Exception as error:
+            # On damaged bytes fastavro raises whatever it stumbles over: EOFError, IndexError, ...
+            raise DeadLetter("avro") from error
+        if stream.read():
+            raise DeadLetter("avro")
+        assert isinstance(body, dict)
+        return body
+
+
+def _name(schema: Mapping[str, Any]) -> str:
+    return str(schema["name"]).rsplit(".", 1)[-1]
+
+
+def _plain(part: Any) -> Any:
+    """The schema without logical types: a time is its number, also outside the years that datetime knows."""
+    if isinstance(part, Mapping):
+        return {k: _plain(v) for k, v in part.items() if k != "logicalType" and not k.startswith("__")}
+    return [_plain(item) for item in part] if isinstance(part, list) else part
+
+
+def _along(body: Any, path: str) -> Any:
+    """The value at `path`, None where something on the way is null; at `lines[]...` the list of its items."""
+    head, _, rest = path.partition(".")
+    found = body.get(re.sub(r"\[\]$", "", head))
+    if found is None:
+        return None
+    if head.endswith("[]"):
+        return [_along(item, rest) if rest else item for item in found]
+    return _along(found, rest) if rest else found
+
+
+def _number(value: Any) -> float:
+    if value is None:
+        return math.nan
+    return hash52(value) if isinstance(value, str) else float(value)
+
+
+def _bits(items: list[Any] | None) -> int:
+    """OR of one bit for each item that is not null, as an unsigned 64-bit number."""
+    bits = 0
+    for item in items or []:
+        if item is not None:
+            bits |= bit_of(_number(item))
+    return bits
+
+
+def _reduced(reduce: str | None, found: Any) -> float:
+    """One number for what stands at the path; of an array, its items that are not null are reduced."""
+    if reduce is None or found is None:
+        return _number(found)
+    items = [item for item in found if item is not None]
+    reducers: Mapping[str, Callable[[], float]] = {
+        "count": lambda: float(len(items)),
+        "sum": lambda: sum((_number(item) for item in items), 0.0),
+        "last": lambda: _number(items[-1]) if items else math.nan,
+    }
+    return reducers[reduce]()
+
+
+def _check_bounds(field: Field, value: float) -> None:
+    """Infinity breaks any bound; NaN (absent, null) breaks none."""
+    bounded = field.lowest is not None or field.highest is not None
+    below = field.lowest is not None and value < field.lowest
+    above = field.highest is not None and value > field.highest
+    if below or above or (bounded and math.isinf(value)):
+        raise DeadLetter("bounds")
