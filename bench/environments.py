@@ -6,9 +6,11 @@ Both are under .bench/ and made again when what they are made from changes.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -62,14 +64,18 @@ def java_peer(module: str, main_class: str) -> list[str]:
 
 def run_peer(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
     """Run a peer from the repository's root, so that it can import `bench`, and wait for it."""
-    return subprocess.run(
-        command,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-    )
+    # State directories, and jars that Flink unpacks and leaves, go with the temporary directory.
+    with tempfile.TemporaryDirectory(prefix="peer-") as scratch:
+        java_options = f"-Djava.io.tmpdir={scratch}"
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": scratch, "JAVA_TOOL_OPTIONS": java_options},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
 
 
 def _stamped(directory: Path) -> str | None:

@@ -14,10 +14,10 @@ from typing import TypeAlias
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from numba import njit
 from numpy.typing import NDArray
 
 from bench.job import ALERT_EVERY, FRAME_BYTES, PARTITIONS, SCHEMA_ID
+from streams.kernel import kernel
 
 Bytes: TypeAlias = NDArray[np.uint8]
 
@@ -138,7 +138,7 @@ def count_records(bootstrap: str, topic: str) -> int:
     return sum(high for _low, high in marks)
 
 
-@njit
+@kernel
 def _encode(
     first: int,
     ts: NDArray[np.int64],
@@ -153,7 +153,8 @@ def _encode(
     """Write all events back to back into `out`, the end of each into `ends`; returns the length."""
     at = 0
     for i in range(len(ts)):
-        out[at : at + 4] = 0
+        for byte in range(4):
+            out[at + byte] = 0
         out[at + 4] = SCHEMA_ID
         at = _text(out, at + FRAME_BYTES, b"m", first + i, 10)
         at = _text(out, at, b"c", customer[i], CUSTOMER_BYTES - 1)
@@ -171,7 +172,7 @@ def _encode(
     return at
 
 
-@njit
+@kernel
 def _varint(out: Bytes, at: int, number: int) -> int:
     """Avro's zigzag variable-length integer, of a number that is not negative."""
     rest = number << 1
@@ -183,7 +184,7 @@ def _varint(out: Bytes, at: int, number: int) -> int:
     return at + 1
 
 
-@njit
+@kernel
 def _text(out: Bytes, at: int, prefix: bytes, number: int, digits: int) -> int:
     """An Avro string: `prefix`, then `number` padded with zeros to at least `digits`."""
     length = 1

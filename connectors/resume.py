@@ -73,9 +73,18 @@ class Keeper:
         if point is None:
             self._write(0)
         else:
+            self._check(point)
             self.position = point.position
             self.known = _appended(bootstrap, point.ends, self.ends)
             self.ends = point.ends
+
+    def _check(self, point: ResumePoint) -> None:
+        """Topics that were made anew hold nothing of what the point says they do."""
+        for topic, offsets in point.ends.items():
+            for partition, end in offsets.items():
+                if self.ends.get(topic, {}).get(partition, 0) < end:
+                    what = f"{topic}[{partition}] is shorter than it was; if the topics were made anew"
+                    raise Fatal(f"{self.path}: {what}, start over with --no-resume")
 
     def appended(self, topic: str, key: bytes, value: bytes) -> bool:
         """Whether a killed run appended this event already. Ask in the order of the source."""

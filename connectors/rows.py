@@ -18,6 +18,8 @@ import polars as pl
 from connectors.mapping import Mapping
 from streams.errors import ConfigError
 
+ROW = "\0row"  # the row number's column, named as no column of a file is
+
 _CHUNK = 50_000  # rows
 _LOOK_AHEAD = 1000  # objects of a JSON-lines file whose keys count as its columns
 _SUFFIXES = {
@@ -63,7 +65,7 @@ class Rows:
                 )
 
     def chunks(self) -> Iterator[pl.DataFrame]:
-        """Frames with `#` (the row number) and the mapping's columns: text, null where a cell is empty.
+        """Frames with ROW (from 0) and the mapping's columns: text, null where a cell is empty.
 
         A Parquet column of dates or timestamps stays one.
         """
@@ -146,7 +148,7 @@ class Rows:
             return self._build(good)
 
     def _build(self, rows: list[tuple[int, Sequence[str | None]]]) -> pl.DataFrame:
-        columns = [pl.Series("#", [number for number, _ in rows], pl.Int64)]
+        columns = [pl.Series(ROW, [number for number, _ in rows], pl.Int64)]
         for index, name in enumerate(self.mapping.columns):
             columns.append(pl.Series(name, [cells[index] for _, cells in rows], pl.String))
         return pl.DataFrame(columns)
@@ -160,7 +162,7 @@ class Rows:
             pl.col(name) if dtype.is_temporal() else self._as_text(name, dtype)
             for name, dtype in frame.schema.items()
         ]
-        numbered = frame.select(texts).with_row_index("#").with_columns(pl.col("#").cast(pl.Int64))
+        numbered = frame.select(texts).with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
         yield from numbered.iter_slices(_CHUNK)
 
     def _as_text(self, name: str, dtype: pl.DataType) -> pl.Expr:

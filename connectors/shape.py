@@ -9,11 +9,12 @@ import orjson
 import polars as pl
 
 from connectors.mapping import Field, Mapping, Time
-from connectors.rows import BadRow
+from connectors.rows import ROW, BadRow
 from streams.errors import ConfigError
 
 _OLDEST_MS = 631_152_000_000  # 1990, and
 _NEWEST_MS = 4_102_444_800_000  # 2100: outside, the unit or format is wrong, and the worker would refuse it
+_TIME = "\0time"  # the time's column while a chunk is shaped
 _PER_MS = {"ms": 1, "us": 1000, "ns": 1_000_000}
 _OFFSETS = ("%z", "%:z", "%#z", "%+")  # with one of them in the format a time carries its own offset
 
@@ -26,10 +27,10 @@ def shape(chunk: pl.DataFrame, mapping: Mapping, prefix: str) -> tuple[pl.DataFr
     """
     kind = _kind(mapping)
     try:
-        timed = chunk.with_columns(_time_ms(chunk, mapping.time).alias("@time"))
+        timed = chunk.with_columns(_time_ms(chunk, mapping.time).alias(_TIME))
         shaped = timed.select(
             pl.col(mapping.customer).cast(pl.String).alias("key"),
-            pl.col("@time").alias("time"),
+            pl.col(_TIME).alias("time"),
             kind.alias("kind"),
             _message_id(mapping, prefix).alias("id"),
             *(_value(field).alias(f"f{index}") for index, field in enumerate(mapping.fields)),
@@ -43,7 +44,7 @@ def shape(chunk: pl.DataFrame, mapping: Mapping, prefix: str) -> tuple[pl.DataFr
     wrong = shaped["reason"].is_not_null()
     rows = chunk.filter(wrong).iter_rows(named=True)
     reasons = shaped["reason"].filter(wrong)
-    bad = [BadRow(row.pop("#"), why, orjson.dumps(row)) for row, why in zip(rows, reasons, strict=True)]
+    bad = [BadRow(row.pop(ROW), why, orjson.dumps(row)) for row, why in zip(rows, reasons, strict=True)]
     return shaped.filter(~wrong).drop("reason"), bad
 
 
@@ -94,7 +95,7 @@ def _kind(mapping: Mapping) -> pl.Expr:
 
 
 def _message_id(mapping: Mapping, prefix: str) -> pl.Expr:
-    made = pl.format("{}-{}", pl.lit(prefix), pl.col("#"))
+    made = pl.format("{}-{}", pl.lit(prefix), pl.col(ROW))
     if mapping.message_id is None:
         return made
     return pl.coalesce(pl.col(mapping.message_id).cast(pl.String), made)
@@ -109,18 +110,18 @@ def _value(field: Field) -> pl.Expr:
 
 def _reasons(mapping: Mapping, kind: pl.Expr) -> list[pl.Expr]:
     """An expression for each thing that can be wrong with a row: the reason, or null. The first counts."""
-    customer, time, time_ms = pl.col(mapping.customer), pl.col(mapping.time.column), pl.col("@time")
+    customer, time, time_ms = pl.col(mapping.customer), pl.col(mapping.time.column), pl.col(_TIME)
     found: list[pl.Expr] = [
         pl.when(customer.is_null()).then(pl.lit(f"customer: nothing in column {mapping.customer}")),
         pl.when(time.is_null()).then(pl.lit(f"time: nothing in column {mapping.time.column}")),
-        pl.when(time_ms.is_null()).then(_says("time: cannot read {}", time)),
+        pl.when(time_ms.is_null()).then(_says("time: cannot read ", time)),
         pl.when(~time_ms.is_between(_OLDEST_MS, _NEWEST_MS)).then(
-            _says("time: {} is before 1990 or after 2100", time)
+            _says("time: ", time, " is before 1990 or after 2100")
         ),
     ]
     if mapping.kind_column is not None:
-        expected = f"kind: {{}} is none of {', '.join(mapping.kinds)}"
-        found.append(pl.when(kind.is_null()).then(_says(expected, pl.col(mapping.kind_column))))
+        column, expected = pl.col(mapping.kind_column), f" is none of {', '.join(mapping.kinds)}"
+        found.append(pl.when(kind.is_null()).then(_says("kind: ", column, expected)))
     for field in mapping.fields:
         if field.column is None:
             continue
@@ -131,9 +132,10 @@ def _reasons(mapping: Mapping, kind: pl.Expr) -> list[pl.Expr]:
             )
         if field.type == "double":
             unread = column.is_not_null() & _value(field).is_null()
-            found.append(pl.when(unread).then(_says(f"{field.name}: {{}} is not a number", column)))
+            found.append(pl.when(unread).then(_says(f"{field.name}: ", column, " is not a number")))
     return found
 
 
-def _says(text: str, column: pl.Expr) -> pl.Expr:
-    return pl.format(text, column.cast(pl.String).fill_null("nothing").str.slice(0, 80))
+def _says(before: str, column: pl.Expr, after: str = "") -> pl.Expr:
+    cell = column.cast(pl.String).fill_null("nothing").str.slice(0, 80)
+    return pl.concat_str(pl.lit(before), cell, pl.lit(after))

@@ -26,6 +26,7 @@ from .names import Names, suggestion
 from .plan import EXAMPLES, OUTPUT_TOPICS, build_plan
 from .program import Program as PolicyProgram
 from .step import Events, Out, Room, Table, Weights, run
+from .warm import exercise
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +264,6 @@ class LivePass:
 
     def warm(self) -> float:
         """Compile every kernel, or load it from the cache; returns the seconds it took."""
-        from decisions.warm import exercise
-
         started = time.perf_counter()
         exercise(self)
         return time.perf_counter() - started

@@ -1,0 +1,1 @@
+"""Learners, scorers, labels and evaluation; free of Faust and Kafka."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from models.kernel import kernel
 from models.transform import Plan, transform
 
 __all__ = ["Plan", "logistic", "score", "transform"]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def score(
     x: NDArray[np.float64],
     weights: NDArray[np.float64],
@@ -33,25 +33,24 @@ def score(
         if not have[model]:
             out[model] = math.nan
             continue
-        w = weights[model]
         s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
         for i in range(0, whole, 8):
-            s0 += w[i] * x[i]
-            s1 += w[i + 1] * x[i + 1]
-            s2 += w[i + 2] * x[i + 2]
-            s3 += w[i + 3] * x[i + 3]
-            s4 += w[i + 4] * x[i + 4]
-            s5 += w[i + 5] * x[i + 5]
-            s6 += w[i + 6] * x[i + 6]
-            s7 += w[i + 7] * x[i + 7]
+            s0 += weights[model, i] * x[i]
+            s1 += weights[model, i + 1] * x[i + 1]
+            s2 += weights[model, i + 2] * x[i + 2]
+            s3 += weights[model, i + 3] * x[i + 3]
+            s4 += weights[model, i + 4] * x[i + 4]
+            s5 += weights[model, i + 5] * x[i + 5]
+            s6 += weights[model, i + 6] * x[i + 6]
+            s7 += weights[model, i + 7] * x[i + 7]
         rest = 0.0
         for i in range(whole, features):
-            rest += w[i] * x[i]
+            rest += weights[model, i] * x[i]
         logit = bias[model] + ((((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))) + rest)
         out[model] = logistic(logit)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def logistic(logit: float) -> float:
     """1 / (1 + exp(-logit)) without overflow: exp only of what is not positive."""
     small = math.exp(-abs(logit))

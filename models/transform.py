@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from models.config import Feature
+from models.kernel import kernel
 
 # Codes of `Feature.transform`. The calendar ones read the clock and not a view.
 _LOG1P: Final = 0
@@ -92,8 +92,8 @@ class Plan:
         )
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def log1p(x: np.float64) -> np.float64:
+@kernel
+def log1p(x: float) -> float:
     """log(1 + x) of a float64 `x` in [0, 1e300]; relative error below 2e-13.
 
     log(1 + x) = k ln 2 + 2 atanh(s), s = (m - 1) / (m + 1), as in fdlibm's e_log.c, with a shorter
@@ -110,7 +110,7 @@ def log1p(x: np.float64) -> np.float64:
     return k * _LN2 + 2.0 * (s + s * tail)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def transform(
     views: NDArray[np.float64],
     now_ms: float,

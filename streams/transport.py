@@ -90,6 +90,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if tp in held:
                 consumer.pause(tp)
 
+    async def bounds(self, tps: set[TP]) -> dict[TP, tuple[int, int]]:
+        """Where reading begins (committed, or the earliest offset) and the end of each partition, asked of the broker."""
+        consumer = self._ensure_consumer()
+        wanted = [driver.ensure_aiokafka_TP(tp) for tp in tps]
+        first = await consumer.beginning_offsets(wanted)
+        last = await consumer.end_offsets(wanted)
+        found = {}
+        for tp in wanted:
+            committed = await consumer.committed(tp)
+            start = first[tp] if committed is None else max(committed, first[tp])
+            found[TP(tp.topic, tp.partition)] = (start, last[tp])
+        return found
+
 
 class Consumer(driver.Consumer):  # type: ignore[misc]
     """Delivers raw batches to Faust and asks the role's committer what to commit.
@@ -154,6 +167,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def pause_in_client(self, tps: set[TP]) -> None:
         """Stop fetching `tps` (a live partition's own changelog) until the next assignment."""
         await self._thread.call_thread(self._thread.pause_in_client, tps)
+
+    async def bounds(self, tps: set[TP]) -> dict[TP, tuple[int, int]]:
+        """(position, end) of each partition, asked of the broker."""
+        return await self._thread.call_thread(self._thread.bounds, tps)  # type: ignore[no-any-return]
 
     def end_of(self, tp: TP) -> int:
         """The end of the partition as of the newest fetch (the last stable offset), -1 when not known."""

@@ -1,7 +1,7 @@
 """Bytewax 0.21: Kafka source, keyed state, Kafka sink, one worker, recovery off.
 
-Its recovery store costs throughput and is off by default, so it stays off: a crash would lose the
-state. A second worker process would share the two cores with the broker; it gave less.
+Its recovery store is off by default and stays off, to its gain: a crash would lose the state. Its
+workers are threads of one interpreter, so a second one would wait for the first one's lock.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Quix Streams 3.28: a stateful apply on its RocksDB store with changelog topics.
 
-Settings that were the better ones: the commit interval of 5 s that it has by default (1 s costs
-throughput), lz4 and a linger on the changelog producer, state as a list of numbers, which its JSON
-codec (orjson) writes and reads faster than an object.
+It commits every 5 s, its default: less often than the engines that commit every second, to its
+gain. Its changelog producer has lz4 and a linger; a state is a list of numbers, short in its JSON
+codec (orjson).
 """
 
 from __future__ import annotations

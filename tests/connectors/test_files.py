@@ -141,6 +141,18 @@ def test_the_fingerprint_knows_the_data_and_the_mapping(tmp_path: Path) -> None:
     assert make(tmp_path, data).fingerprint in prints
 
 
+def test_columns_and_kinds_may_have_any_name(tmp_path: Path) -> None:
+    mapping = """
+topic: web.events
+customer: "#"
+time: {column: time, unit: s}
+kind: {column: "{}", values: {"{}": view}}
+"""
+    found = make(tmp_path, "#,time,{}\na,1500000000,{}\nb,1500000000,{x}\n", mapping, "odd.csv")
+    assert [record["kind"] for record in records(found)] == ["view"]
+    assert letters(found)[0][:2] == (1, "kind: {x} is none of {}")
+
+
 def test_a_file_of_a_header_alone_has_no_events(tmp_path: Path) -> None:
     found = make(tmp_path, "id,who,at,total,item\n")
     assert list(found.events()) == []

@@ -90,6 +90,19 @@ def test_a_changed_source_is_refused(broker: Any, numbered: Any, tmp_path: Path)
     assert replay(numbered(10, fingerprint="f2"), broker.bootstrap, state_dir=tmp_path, resume=False).complete
 
 
+def test_topics_made_anew_are_noticed(broker: Any, numbered: Any, tmp_path: Path) -> None:
+    replay(numbered(10), broker.bootstrap, state_dir=tmp_path)
+    path = next(tmp_path.glob("*.json"))
+    point = json.loads(path.read_text())
+    point["ends"]["sales.events"]["1"] += 1000
+    path.write_text(json.dumps(point))
+    with pytest.raises(
+        Fatal, match=r"sales\.events\[1\] is shorter than it was; .* start over with --no-resume"
+    ):
+        replay(numbered(10), broker.bootstrap, state_dir=tmp_path)
+    assert replay(numbered(10), broker.bootstrap, state_dir=tmp_path, resume=False).events == 10
+
+
 def test_a_spoilt_point_is_named(broker: Any, numbered: Any, tmp_path: Path) -> None:
     replay(numbered(10), broker.bootstrap, state_dir=tmp_path)
     path = next(tmp_path.glob("*.json"))

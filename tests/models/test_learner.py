@@ -123,7 +123,7 @@ def test_values_that_are_no_measurement_are_counted_and_pass_by(bad: float) -> N
     assert after.weights[0] == before.weights[0]
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(
         st.tuples(st.tuples(*[st.floats(width=32)] * 4), st.integers(0, 1)),

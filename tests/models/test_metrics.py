@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.metrics import Window, auc, brier, ece, log_loss
@@ -30,6 +30,7 @@ def test_auc_by_hand(labels: list[int], scores: list[float], expected: float) ->
     assert auc(labels, scores) == expected
 
 
+@settings(deadline=None)
 @given(PAIRS)
 def test_auc_counts_pairs(pairs: list[tuple[int, float]]) -> None:
     ones = [score for label, score in pairs if label]
@@ -80,6 +81,7 @@ def test_lengths_must_agree() -> None:
         auc([1, 0], [0.5])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1, width=32)), max_size=40), st.integers(1, 12))
 def test_window_is_exact_over_the_latest(pairs: list[tuple[int, float]], size: int) -> None:
     window = Window(size)

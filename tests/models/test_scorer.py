@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.scorer import logistic, score
@@ -26,6 +26,7 @@ def twin(x: list[float], weights: list[float], bias: float) -> float:
     return 1 / (1 + math.exp(-logit)) if logit > -700 else 0.0
 
 
+@settings(deadline=None)
 @given(st.data(), st.integers(0, 41), st.integers(1, 3))
 def test_score_is_the_logistic_of_the_sum(data: st.DataObject, features: int, models: int) -> None:
     x = data.draw(st.lists(WEIGHTS, min_size=features, max_size=features))
@@ -51,6 +52,7 @@ def test_logistic_does_not_overflow(logit: float, expected: float) -> None:
     assert logistic(logit) == expected
 
 
+@settings(deadline=None)
 @given(st.floats(-700, 700))
 def test_logistic_mirrors(logit: float) -> None:
     assert logistic(logit) + logistic(-logit) == pytest.approx(1.0, abs=1e-15)

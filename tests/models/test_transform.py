@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import transform as kernels
@@ -46,6 +46,7 @@ def run(features: list[Feature], views: list[float], now_ms: int) -> list[float]
     return [float(value) for value in out]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -79,19 +80,21 @@ def test_missing_stands_for_nan_before_the_transform() -> None:
     assert found == [pytest.approx(math.log1p(2000.0), rel=2e-13), -3.0]
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e300))
 def test_log1p_is_within_2e_13(x: float) -> None:
-    assert float(log1p(np.float64(x))) == pytest.approx(math.log1p(x), rel=2e-13, abs=1e-300)
+    assert float(log1p(x)) == pytest.approx(math.log1p(x), rel=2e-13, abs=1e-300)
 
 
 @pytest.mark.parametrize("x", [0.0, 5e-324, 1e-300, 1e-17, 1e-9, math.sqrt(2) - 1, 0.42, 1.0, 2.0**52, 1e300])
 def test_log1p_at_the_seams(x: float) -> None:
-    assert float(log1p(np.float64(x))) == pytest.approx(math.log1p(x), rel=2e-13, abs=1e-300)
+    assert float(log1p(x)) == pytest.approx(math.log1p(x), rel=2e-13, abs=1e-300)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e12), st.floats(1e-9, 1e3))
 def test_log1p_rises(x: float, step: float) -> None:
-    assert log1p(np.float64(x * (1 + step))) >= log1p(np.float64(x))
+    assert log1p(x * (1 + step)) >= log1p(x)
 
 
 def test_log1p_has_the_same_bits_in_numpy() -> None:
@@ -113,7 +116,7 @@ def test_the_polynomial_is_the_interpolation_it_is_said_to_be() -> None:
     """Newton's divided differences in exact fractions at the five Chebyshev nodes."""
     top = ((math.sqrt(2) - 1) / (math.sqrt(2) + 1)) ** 2
     nodes = [Fraction(top / 2 * (1 + math.cos((2 * i + 1) * math.pi / 10))) for i in range(5)]
-    parts = [sum(z**k / (2 * k + 3) for k in range(25)) for z in nodes]
+    parts = [sum((z**k / (2 * k + 3) for k in range(25)), Fraction(0)) for z in nodes]
     for j in range(1, 5):
         for i in range(4, j - 1, -1):
             parts[i] = (parts[i] - parts[i - 1]) / (nodes[i] - nodes[i - j])

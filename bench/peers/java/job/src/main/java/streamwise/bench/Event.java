@@ -6,8 +6,8 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 
 /**
- * A framed Avro event, read by hand: three times as fast as the Avro library, whose strings and
- * records the job would throw away. Strings stay where they are in the record; every field is
+ * A framed Avro event, read by hand: the Avro library would make strings and a record that the job
+ * throws away. Strings stay where they are in the record; every field is
  * passed over and its length followed.
  */
 public final class Event {

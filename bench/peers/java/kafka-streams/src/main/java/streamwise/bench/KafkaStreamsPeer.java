@@ -24,9 +24,9 @@ import org.apache.kafka.streams.state.Stores;
  *
  * <p>At least once, commit every second (so that changed rows reach the changelog once a second),
  * two stream threads for four tasks. Keys and values stay bytes: events are read in place and a
- * state is 64 bytes, which beats Avro's library and string keys. The store is `memory` or
+ * state is 64 bytes, so nothing is made that is thrown away. The store is `memory` or
  * `rocksdb`, the cache `--cache-mb` large. With 10,000 customers the cache spares most changelog
- * writes; with a million it only adds a second tree to search, and none (0) is faster. bench.engine
+ * writes; with a million it only adds a second tree to search, and none (0) may be faster. bench.engine
  * takes the best figure. The job runs through from the first event; only those after `--warmup` are
  * measured, with the JIT hot.
  */

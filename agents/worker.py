@@ -1,0 +1,280 @@
+"""The worker: steps 2 to 8. Raw batches come from Faust, the pass runs over them, the commit cycle makes it last."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import faust
+import numpy as np
+from faust.types.tuples import TP
+
+from config.settings import Settings
+from decisions.live import LivePass, load_config
+from decisions.step import DUPLICATES, LATE
+from serving.publisher import ViewPublisher
+from serving.status import RoleStatus
+from serving.views import MemoryViews, RedisViews, ViewStore
+from streams.app import make_app
+from streams.collection import RowTable
+from streams.cycle import CommitCycle
+from streams.engine import Engine
+from streams.guards import end_process, guarded
+from streams.outputs import Outputs
+from streams.partition import Partition
+from streams.topics import ensure
+from streams.transport import Consumer
+from streams.watchdog import Watchdog
+
+from .role import READY_LINE, HttpPort, run_app
+from .snapshots import SnapshotFeed
+from .topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, topics
+
+GROUP = "streamwise-worker"
+TICK_S = 0.25
+SNAPSHOTS_PATIENCE_S = 30.0
+
+
+class Worker:
+    """One worker process: everything it consists of, wired."""
+
+    def __init__(self, settings: Settings, *, group: str = GROUP, create_topics: bool = True) -> None:
+        self.settings = settings
+        self.work = LivePass(load_config(settings.config))
+        self.work.warm()
+        self.sources = self.work.layout.topics
+        ensure(
+            settings.kafka, topics(self.sources), partitions=settings.partitions, replication=settings.replication,
+            create=create_topics,
+        )  # fmt: skip
+        self.outputs = Outputs({"bootstrap.servers": settings.kafka})
+        self.app = make_app(group, settings.kafka, partitions=settings.partitions, standbys=settings.standbys)
+        self.engine = Engine(
+            self.sources, self.work, self.outputs, dead_letters=DEAD_LETTERS, end_of=self._end_of,
+            idle_after_ms=self.work.config.features.idle_after_ms,
+        )  # fmt: skip
+        self.cycle = CommitCycle(self.engine, self.work.layout, CHANGELOG, self.work)
+        self.table = self._table()
+        self.feed = SnapshotFeed(settings.kafka, MODELS, self.work.config.models.names, self._offer)
+        self.store: ViewStore = MemoryViews() if settings.redis.startswith("memory") else RedisViews(settings.redis)
+        self.publisher = ViewPublisher(self.store, self._changed_views, self._views_back)
+        self.watchdog = Watchdog(self._waiting, lambda: self.engine.counters.events, lambda: self.cycle.completed_at)
+        self.http = HttpPort("worker", settings.host, settings.worker_port, self.status, self.ready, self.customer)
+        self._given: dict[bytes, tuple[Partition, int]] = {}
+        self._turn = 0
+        self._rate = (time.monotonic(), 0, 0.0)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._agent()
+        self.app.committer = self._commit
+        self.app.backlog = lambda tp: self.engine.full(tp.topic, tp.partition)
+        self.app.before_live = self._before_live
+
+    # -- Faust -------------------------------------------------------------------------------------------
+
+    def _table(self) -> RowTable:
+        raw = faust.Schema(key_serializer="raw", value_serializer="raw")
+        changelog = self.app.topic(
+            CHANGELOG, key_serializer="raw", value_serializer="raw", partitions=self.settings.partitions, compacting=True
+        )
+        table = RowTable(
+            self.app, name="customers", key_type=bytes, value_type=bytes, schema=raw, changelog_topic=changelog,
+            partitions=self.settings.partitions, recovery_buffer_size=1, standby_buffer_size=1,
+        )  # fmt: skip
+        self.app.tables.add(table)
+        layout = self.work.layout
+        table.bind(self.engine, self.cycle, layout, layout.words, self.work.migration, self._on_live)
+        return table
+
+    def _agent(self) -> None:
+        source = self.app.topic(*self.sources, key_serializer="raw", value_serializer="raw")
+
+        @self.app.agent(source, name="fold")  # type: ignore[untyped-decorator]
+        async def fold(stream: Any) -> None:
+            await guarded(stream.events(), self._on_message)
+
+        @self.app.timer(TICK_S)  # type: ignore[untyped-decorator]
+        async def tick() -> None:
+            self.engine.tick()
+            self.outputs.poll()
+
+    def _on_message(self, message: Any) -> None:
+        self.engine.on_batch(message.topic, message.partition, message.value)
+
+    async def _commit(self, consumer: Consumer) -> bool:
+        async def commit(offsets: Mapping[tuple[str, int], int]) -> bool:
+            return await consumer.commit_offsets({TP(*at): offset for at, offset in offsets.items()})
+
+        try:
+            done = await self.cycle.run(commit)
+        except Exception as error:  # a failed cycle must not be followed by a commit: the process ends
+            end_process(f"commit cycle: {error}")
+            raise
+        self.http.metrics.commit_cycle_seconds.observe(self.cycle.last_s)
+        return done
+
+    async def _before_live(self, active: set[int]) -> None:
+        """Before rows go live: the snapshots that may be in force are here, positions and ends are known."""
+        loop = asyncio.get_running_loop()
+        known = await loop.run_in_executor(None, self.feed.caught_up.wait, SNAPSHOTS_PATIENCE_S)
+        if not known:
+            end_process(f"topic {MODELS} could not be read in {SNAPSHOTS_PATIENCE_S:.0f} s; check the broker")
+        bounds = await self.app.consumer.bounds({TP(topic, n) for topic in self.sources for n in active})
+        for tp, (position, end) in bounds.items():
+            partition = self.engine.partition(tp.partition)
+            which = self.sources.index(tp.topic)
+            partition.positions[which], partition.ends[which] = position, end
+
+    def _on_live(self, number: int, control: dict[str, Any]) -> None:
+        partition = self.engine.partition(number)
+        self.work.adopt(partition, control.get("next") or self.work.offered(partition))
+
+    def _end_of(self, topic: str, number: int) -> int:
+        return int(self.app.consumer.end_of(TP(topic, number)))
+
+    def _offer(self, snapshot: Any) -> None:
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self.work.offer, snapshot)
+
+    # -- views -------------------------------------------------------------------------------------------
+
+    def _in_loop(self, call: Any, *given: Any) -> Any:
+        """Run `call` in the event loop's thread, which owns the rows, and wait for what it returns."""
+        assert self._loop is not None
+        done: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(call(*given))
+            except BaseException as error:  # handed to the thread that waits for it
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run)
+        return done.result(timeout=30)
+
+    def _changed_views(self, limit: int) -> tuple[list[bytes], list[bytes]]:
+        return self._in_loop(self._take_views, limit)  # type: ignore[no-any-return]
+
+    def _take_views(self, limit: int) -> tuple[list[bytes], list[bytes]]:
+        keys: list[bytes] = []
+        blobs: list[bytes] = []
+        self._given.clear()
+        live = [partition for partition in self.engine.partitions.values() if partition.live]
+        self._turn += 1
+        for i in range(len(live)):  # another partition is first each time
+            partition = live[(i + self._turn) % len(live)]
+            slots = partition.take_seen(limit - len(keys))
+            if len(slots):
+                found = partition.index.keys(slots)
+                keys += found
+                blobs += self.work.packed_views(partition, slots)
+                self._given.update(zip(found, ((partition, s) for s in slots.tolist()), strict=True))
+        return keys, blobs
+
+    def _views_back(self, keys: Any) -> None:
+        self._in_loop(self._return_views, list(keys))
+
+    def _return_views(self, keys: list[bytes]) -> None:
+        for key in keys:
+            partition, slot = self._given[key]
+            partition.give_back(np.array([slot], np.int64))
+
+    def customer(self, key: bytes) -> dict[str, float] | None:
+        """All views of a customer whose row is here (not yet written ones included)."""
+        return self._in_loop(self._look_up, key)  # type: ignore[no-any-return]
+
+    def _look_up(self, key: bytes) -> dict[str, float] | None:
+        for partition in self.engine.partitions.values():
+            slot = partition.index.find(key)
+            if slot is not None and partition.live:
+                return self.work.view_values(partition, slot)
+        return None
+
+    # -- figures -----------------------------------------------------------------------------------------
+
+    def _waiting(self) -> int:
+        return sum(self.engine.lag().values())
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether rows are restored and events are taken."""
+        if not self.table.recovered:
+            return False, "rows are being restored"
+        return True, ""
+
+    def status(self) -> RoleStatus:
+        """Figures for /status, /metrics and the page."""
+        counters, engine = self.engine.counters, self.engine
+        live = [partition for partition in list(engine.partitions.values()) if partition.live]
+        versions = [self.work.in_force(partition) for partition in live]
+        written, failures, oldest_s = self.publisher.published()
+        outputs: dict[str, int] = {}
+        examples: dict[str, int] = {}
+        totals = {"alerts": 0, "offers": 0}
+        for (topic, label), count in list(counters.outputs.items()):
+            if topic == EXAMPLES:
+                examples[label] = count
+            else:
+                outputs[label] = count
+                totals[topic] += count
+        marks = [float(p.clocks[0]) for p in live if p.clocks[0] > 0]
+        return {
+            "role": "worker",
+            "events": counters.events,
+            "events_per_s": self._events_per_s(),
+            "lag": engine.lag(),
+            "dead_letters": dict(counters.reasons),
+            "duplicates": int(self.work.counters[DUPLICATES]),
+            "late": int(self.work.counters[LATE]),
+            "outputs": outputs,
+            "kinds": {policy.name: policy.kind for policy in self.work.config.policies},
+            "alerts": totals["alerts"],
+            "offers": totals["offers"],
+            "examples": examples,
+            "watermark_ms": int(min(marks)) if marks else 0,
+            "commit_age_s": time.monotonic() - self.cycle.completed_at,
+            "partitions": len(live),
+            "customers": sum(p.index.known for p in live),
+            "models": {
+                name: {"version": max((v.get(name, 0) for v in versions), default=0)} for name in self.work.models
+            },
+            "views_written": written,
+            "view_failures": failures,
+            "views_age_s": oldest_s,
+        }
+
+    def _events_per_s(self) -> float:
+        """Over at least the last second."""
+        then, events, rate = self._rate
+        now = time.monotonic()
+        if now - then >= 1.0:
+            rate = (self.engine.counters.events - events) / (now - then)
+            self._rate = (now, self.engine.counters.events, rate)
+        return rate
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        self._loop = asyncio.get_running_loop()
+        self.feed.start()
+        self.http.start()
+        try:
+            await run_app(self.app, on_started=self._started)
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, self.publisher.stop)
+            self.watchdog.stop()
+            self.feed.stop()
+            self.http.stop()
+
+    def _started(self) -> None:
+        self.publisher.start()
+        self.watchdog.start()
+        asyncio.ensure_future(self._tell_ready())
+
+    async def _tell_ready(self) -> None:
+        while not self.ready()[0]:
+            await asyncio.sleep(0.05)
+        print(f"worker {READY_LINE} http://{self.settings.host}:{self.http.server.port}", flush=True)
+
