@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
-import faust
 import numpy as np
-from faust.types.tuples import TP
 
 from config.settings import Settings
 from decisions.live import LivePass, load_config
@@ -18,15 +15,10 @@ from decisions.step import DUPLICATES, LATE
 from serving.publisher import ViewPublisher
 from serving.status import RoleStatus
 from serving.views import MemoryViews, RedisViews, ViewStore
-from streams.app import make_app
-from streams.collection import RowTable
-from streams.cycle import CommitCycle
-from streams.engine import Engine
-from streams.guards import end_process, guarded
-from streams.outputs import Outputs
+from streams.guards import end_process
 from streams.partition import Partition
+from streams.processor import Processor
 from streams.topics import ensure
-from streams.transport import Consumer
 from streams.watchdog import Watchdog
 
 from .role import READY_LINE, HttpPort, run_app
@@ -34,7 +26,6 @@ from .snapshots import SnapshotFeed
 from .topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, topics
 
 GROUP = "streamwise-worker"
-TICK_S = 0.25
 SNAPSHOTS_PATIENCE_S = 30.0
 
 
@@ -50,14 +41,14 @@ class Worker:
             settings.kafka, topics(self.sources), partitions=settings.partitions, replication=settings.replication,
             create=create_topics,
         )  # fmt: skip
-        self.outputs = Outputs({"bootstrap.servers": settings.kafka})
-        self.app = make_app(group, settings.kafka, partitions=settings.partitions, standbys=settings.standbys)
-        self.engine = Engine(
-            self.sources, self.work, self.outputs, dead_letters=DEAD_LETTERS, end_of=self._end_of,
-            idle_after_ms=self.work.config.features.idle_after_ms,
+        self.processor = Processor(
+            group, settings.kafka, self.sources, self.work,
+            rows=self.work.layout, adoption=self.work, migration=self.work.migration, changelog=CHANGELOG,
+            partitions=settings.partitions, standbys=settings.standbys, prepare=self._snapshots_known,
+            on_live=self._on_live, on_cycle=lambda seconds: self.http.metrics.commit_cycle_seconds.observe(seconds),
+            dead_letters=DEAD_LETTERS, idle_after_ms=self.work.config.features.idle_after_ms,
         )  # fmt: skip
-        self.cycle = CommitCycle(self.engine, self.work.layout, CHANGELOG, self.work)
-        self.table = self._table()
+        self.app, self.engine, self.cycle = self.processor.app, self.processor.engine, self.processor.cycle
         self.feed = SnapshotFeed(settings.kafka, MODELS, self.work.config.models.names, self._offer)
         self.store: ViewStore = MemoryViews() if settings.redis.startswith("memory") else RedisViews(settings.redis)
         self.publisher = ViewPublisher(self.store, self._changed_views, self._views_back)
@@ -67,72 +58,18 @@ class Worker:
         self._turn = 0
         self._rate = (time.monotonic(), 0, 0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._agent()
-        self.app.committer = self._commit
-        self.app.backlog = lambda tp: self.engine.full(tp.topic, tp.partition)
-        self.app.before_live = self._before_live
 
-    # -- Faust -------------------------------------------------------------------------------------------
+    # -- snapshots ---------------------------------------------------------------------------------------
 
-    def _table(self) -> RowTable:
-        raw = faust.Schema(key_serializer="raw", value_serializer="raw")
-        changelog = self.app.topic(
-            CHANGELOG, key_serializer="raw", value_serializer="raw", partitions=self.settings.partitions, compacting=True
-        )
-        table = RowTable(
-            self.app, name="customers", key_type=bytes, value_type=bytes, schema=raw, changelog_topic=changelog,
-            partitions=self.settings.partitions, recovery_buffer_size=1, standby_buffer_size=1,
-        )  # fmt: skip
-        self.app.tables.add(table)
-        layout = self.work.layout
-        table.bind(self.engine, self.cycle, layout, layout.words, self.work.migration, self._on_live)
-        return table
-
-    def _agent(self) -> None:
-        source = self.app.topic(*self.sources, key_serializer="raw", value_serializer="raw")
-
-        @self.app.agent(source, name="fold")  # type: ignore[untyped-decorator]
-        async def fold(stream: Any) -> None:
-            await guarded(stream.events(), self._on_message)
-
-        @self.app.timer(TICK_S)  # type: ignore[untyped-decorator]
-        async def tick() -> None:
-            self.engine.tick()
-            self.outputs.poll()
-
-    def _on_message(self, message: Any) -> None:
-        self.engine.on_batch(message.topic, message.partition, message.value)
-
-    async def _commit(self, consumer: Consumer) -> bool:
-        async def commit(offsets: Mapping[tuple[str, int], int]) -> bool:
-            return await consumer.commit_offsets({TP(*at): offset for at, offset in offsets.items()})
-
-        try:
-            done = await self.cycle.run(commit)
-        except Exception as error:  # a failed cycle must not be followed by a commit: the process ends
-            end_process(f"commit cycle: {error}")
-            raise
-        self.http.metrics.commit_cycle_seconds.observe(self.cycle.last_s)
-        return done
-
-    async def _before_live(self, active: set[int]) -> None:
-        """Before rows go live: the snapshots that may be in force are here, positions and ends are known."""
-        loop = asyncio.get_running_loop()
-        known = await loop.run_in_executor(None, self.feed.caught_up.wait, SNAPSHOTS_PATIENCE_S)
-        if not known:
+    async def _snapshots_known(self) -> None:
+        """The snapshots that a control row may name have been read."""
+        wait = self.feed.caught_up.wait
+        if not await asyncio.get_running_loop().run_in_executor(None, wait, SNAPSHOTS_PATIENCE_S):
             end_process(f"topic {MODELS} could not be read in {SNAPSHOTS_PATIENCE_S:.0f} s; check the broker")
-        bounds = await self.app.consumer.bounds({TP(topic, n) for topic in self.sources for n in active})
-        for tp, (position, end) in bounds.items():
-            partition = self.engine.partition(tp.partition)
-            which = self.sources.index(tp.topic)
-            partition.positions[which], partition.ends[which] = position, end
 
     def _on_live(self, number: int, control: dict[str, Any]) -> None:
         partition = self.engine.partition(number)
         self.work.adopt(partition, control.get("next") or self.work.offered(partition))
-
-    def _end_of(self, topic: str, number: int) -> int:
-        return int(self.app.consumer.end_of(TP(topic, number)))
 
     def _offer(self, snapshot: Any) -> None:
         if self._loop is not None and self._loop.is_running():
@@ -199,7 +136,7 @@ class Worker:
 
     def ready(self) -> tuple[bool, str]:
         """Whether rows are restored and events are taken."""
-        if not self.table.recovered:
+        if not self.processor.table.recovered:
             return False, "rows are being restored"
         return True, ""
 

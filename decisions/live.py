@@ -168,6 +168,8 @@ class LivePass:
 
     def run(self, partition: Partition, first: int, count: int, outbox: Outbox) -> int:
         """See `streams.engine.Pass.run`."""
+        # one event may close an example of each model and fire every policy
+        outbox.ensure(self.largest_output_bytes, len(self.models) + len(self.config.policies) + 1)
         inbox, index = partition.inbox, partition.index
         events = Events(
             inbox.times, inbox.kinds, inbox.topics, inbox.offsets, inbox.message_ids, inbox.slots, inbox.fields, inbox.order

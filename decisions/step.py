@@ -484,8 +484,10 @@ def run(
         if time > table.clocks[1]:
             table.clocks[1] = time
             table.clocks[0] = max(table.clocks[0], time - plan.lateness_ms)
-            if not _fire(table, plan, weights, out, room):
-                return i
+        # asked again after a full outbox: what is left to fire comes before the event all the same
+        due = table.counts[2] > 0 and table.heap_times[0] <= table.clocks[0]
+        if due and not _fire(table, plan, weights, out, room):
+            return i
         _event(events, e, table, plan, weights, out, room)
     table.clocks[0] = max(table.clocks[0], table.clocks[1] - plan.lateness_ms)
     return count if _fire(table, plan, weights, out, room) else -1

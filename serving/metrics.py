@@ -44,6 +44,7 @@ SERIES = (
     Series("view_failures", "view_failures", "counter", "Attempts at which the view store was away"),
     Series("ledger_inserted", "ledger_inserted", "counter", "Records inserted into the SQL ledger"),
     Series("ledger_repeated", "ledger_repeated", "counter", "Records the SQL ledger had already"),
+    Series("missed", "missed", "counter", "Records gone from the broker before they were read"),
     Series("events_per_s", "events_per_second", "gauge", "Events folded a second, lately"),
     Series("lag", "lag", "gauge", "Records of a topic that are not processed yet", "topic"),
     Series("watermark_ms", "watermark_seconds", "gauge", "Lowest watermark, since the epoch", scale=1e-3),

@@ -6,7 +6,7 @@ role gives what it has. Counters count from the start of the process.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 
 class ModelStatus(TypedDict, total=False):
@@ -43,6 +43,9 @@ class RoleStatus(TypedDict, total=False):
     views_age_s: float  # how long the oldest changed view has waited for its store
     ledger_inserted: int
     ledger_repeated: int
+    missed: int  # records that the broker had dropped before they were read
+    learned: int  # examples, all models
+    period: dict[str, dict[str, Any]]  # prequential figures of each model over a period of the stream
 
 
 class RoleReport(TypedDict):

@@ -9,21 +9,23 @@ from typing import Any
 import faust
 from faust.types.tuples import TP
 
+from .batch import RawBatch
 from .transport import SCHEME, Consumer, install
 
 COMMIT_INTERVAL_S = 1.0
 SESSION_TIMEOUT_S = 6.0  # after a kill the group stands still this long
 HEARTBEAT_S = 1.5
-FETCH_BYTES = 1 << 20  # a partition's share of one fetch: large enough for throughput, small enough to interleave topics
+FETCH_BYTES = 4 << 20  # the share of a partition in one fetch: fewer, larger turns (measured: a tenth less CPU than at 1 MiB)
 GIL_SWITCH_S = 0.0005  # the fetch thread waits this long for the interpreter at most (5 ms by default)
 
 
 class App(faust.App):  # type: ignore[misc]
-    """A role's app. The three hooks below are called by `streams.transport` and `streams.collection`."""
+    """A role's app. The hooks below are called by `streams.transport` and `streams.collection`."""
 
     committer: Callable[[Consumer], Awaitable[bool]]
     backlog: Callable[[TP], bool]
     before_live: Callable[[set[int]], Awaitable[None]]
+    prepare: Callable[[str, RawBatch], None]
 
 
 async def _commit_nothing(consumer: Consumer) -> bool:
@@ -61,4 +63,5 @@ def make_app(role: str, bootstrap: str, *, partitions: int, standbys: int = 0, *
     app.committer = _commit_nothing
     app.backlog = lambda tp: False
     app.before_live = _nothing_before
+    app.prepare = lambda topic, batch: None
     return app

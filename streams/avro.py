@@ -14,20 +14,23 @@ from typing import Any
 import numpy as np
 
 from .errors import Fatal
+from .hashing import hash_text
+from .resolution import Reader, full_name
 
 # opcodes: each instruction is int64[5] = (opcode, destination, mode, a, b)
-END, SKIP_NULL, BOOL, LONG, FLOAT, DOUBLE, BYTES, STRING, FIXED, ENUM, UNION, JUMP, BLOCK, LOOP, DECIMAL, ZERO = range(16)
+(END, SKIP_NULL, BOOL, LONG, FLOAT, DOUBLE, BYTES, STRING, FIXED, ENUM, UNION, JUMP, BLOCK, LOOP, DECIMAL, ZERO,
+ CONSTANT, TALLY) = range(18)  # fmt: skip
 # destinations below zero are not fields
 NOWHERE, TIME, KIND, MESSAGE_ID = -1, -2, -3, -4
 # modes: what is done with a value that has a destination
 SET, SUM, COUNT, BITS = range(4)
 MODES = {"last": SET, "sum": SUM, "count": COUNT, "bits": BITS}
 
-_INT_SCALES_MS = {  # what one unit of an integer logical type is in milliseconds
+_INT_SCALES_MS = {  # one unit of an integer logical type in ms; below 0: a divisor, as thousandths are not exact
     "timestamp-millis": 1.0,
-    "timestamp-micros": 1e-3,
+    "timestamp-micros": -1e3,
     "local-timestamp-millis": 1.0,
-    "local-timestamp-micros": 1e-3,
+    "local-timestamp-micros": -1e3,
     "date": 86_400_000.0,
 }
 MAX_DEPTH = 8  # nested arrays and maps
@@ -47,9 +50,10 @@ class Capture:
 class Program:
     """Programs of all schema ids of one topic, laid end to end.
 
-    `code: int64[n, 5]`; `tables: int64[m]` (jumps of unions, kinds of enum symbols); `scales: float64[k]`;
+    `code: int64[n, 5]`; `tables: int64[m]` (jumps of unions, kinds or hashes of enum symbols); `scales: float64[k]`
+    (factors, below 0 divisors; constants);
     `ids: int64[s]` the schema ids, sorted; `entry: int64[s]`; `initial: float64[s, f]` what a field is
-    when the record does not hold it (NaN, the reader's default, 0 for bit sets); `bounds: float64[f, 2]`.
+    when the record does not hold it (NaN, 0 for the bits of a lone string); `bounds: float64[f, 2]`.
     """
 
     code: Any
@@ -65,11 +69,13 @@ class Program:
 class _Compiler:
     captures: Mapping[str, Capture]
     kinds: Mapping[str, int]
+    readers: Reader
     code: list[list[int]] = field(default_factory=list)
     tables: list[int] = field(default_factory=list)
     scales: list[float] = field(default_factory=lambda: [1.0])
     named: dict[str, Any] = field(default_factory=dict)
     open_names: list[str] = field(default_factory=list)
+    counted: set[str] = field(default_factory=set)  # arrays whose blocks are counted, not their items one by one
     depth: int = 0
 
     def emit(self, opcode: int, capture: Capture | None = None, a: int = 0, b: int = 0) -> int:
@@ -83,8 +89,7 @@ class _Compiler:
         return self.scales.index(factor)
 
     def compile(self, schema: Any, path: str, reader: Any = None) -> None:
-        """Emit the reading of `schema`; `reader` is the current schema's type at the same place, for enums."""
-        capture = self.captures.get(path)
+        """Emit the reading of `schema`; `reader` is the current schema's type at the same place."""
         if isinstance(schema, list):
             self._union(schema, path, reader)
             return
@@ -96,9 +101,15 @@ class _Compiler:
                 return
             schema = {"type": schema}
         kind = schema["type"]
-        if isinstance(kind, (dict, list)):
+        if isinstance(kind, (dict, list)) or kind in self.named:
             self.compile(kind, path, reader)
             return
+        reader = self.readers.chosen(schema, reader)
+        capture = self.captures.get(path)
+        if capture and capture.mode == COUNT and kind != "null":
+            if path not in self.counted:
+                self.emit(TALLY, capture)
+            capture = None
         if kind in ("record", "error"):
             self._record(schema, path, reader)
         elif kind == "enum":
@@ -109,11 +120,11 @@ class _Compiler:
             self._primitive(schema, kind, capture, path, reader)
 
     def _record(self, schema: Any, path: str, reader: Any) -> None:
-        name = _full_name(schema)
+        name = full_name(schema)
         self.named[name] = schema
         self.named[schema["name"]] = schema
         self.open_names += [name, schema["name"]]
-        readers = _reader_fields(reader)
+        readers = self.readers.fields(reader)
         for member in schema["fields"]:
             target = readers.get(member["name"])
             name_there = target["name"] if target else member["name"]
@@ -121,18 +132,54 @@ class _Compiler:
             if reader is not None and target is None:
                 child = f"{child} (unknown to the reader)"  # read over, never captured
             self.compile(member["type"], child, target["type"] if target else None)
+        written = {member["name"] for member in schema["fields"]}
+        for target in {id(t): t for t in readers.values()}.values():
+            if "default" in target and not {target["name"], *target.get("aliases", ())} & written:
+                there = f"{path}.{target['name']}" if path else target["name"]
+                self._constant(target["type"], target["default"], there)
         del self.open_names[-2:]
 
+    def _constant(self, schema: Any, value: Any, path: str) -> None:
+        """Emit what the reader's schema gives to a field that the writer did not know."""
+        schema = self.readers.opened(schema)
+        if isinstance(schema, list):  # a default is of the first branch
+            schema = self.readers.opened(schema[0])
+        kind = schema["type"]
+        capture = self.captures.get(path)
+        if value is not None and capture and capture.mode == COUNT:
+            self.emit(TALLY, capture)
+        if kind == "record":
+            for member in schema["fields"]:
+                inside = value.get(member["name"], member.get("default"))
+                self._constant(member["type"], inside, f"{path}.{member['name']}")
+        elif kind in ("array", "map"):
+            child = f"{path}[]" if kind == "array" else f"{path}{{}}"
+            self._zeros(child, outermost=True)
+            for item in value if kind == "array" else value.values():
+                self._constant(schema["items" if kind == "array" else "values"], item, child)
+        elif value is not None and capture and capture.field >= 0 and capture.mode != COUNT:
+            if isinstance(value, str):
+                number = hash_text(value)
+            else:
+                factor = _INT_SCALES_MS.get(schema.get("logicalType"), 1.0)
+                number = value * factor if factor > 0 else value / -factor
+            self.emit(CONSTANT, capture, self.scale(number))
+
     def _enum(self, schema: Any, capture: Capture | None, reader: Any) -> None:
-        self.named[_full_name(schema)] = self.named[schema["name"]] = schema
+        self.named[full_name(schema)] = self.named[schema["name"]] = schema
         symbols = schema["symbols"]
         start = len(self.tables)
-        reader = _plain(reader)
         known = set(reader["symbols"]) if isinstance(reader, dict) and "symbols" in reader else set(symbols)
         default = reader.get("default") if isinstance(reader, dict) else None
         for symbol in symbols:
             seen = symbol if symbol in known else default
-            self.tables.append(-2 if seen is None else self.kinds.get(seen, -1))
+            if seen is None:
+                self.tables.append(-2)
+            elif capture and capture.field >= 0:  # a symbol is a string like any other
+                self.tables.append(int(hash_text(seen)))
+            else:
+                self.tables.append(self.kinds.get(seen, -1))
+        self._check_mode(capture, "enum")
         self.emit(ENUM, capture, start, len(symbols))
 
     def _union(self, branches: Sequence[Any], path: str, reader: Any) -> None:
@@ -142,7 +189,7 @@ class _Compiler:
         ends = []
         for number, branch in enumerate(branches):
             self.tables[start + number] = len(self.code)
-            self.compile(branch, path, _matching(branch, reader))
+            self.compile(branch, path, reader)
             ends.append(self.emit(JUMP))
         for at in ends:
             self.code[at][3] = len(self.code)
@@ -152,26 +199,49 @@ class _Compiler:
         if self.depth > MAX_DEPTH:
             raise Fatal(f"{path}: arrays and maps nested deeper than {MAX_DEPTH} cannot be compiled")
         child = f"{path}[]" if kind == "array" else f"{path}{{}}"
+        items = schema["items" if kind == "array" else "values"]
         counter = self.captures.get(child)
-        for inner_path, inside in self.captures.items():
-            if inner_path.startswith(child) and inside.mode in (SUM, COUNT):
-                self.emit(ZERO, inside)  # an empty array sums to 0; one that is not there stays absent
-        block = self.emit(BLOCK, counter if counter and counter.mode == COUNT else None, 0, self.depth - 1)
+        plain = isinstance(items, dict) and items["type"] in ("record", "array", "map")
+        if counter is not None and counter.mode == COUNT and plain:
+            self.counted.add(child)  # whole blocks are: none of their items can be null
+        else:
+            counter = None
+            self.counted.discard(child)
+        self._zeros(child, outermost=self.depth == 1)
+        block = self.emit(BLOCK, counter, 0, self.depth - 1)
         body = len(self.code)
         if kind == "map":
             self.emit(STRING)
-        reader = _plain(reader)
         inner = reader.get("items" if kind == "array" else "values") if isinstance(reader, dict) else None
-        self.compile(schema["items" if kind == "array" else "values"], child, inner)
+        self.compile(items, child, inner)
         self.emit(LOOP, None, body, self.depth - 1)
         self.code[block][3] = len(self.code)
         self.depth -= 1
 
+    def _zeros(self, child: str, *, outermost: bool) -> None:
+        """An empty array sums to 0 and is no bits; one that is not there stays absent."""
+        for path, inside in self.captures.items():
+            # bits may look like NaN once some are set, so that only the outermost array may ask
+            if path.startswith(child) and (inside.mode in (SUM, COUNT) or (inside.mode == BITS and outermost)):
+                self.emit(ZERO, inside)
+
+    def _check_mode(self, capture: Capture | None, kind: str) -> None:
+        """Only numbers have a sum and only strings have bits."""
+        text = kind in ("string", "bytes", "fixed", "enum")
+        if capture and (
+            (capture.mode == SUM and text) or (capture.mode == BITS and kind not in ("string", "bytes"))
+        ):
+            raise Fatal(f"a value of type {kind} cannot be reduced by {'sum' if text else 'bits'}")
+
     def _primitive(self, schema: Any, kind: str, capture: Capture | None, path: str, reader: Any) -> None:
         logical = schema.get("logicalType")
+        if kind == "fixed":
+            self.named[full_name(schema)] = self.named[schema["name"]] = schema
+        if kind != "null":
+            self._check_mode(capture, "decimal" if logical == "decimal" else kind)
         if logical == "decimal" and kind in ("bytes", "fixed"):
             size = schema["size"] if kind == "fixed" else -1
-            self.emit(DECIMAL, capture, self.scale(10.0 ** -schema.get("scale", 0)), size)
+            self.emit(DECIMAL, capture, self.scale(-(10.0 ** schema.get("scale", 0))), size)
         elif kind == "null":
             self.emit(SKIP_NULL)
         elif kind == "boolean":
@@ -182,54 +252,12 @@ class _Compiler:
             self.emit(FLOAT if kind == "float" else DOUBLE, capture)
         elif kind in ("string", "bytes"):
             # bytes read as string must be UTF-8 too: fastavro decodes them for the reader
-            as_text = kind == "string" or _plain_name(reader) == "string"
+            as_text = kind == "string" or (isinstance(reader, dict) and reader["type"] == "string")
             self.emit(STRING if as_text else BYTES, capture)
         elif kind == "fixed":
-            self.named[_full_name(schema)] = self.named[schema["name"]] = schema
             self.emit(FIXED, capture, schema["size"])
-        elif kind in self.named:
-            self.compile(kind, path, reader)
         else:
             raise Fatal(f"{path}: Avro type {kind!r} is not known")
-
-
-def _full_name(schema: Any) -> str:
-    space = schema.get("namespace")
-    return f"{space}.{schema['name']}" if space and "." not in schema["name"] else str(schema["name"])
-
-
-def _plain(schema: Any) -> Any:
-    while isinstance(schema, dict) and isinstance(schema.get("type"), (dict, list)):
-        schema = schema["type"]
-    if isinstance(schema, list):
-        rest = [branch for branch in schema if _plain_name(branch) != "null"]
-        return _plain(rest[0]) if len(rest) == 1 else schema
-    return schema
-
-
-def _plain_name(schema: Any) -> str | None:
-    schema = schema.get("type") if isinstance(schema, dict) else schema
-    return schema if isinstance(schema, str) else None
-
-
-def _matching(branch: Any, reader: Any) -> Any:
-    """The reader's type that a writer's union branch resolves to (only enums and records look at it)."""
-    if not isinstance(reader, list):
-        return reader
-    for candidate in reader:
-        if _plain_name(candidate) == _plain_name(branch):
-            return candidate
-    return None
-
-
-def _reader_fields(reader: Any) -> dict[str, Any]:
-    reader = _plain(reader)
-    found: dict[str, Any] = {}
-    if isinstance(reader, dict) and "fields" in reader:
-        for member in reader["fields"]:
-            for name in (member["name"], *member.get("aliases", ())):
-                found[name] = member
-    return found
 
 
 def compile_program(
@@ -245,7 +273,7 @@ def compile_program(
     destination; `kinds` an enum symbol to its code; `fields` is the width of the event's field vector.
     Raises `Fatal` for a schema that cannot be compiled and for a path the reader does not have.
     """
-    merged = _Compiler(captures, kinds)
+    merged = _Compiler(captures, kinds, Reader(reader))
     _check_paths(reader, captures)
     ids = sorted(writers)
     entry = []
@@ -255,9 +283,8 @@ def compile_program(
         merged.named = {}
         merged.compile(writers[schema_id], "", reader)
         merged.emit(END)
-        _defaults(writers[schema_id], reader, captures, initial[row])
-        for capture in captures.values():
-            if capture.field >= 0 and capture.mode == BITS:
+        for path, capture in captures.items():
+            if capture.field >= 0 and capture.mode == BITS and "[]" not in path and "{}" not in path:
                 initial[row, capture.field] = 0.0
     bounds = np.array([[-np.inf, np.inf]] * fields).reshape(fields, 2)
     for capture in captures.values():
@@ -275,7 +302,7 @@ def compile_program(
 
 
 def _check_paths(reader: Any, captures: Mapping[str, Capture]) -> None:
-    probe = _Seen({}, {})
+    probe = _Seen({}, {}, Reader(reader))
     probe.compile(reader, "", reader)
     for path in captures:
         if path not in probe.paths:
@@ -285,21 +312,10 @@ def _check_paths(reader: Any, captures: Mapping[str, Capture]) -> None:
 class _Seen(_Compiler):
     """Compiles a schema only to learn which paths it has."""
 
-    def __init__(self, captures: Mapping[str, Capture], kinds: Mapping[str, int]) -> None:
-        super().__init__(captures, kinds)
+    def __init__(self, captures: Mapping[str, Capture], kinds: Mapping[str, int], readers: Reader) -> None:
+        super().__init__(captures, kinds, readers)
         self.paths: set[str] = set()
 
     def compile(self, schema: Any, path: str, reader: Any = None) -> None:
         self.paths.add(path)
         super().compile(schema, path, reader)
-
-
-def _defaults(writer: Any, reader: Any, captures: Mapping[str, Capture], initial: Any) -> None:
-    """Numbers that the reader's schema gives to fields the writer did not know."""
-    written = {member["name"] for member in writer["fields"]}
-    for member in reader["fields"]:
-        capture = captures.get(member["name"])
-        names = {member["name"], *member.get("aliases", ())}
-        default = member.get("default")
-        if capture and capture.field >= 0 and not names & written and isinstance(default, (int, float)):
-            initial[capture.field] = float(default)

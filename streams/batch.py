@@ -23,12 +23,13 @@ MAX_BATCH_BYTES = 256 << 20  # decompressed; beyond this a batch is a bomb, not 
 CODEC_MASK, TIMESTAMP_TYPE, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class RawBatch:
     """A record batch of one partition. `count` 0 = nothing to fold (control, aborted): only offsets move.
 
     `buf: uint8[:]` holds the records (decompressed, without the header); `first` is the lowest offset
-    that is still wanted; `next_offset` the one after the batch; `error` says why none of its records can be read although the checksum holds.
+    that is still wanted; `next_offset` the one after the batch; `columns`: its records as `streams.columns.Columns`, once decoded; `closed`: its bytes as they came,
+    until `open_batch`; `error` says why none of its records can be read although the checksum holds.
     """
 
     base_offset: int
@@ -38,6 +39,8 @@ class RawBatch:
     append_time_ms: int
     buf: Any
     error: str = ""
+    columns: Any = None
+    closed: Any = None
 
     @property
     def offset(self) -> int:
@@ -50,6 +53,13 @@ EMPTY = np.empty(0, np.uint8)
 
 def parse_batch(data: memoryview | bytes, *, first: int, check_crc: bool = True) -> RawBatch:
     """Read one v2 record batch. Raises `Poison` when it is damaged, `Fatal` for the formats before v2."""
+    batch = read_header(data, first=first)
+    open_batch(batch, check_crc=check_crc)
+    return batch
+
+
+def read_header(data: memoryview | bytes, *, first: int) -> RawBatch:
+    """The batch with its offsets, still closed: `open_batch` checks and decompresses it."""
     if len(data) < 17 or data[16] != 2:
         raise Fatal(
             f"a record batch of message format v{data[16] if len(data) > 16 else '?'} was found; "
@@ -57,20 +67,30 @@ def parse_batch(data: memoryview | bytes, *, first: int, check_crc: bool = True)
         )
     if len(data) < HEADER_BYTES:
         raise Poison(f"a record batch of {len(data)} bytes is shorter than its header")
-    base, _length, _epoch, _magic, crc, attributes, last_delta, _first_ts, max_ts, _pid, _pe, _seq, count = (
-        HEADER.unpack_from(data, 0)
-    )
+    header = HEADER.unpack_from(data, 0)
+    base, last_delta, max_time_ms = header[0], header[6], header[8]
+    return RawBatch(base, 0, first, base + last_delta + 1, max_time_ms, EMPTY, closed=data)
+
+
+def open_batch(batch: RawBatch, *, check_crc: bool = True) -> None:
+    """Fill `count` and `buf`, or `error`. Raises `Poison` when the checksum does not hold."""
+    data, batch.closed = batch.closed, None
+    if data is None:
+        return
+    header = HEADER.unpack_from(data, 0)
+    crc, attributes, count = header[4], header[5], header[12]
     if check_crc and calc_crc32c(data[CRC_FROM:]) != crc:
-        raise Poison(f"a record batch at offset {base} does not match its checksum")
+        raise Poison(f"a record batch at offset {batch.base_offset} does not match its checksum")
     if attributes & CONTROL:
-        return RawBatch(base, 0, first, base + last_delta + 1, max_ts, EMPTY)
+        return
     try:
         body = decompress(attributes & CODEC_MASK, data[HEADER_BYTES:])
         if not 0 <= count <= len(body):
             raise Poison(f"the batch claims {count} records in {len(body)} bytes")
     except Poison as error:
-        return RawBatch(base, 0, first, base + last_delta + 1, max_ts, EMPTY, str(error))
-    return RawBatch(base, count, first, base + last_delta + 1, max_ts, np.frombuffer(body, np.uint8))
+        batch.error = str(error)
+        return
+    batch.count, batch.buf = count, np.frombuffer(body, np.uint8)
 
 
 def skipped(batch_base: int, next_offset: int) -> RawBatch:

@@ -10,7 +10,6 @@ from faust.types.tuples import TP
 
 from .cycle import CommitCycle, RowFormat
 from .engine import Engine
-from .partition import Scratch
 from .restore import Mover, Restorer
 
 
@@ -29,10 +28,9 @@ class RowTable(faust.Table):  # type: ignore[misc]
     ) -> None:  # fmt: skip
         """Say whose rows these are. `on_live(partition, control)` is called when a partition is restored."""
         self.engine, self.cycle = engine, cycle
-        self._make = lambda: Restorer(rows.layout_id, words, migration, self._scratch)
+        self._make = lambda: Restorer(rows.layout_id, words, migration)
         self._on_live = on_live
         self._restorers: dict[int, Restorer] = {}
-        self._scratch = Scratch()
         self.recovered = False
 
     def restorer(self, number: int) -> Restorer:

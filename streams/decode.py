@@ -12,6 +12,7 @@ from .avro import (
     BLOCK,
     BOOL,
     BYTES,
+    CONSTANT,
     COUNT,
     DECIMAL,
     DOUBLE,
@@ -27,6 +28,7 @@ from .avro import (
     SKIP_NULL,
     STRING,
     SUM,
+    TALLY,
     TIME,
     UNION,
     ZERO,
@@ -47,9 +49,24 @@ REASONS = (
     "the key is longer than 1024 bytes or not UTF-8",
 )
 MAX_KEY_BYTES = 1024
+HIGH_BITS = np.uint64(0x8080808080808080)
 EARLIEST_MS = 631_152_000_000.0  # 1990-01-01
 LATEST_MS = 4_102_444_800_000.0  # 2100-01-01
 AHEAD_MS = 86_400_000.0  # a clock this far ahead of the append would fire every deadline of its partition
+
+
+@inlined
+def is_ascii(buf: Any, p: int, end: int) -> bool:
+    """Whether `buf[p:end]` has no byte above 127; eight at a time."""
+    while p + 8 <= end:
+        if buf[p : p + 8].view(np.uint64)[0] & HIGH_BITS != np.uint64(0):
+            return False
+        p += 8
+    high = np.uint8(0)
+    while p < end:
+        high |= buf[p]
+        p += 1
+    return high < 0x80
 
 
 @kernel
@@ -80,6 +97,12 @@ def valid_utf8(buf: Any, p: int, end: int) -> bool:
         else:
             return False
     return True
+
+
+@inlined
+def _scaled(value: float, scale: float) -> float:
+    """`value` times a factor, or divided by what is below 0: thousandths and decimals stay exact so."""
+    return value * scale if scale > 0.0 else value / -scale
 
 
 @inlined
@@ -120,12 +143,7 @@ def _run(
             if p < 0 or size < 0 or size > end - p:
                 return -1
             if opcode == STRING:
-                plain = True
-                for k in range(p, p + size):
-                    if buf[k] >= 0x80:
-                        plain = False
-                        break
-                if not plain and not valid_utf8(buf, p, p + size):
+                if not is_ascii(buf, p, p + size) and not valid_utf8(buf, p, p + size):
                     return -1
             if destination != -1:
                 h = hash64(buf, p, size)
@@ -141,9 +159,9 @@ def _run(
             if p < 0:
                 return -1
             if destination == TIME:
-                times[row] = value * scales[a]
+                times[row] = np.floor(_scaled(value, scales[a]))
             elif destination >= 0:
-                _keep(fields, row, destination, mode, value * scales[a])
+                _keep(fields, row, destination, mode, _scaled(value, scales[a]))
         elif opcode == DOUBLE:
             if end - p < 8:
                 return -1
@@ -152,6 +170,8 @@ def _run(
                 if np.isnan(number):
                     return -2  # NaN stands for an absent field; one that came over the wire is no number
                 _keep(fields, row, destination, mode, number)
+                if mode == SUM and np.isnan(fields[row, destination]):
+                    return -2  # infinities that cancel out
             p += 8
         elif opcode == UNION:
             branch, p = read_varint(buf, p, end)
@@ -169,7 +189,7 @@ def _run(
             if destination == KIND:
                 kinds[row] = tables[a + symbol]
             elif destination >= 0:
-                _keep(fields, row, destination, mode, np.float64(symbol))
+                _keep(fields, row, destination, mode, np.float64(tables[a + symbol]))
         elif opcode == BLOCK:
             depth = code[pc - 1, 4]
             count, p = read_varint(buf, p, end)
@@ -209,6 +229,8 @@ def _run(
                 if np.isnan(number):
                     return -2
                 _keep(fields, row, destination, mode, number)
+                if mode == SUM and np.isnan(fields[row, destination]):
+                    return -2  # infinities that cancel out
             p += 4
         elif opcode == FIXED:
             if end - p < a:
@@ -225,8 +247,16 @@ def _run(
             if size > end - p:
                 return -1
             if destination >= 0:
-                _keep(fields, row, destination, mode, _big_endian(buf, p, size) * scales[a])
+                _keep(fields, row, destination, mode, _scaled(_big_endian(buf, p, size), scales[a]))
             p += size
+        elif opcode == TALLY:
+            held = fields[row, destination]
+            fields[row, destination] = 1.0 if np.isnan(held) else held + 1.0
+        elif opcode == CONSTANT:
+            if mode == BITS:
+                bits[row, destination] |= np.int64(1) << (np.int64(scales[a]) & 63)
+            else:
+                _keep(fields, row, destination, mode, scales[a])
         else:
             return -1
 
@@ -252,7 +282,8 @@ def decode(
             status[i] = NO_KEY
             bad += 1
             continue
-        if key_size[i] > MAX_KEY_BYTES or not valid_utf8(buf, key_at[i], key_at[i] + key_size[i]):
+        key_end = key_at[i] + key_size[i]
+        if key_size[i] > MAX_KEY_BYTES or not (is_ascii(buf, key_at[i], key_end) or valid_utf8(buf, key_at[i], key_end)):
             status[i] = BAD_KEY
             bad += 1
             continue

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from .kernel import kernel
 
+from .columns import Columns
 from .keys import grown
 
 
@@ -110,9 +111,16 @@ class Inbox:
                 setattr(self, name, grown(getattr(self, name), size))
         return self.used
 
-    def accept(self, topic: int, start: int, count: int) -> int:
-        """Chain rows `start..` as the newest of `topic`; rows with a status are left out. Returns the good ones."""
-        self.topics[start : start + count] = topic
+    def accept(self, topic: int, start: int, columns: Columns) -> int:
+        """Enter the records as rows `start..` (their slots stand there) and as the newest of `topic`.
+
+        Rows with a status are left out. Returns how many are good.
+        """
+        count = columns.count
+        stop = start + count
+        self.topics[start:stop] = topic
+        for name in ("times", "kinds", "offsets", "message_ids", "fields", "status"):
+            getattr(self, name)[start:stop] = getattr(columns, name)[:count]
         tail = self.tails[topic] if self.heads[topic] >= 0 else -1
         first, last, good = link(self.status, start, count, self.following, tail)
         if good:
@@ -120,7 +128,7 @@ class Inbox:
                 self.heads[topic] = first
             self.tails[topic] = last
             self.pending[topic] += good
-        self.used = start + count
+        self.used = stop
         return int(good)
 
     def take(self) -> int:

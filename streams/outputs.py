@@ -32,10 +32,13 @@ class Outbox:
         """Empty it."""
         self.used[:] = 0
 
-    def ensure(self, data_bytes: int) -> None:
-        """Have room for one more record of up to `data_bytes` when it is empty."""
-        if len(self.data) < data_bytes:
-            self.data = grown(self.data, data_bytes)
+    def ensure(self, data_bytes: int, records: int = 1) -> None:
+        """Have room for `records` records of up to `data_bytes` each when it is empty."""
+        if len(self.data) < records * data_bytes:
+            self.data = grown(self.data, records * data_bytes)
+        if len(self.at) < records:
+            for name in ("at", "size", "slot", "topic", "label"):
+                setattr(self, name, grown(getattr(self, name), records))
 
 
 class Outputs:

@@ -6,29 +6,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .avro import MAX_DEPTH, Program
+from .avro import Program
 from .batch import RawBatch
+from .columns import Columns, decode_columns
 from .deadlines import rebuild
-from .decode import AHEAD_MS, LATEST_MS, decode
 from .errors import Poison
 from .keys import KeyIndex, grown
 from .merge import Inbox
-from .records import find_records
 
 CHANGELOG, VIEWS = 1, 2  # who still has to see a changed row
-
-
-class Scratch:
-    """Record positions of the batch in hand; shared by all partitions, as only one batch is in hand."""
-
-    def __init__(self, capacity: int = 4096) -> None:
-        self.left = np.zeros(MAX_DEPTH, np.int64)
-        self.reserve(capacity)
-
-    def reserve(self, count: int) -> None:
-        """Make room for `count` records."""
-        self.capacity = count
-        self.key_at, self.key_size, self.value_at, self.value_size = (np.empty(count, np.int64) for _ in range(4))
 
 
 class DeadRecord(Protocol):
@@ -73,53 +59,36 @@ class Partition:
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def receive(
-        self, topic: int, batch: RawBatch, program: Program, scratch: Scratch, dead: DeadRecord
-    ) -> int:
-        """Decode one raw batch of source `topic` into the inbox. Returns how many events are good."""
+    def receive(self, topic: int, batch: RawBatch, program: Program, dead: DeadRecord) -> int:
+        """Take the records of one raw batch of source `topic` into the inbox. Returns how many events are good."""
         self.positions[topic] = batch.next_offset
         if batch.error:
             dead(topic, self.number, batch.base_offset, batch.error, None, None, batch.append_time_ms)
         if batch.count == 0:
             return 0
         self.append_time_ms = batch.append_time_ms
-        if scratch.capacity < batch.count:
-            scratch.reserve(2 * batch.count)
-        inbox = self.inbox
-        start = inbox.reserve(batch.count)
-        stop = start + batch.count
-        found = find_records(
-            batch.buf, batch.count, batch.base_offset, batch.first, inbox.offsets[start:stop],
-            scratch.key_at, scratch.key_size, scratch.value_at, scratch.value_size,
-        )  # fmt: skip
-        if found < 0:
+        columns = batch.columns or decode_columns(batch, program)
+        count = columns.count
+        if count < 0:
             dead(topic, self.number, batch.base_offset, "the records of the batch overlap or end early", None,
                  batch.buf.tobytes(), batch.append_time_ms)  # fmt: skip
             return 0
-        stop = start + found
-        status = inbox.status[start:stop]
-        latest = min(LATEST_MS, batch.append_time_ms + AHEAD_MS) if batch.append_time_ms >= 0 else LATEST_MS
-        bad = decode(
-            batch.buf, found, scratch.value_at, scratch.value_size, scratch.key_at, scratch.key_size, program.code,
-            program.tables, program.scales, program.ids, program.entry, program.initial, program.bounds, latest, inbox.times[start:stop],
-            inbox.kinds[start:stop], inbox.message_ids[start:stop], inbox.fields[start:stop], status, scratch.left,
-        )  # fmt: skip
-        if bad:
-            self._bury(topic, batch, found, start, scratch, dead)
-        self.index.slots(batch.buf, scratch.key_at, scratch.key_size, status, found, inbox.slots[start:stop])
+        if columns.bad:
+            self._bury(topic, batch, columns, dead)
+        inbox = self.inbox
+        start = inbox.reserve(count)
+        slots = inbox.slots[start : start + count]
+        self.index.slots(batch.buf, columns.key_at, columns.key_size, columns.status, count, slots)
         self.make_room()
-        return inbox.accept(topic, start, found)
+        return inbox.accept(topic, start, columns)
 
-    def _bury(
-        self, topic: int, batch: RawBatch, found: int, start: int, scratch: Scratch, dead: DeadRecord
-    ) -> None:
-        status = self.inbox.status
-        for i in np.flatnonzero(status[start : start + found]).tolist():
+    def _bury(self, topic: int, batch: RawBatch, columns: Columns, dead: DeadRecord) -> None:
+        for i in np.flatnonzero(columns.status[: columns.count]).tolist():
             parts: list[bytes | None] = []
-            for at, size in ((scratch.key_at, scratch.key_size), (scratch.value_at, scratch.value_size)):
+            for at, size in ((columns.key_at, columns.key_size), (columns.value_at, columns.value_size)):
                 parts.append(batch.buf[at[i] : at[i] + size[i]].tobytes() if size[i] >= 0 else None)
-            offset = int(self.inbox.offsets[start + i])
-            dead(topic, self.number, offset, int(status[start + i]), parts[0], parts[1], batch.append_time_ms)
+            reason = int(columns.status[i])
+            dead(topic, self.number, int(columns.offsets[i]), reason, parts[0], parts[1], batch.append_time_ms)
 
     def take(self) -> int:
         """Merge what may be merged now; the events stand in `inbox.order[:n]`."""

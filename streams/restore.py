@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from .batch import RawBatch
 from .cycle import CONTROL_KEY, LAYOUT_KEY, read_control
 from .errors import Fatal
-from .partition import Partition, Scratch
+from .partition import Partition
 from .records import find_records
 
 
@@ -23,11 +23,21 @@ class Mover(Protocol):
         """float64[n, old words] -> float64[n, words]."""
 
 
+class Positions(NamedTuple):
+    """Where the records of a batch stand (int64[n] each): see `streams.records.find_records`."""
+
+    offsets: Any
+    key_at: Any
+    key_size: Any
+    value_at: Any
+    value_size: Any
+
+
 class Restorer:
     """Applies changelog batches of one partition to its rows; remembers its newest control row."""
 
-    def __init__(self, layout_id: int, words: int, migration: Callable[[bytes], Mover], scratch: Scratch) -> None:
-        self._layout_id, self._words, self._migration, self._scratch = layout_id, words, migration, scratch
+    def __init__(self, layout_id: int, words: int, migration: Callable[[bytes], Mover]) -> None:
+        self._layout_id, self._words, self._migration = layout_id, words, migration
         self._movers: dict[int, Mover] = {}
         self.control: dict[str, Any] = {}
         self.rows = 0
@@ -38,50 +48,42 @@ class Restorer:
         self.offset = max(self.offset, batch.offset)
         if batch.count == 0:
             return
-        scratch = self._scratch
-        if scratch.capacity < batch.count:
-            scratch.reserve(batch.count)
-        offsets = np.empty(batch.count, np.int64)
-        found = find_records(
-            batch.buf, batch.count, batch.base_offset, batch.first, offsets,
-            scratch.key_at, scratch.key_size, scratch.value_at, scratch.value_size,
-        )  # fmt: skip
+        at = Positions(*np.empty((5, batch.count), np.int64))
+        found = find_records(batch.buf, batch.count, batch.base_offset, batch.first, *at)
         if found < 0:
             raise Fatal(f"changelog partition {partition.number} at offset {batch.base_offset} is damaged; "
                         "restore it from a backup, or delete the topic to start anew")  # fmt: skip
-        sizes = scratch.value_size[:found]
-        own = (sizes == 8 * (1 + self._words)) & (scratch.key_size[:found] > 0)
-        own &= batch.buf[np.minimum(scratch.key_at[:found], len(batch.buf) - 1)] != 0
-        ids = _words_at(batch.buf, scratch.value_at[:found], own, 1).view(np.int64)[:, 0]
+        sizes = at.value_size[:found]
+        own = (sizes == 8 * (1 + self._words)) & (at.key_size[:found] > 0)
+        own &= batch.buf[np.minimum(at.key_at[:found], len(batch.buf) - 1)] != 0
+        ids = _words_at(batch.buf, at.value_at[:found], own, 1).view(np.int64)[:, 0]
         plain = np.flatnonzero(own)[ids == self._layout_id]
         if len(plain) == found:
-            self._put(partition, batch, plain)
+            self._put(partition, batch, at, plain)
         else:
-            self._put_mixed(partition, batch, found, set(plain.tolist()))
+            self._put_mixed(partition, batch, at, found, set(plain.tolist()))
 
-    def _put(self, partition: Partition, batch: RawBatch, which: Any) -> None:
+    def _put(self, partition: Partition, batch: RawBatch, at: Positions, which: Any) -> None:
         """The usual case: every record is a row of the current layout."""
-        scratch = self._scratch
         slots = np.empty(len(which), np.int64)
         good = np.zeros(len(which), np.uint8)
-        partition.index.slots(batch.buf, scratch.key_at[which], scratch.key_size[which], good, len(which), slots)
+        partition.index.slots(batch.buf, at.key_at[which], at.key_size[which], good, len(which), slots)
         partition.make_room()
-        rows = _words_at(batch.buf, scratch.value_at[which] + 8, np.ones(len(which), np.bool_), self._words)
+        rows = _words_at(batch.buf, at.value_at[which] + 8, np.ones(len(which), np.bool_), self._words)
         partition.rows[slots] = rows  # of a key that stands here twice, NumPy keeps the last
         self.rows += len(which)
 
-    def _put_mixed(self, partition: Partition, batch: RawBatch, found: int, plain: set[int]) -> None:
-        scratch = self._scratch
+    def _put_mixed(self, partition: Partition, batch: RawBatch, at: Positions, found: int, plain: set[int]) -> None:
         for i in range(found):
-            key = batch.buf[scratch.key_at[i] : scratch.key_at[i] + max(0, scratch.key_size[i])].tobytes()
-            size = int(scratch.value_size[i])
+            key = batch.buf[at.key_at[i] : at.key_at[i] + max(0, at.key_size[i])].tobytes()
+            size = int(at.value_size[i])
             if i in plain:
-                self._put(partition, batch, np.array([i]))
+                self._put(partition, batch, at, np.array([i]))
             elif size < 0:
                 partition.forget(key)
             else:
-                at = int(scratch.value_at[i])
-                self._other(partition, key, batch.buf[at : at + size].tobytes())
+                start = int(at.value_at[i])
+                self._other(partition, key, batch.buf[start : start + size].tobytes())
 
     def _other(self, partition: Partition, key: bytes, value: bytes) -> None:
         if key == CONTROL_KEY:

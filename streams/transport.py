@@ -7,6 +7,7 @@ faust-streaming are pinned; `tests/streams/test_transport.py` fails when what is
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -17,10 +18,11 @@ from aiokafka.record.memory_records import _MemoryRecordsPy
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
-from .batch import CONTROL, HEADER, HEADER_BYTES, TRANSACTIONAL, RawBatch, parse_batch, skipped
+from .batch import CONTROL, HEADER, TRANSACTIONAL, RawBatch, open_batch, read_header, skipped
 from .errors import Fatal, Poison
 
 SCHEME = "batch"
+TURNS_TO_FETCH = 4  # loop turns until aiokafka, told that its records were taken, has sent the next fetch
 FETCH_MAX_WAIT_MS = 10  # one fetch is in flight for all partitions of a broker: a silent one holds the others up this long
 
 
@@ -36,11 +38,8 @@ class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     def _raw_batch(self, data: memoryview) -> RawBatch:
         first = self.next_fetch_offset
-        try:
-            batch = parse_batch(data, first=first, check_crc=self._check_crcs)
-        except Poison as error:
-            raise CorruptRecordException(f"{self._tp}: {error}") from error
-        if len(data) >= HEADER_BYTES and self._aborted(data, batch):
+        batch = read_header(data, first=first)
+        if self._aborted(data, batch):
             batch = skipped(batch.base_offset, batch.next_offset)
         self.next_fetch_offset = max(first, batch.next_offset)
         return batch
@@ -82,6 +81,21 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         # A partition that is not drained at once (back pressure) must not hold up the others of its broker.
         self._ensure_consumer()._fetcher._prefetch_backoff = 0
 
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        """Drain what was fetched, let the next fetch go out, then open and decode: beside it, and beside the pass."""
+        records = await super().getmany(active_partitions, timeout)
+        for _ in range(TURNS_TO_FETCH):
+            await asyncio.sleep(0)
+        prepare, check_crc = self.app.prepare, self.app.conf.broker_check_crcs
+        for tp, batches in records.items():
+            for batch in batches:
+                try:
+                    open_batch(batch, check_crc=check_crc)
+                except Poison as error:  # never acknowledged: the next process fetches it again
+                    raise CorruptRecordException(f"{tp.topic}[{tp.partition}]: {error}") from error
+                prepare(tp.topic, batch)
+        return records
+
     async def pause_in_client(self, tps: set[TP]) -> None:
         """Stop fetching `tps` in the client itself until the next assignment."""
         consumer = self._ensure_consumer()
@@ -108,7 +122,8 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     """Delivers raw batches to Faust and asks the role's committer what to commit.
 
     `app.committer` is called by every commit Faust makes (periodic, on revocation, on shutdown);
-    `app.backlog(tp)` says whether enough of a partition lies decoded already.
+    `app.backlog(tp)` says whether enough of a partition lies decoded already; `app.prepare(topic, batch)`
+    is called with each batch in the fetch thread.
     """
 
     def _new_consumer_thread(self) -> ConsumerThread:

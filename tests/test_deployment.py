@@ -1,16 +1,22 @@
-"""Promises of docker-compose.yml and config/: pinned, health-checked, and naming metrics that exist."""
+"""Promises of docker-compose.yml and config/: pinned, health-checked, naming what exists."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from config.settings import Settings
 from serving import metrics
+from serving.ledger import Ledger
 
 ROOT = Path(__file__).parents[1]
 PORTS = {"worker": 9101, "learner": 9102, "ledger": 9103, "server": 9104}
@@ -61,6 +67,63 @@ def test_a_role_is_scraped_and_checked_on_its_port(role: str, port: int) -> None
         for job in read("config/prometheus/prometheus.yml")["scrape_configs"]
     }
     assert scraped[role] == [{"targets": [f"{role}:{port}"]}]
+
+
+def environment(name: str) -> dict[str, str]:
+    return {
+        key: value for key, value in SERVICES[name]["environment"].items() if key.startswith("STREAMWISE_")
+    }
+
+
+@pytest.mark.parametrize("name", ["topics", *PORTS])
+def test_the_environment_of_a_role_names_settings_that_exist(name: str) -> None:
+    given = {key.removeprefix("STREAMWISE_").lower(): value for key, value in environment(name).items()}
+    assert {"kafka", "redis", "ledger", "host", "roles"} == set(given)
+    settings = Settings(_env_file=None, **given)  # type: ignore[call-arg, arg-type]
+    assert settings.role_addresses == {role: f"{role}:{port}" for role, port in PORTS.items()}
+    for address in (settings.kafka, settings.redis.partition("//")[2], settings.ledger.rpartition("@")[2]):
+        assert address.partition(":")[0] in SERVICES
+    Ledger(re.sub(r"\$\{\w+:-(\w+)\}", r"\1", settings.ledger)).close()
+
+
+def test_the_image_names_settings_that_exist() -> None:
+    named = set(re.findall(r"STREAMWISE_(\w+)=", (ROOT / "Dockerfile").read_text(encoding="utf-8")))
+    assert {"STATE"} <= named <= {field.upper() for field in Settings.model_fields}
+
+
+def needed(program: str) -> str:
+    """Its path; CI has all of them."""
+    path = shutil.which(program)
+    if path is None and os.environ.get("CI") != "true":
+        pytest.skip(f"{program} missing")
+    assert path is not None, f"{program} missing, and CI=true needs it"
+    return path
+
+
+def test_compose_has_the_form_that_docker_expects() -> None:
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*check, "docker-compose.yml"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        ("promtool check config", "prometheus/prometheus.yml"),
+        ("promtool check rules", "prometheus/alerts.yml"),
+        ("amtool check-config", "alertmanager/alertmanager.yml"),
+    ],
+)
+def test_prometheus_and_alertmanager_take_their_files(command: str, file: str) -> None:
+    program, *rest = command.split()
+    done = subprocess.run([needed(program), *rest, ROOT / "config" / file], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alerts_reach_alertmanager() -> None:
+    managers = read("config/prometheus/prometheus.yml")["alerting"]["alertmanagers"]
+    assert managers == [{"static_configs": [{"targets": ["alertmanager:9093"]}]}]
+    assert SERVICES["alertmanager"]["ports"] == ["127.0.0.1:9093:9093"]
 
 
 def test_mounted_files_exist() -> None:

@@ -321,6 +321,11 @@ def test_a_bad_record_is_a_dead_letter_and_its_neighbours_go_on(topic: str, bad:
         "below its bound": "bounds",
         "above its bound": "bounds",
         "infinite": "bounds",
+        "not a number": "bounds",
+        "key not UTF-8": "key",
+        "key too long": "key",
+        "key led by a zero byte": "key",
+        "ahead of its append": "time",
     }
     reference = shipped()
     kind = streams.KINDS[topic][0]
@@ -337,10 +342,11 @@ def test_bounds_hold_for_reduced_fields_and_leave_unbounded_ones_alone() -> None
     story = Story()
     story.tell("order", T0, amount=math.inf)
     story.tell("order", T0, lines=[line(60), line(60)])
-    story.tell("page", T0, value=math.nan)  # the same as absent
+    story.tell("page", T0, value=math.nan)
     story.tell("page", T0, value=-10.0)
     assert [(d["topic"], d["offset"], d["reason"]) for d in story.reference.dead_letters] == [
-        ("sales.events", 1, "bounds")
+        ("sales.events", 1, "bounds"),
+        ("web.events", 0, "bounds"),
     ]
     assert story.words()["spend.x"] == math.inf
 
@@ -516,13 +522,34 @@ def test_a_proof_after_due_but_before_the_watermark_closes_with_the_deadlines_la
     assert story.words()["model.again.opened"] == T0 + DAY + 1
 
 
-def test_a_deadline_that_is_due_when_it_is_set_fires_at_the_next_event_of_the_partition() -> None:
+def test_nothing_is_opened_and_no_deadline_set_that_is_due_already() -> None:
     story = Story()
-    story.tell("page", T0 + 9 * DAY, "bob")
+    story.tell("page", T0 + 2 * DAY + 5 * MINUTE - 1, "bob")
     story.tell("order", T0)  # not late for ann, long past for the partition
     assert story.closed() == []
-    story.tell("page", T0, "bob")
-    assert story.closed() == [("again", 0, DAY), ("gone", 1, 2 * DAY)]
+    words = story.words()
+    assert (words["model.again.opened"], words["model.gone.opened"]) == (0, T0)
+    assert words["silence.due"] == T0 + 2 * DAY
+    story.tell("page", T0, "cid")
+    assert story.words("cid")["quiet.due"] == 0
+
+
+def test_an_example_keeps_the_version_that_scored_it() -> None:
+    story = Story()
+    story.tell("order", T0)
+    story.reference.snapshots["again"] = Snapshot(9, 0.0, [0.0, 0.0])
+    story.tell("order", T0 + 1)
+    assert story.reference.examples[0]["snapshot"] == 5
+    assert story.words()["model.again.snapshot"] == 9
+
+
+def test_what_is_left_of_a_decayed_value_is_nothing_in_the_end() -> None:
+    story = Story()
+    story.tell("page", T0)
+    story.tell("other", T0 + 99 * HOUR)
+    assert 0 < story.words()["pages_1h.x"] < 2e-30
+    story.tell("other", T0 + 100 * HOUR)
+    assert story.words()["pages_1h.x"] == 0
 
 
 def test_silence_closes_with_the_deadlines_label() -> None:

@@ -12,6 +12,7 @@ from tests.reference.hashing import bit_of
 
 Words = dict[str, float]
 HOUR_MS = 3_600_000
+NEGLIGIBLE = 1e-30
 
 
 def new_words(column: Column) -> Words:
@@ -39,13 +40,24 @@ def new_words(column: Column) -> Words:
             raise ValueError(f"{column.name}: unknown kind {kind!r}")
 
 
+def decay_row(x: float, elapsed_ms: float, half_life_ms: float) -> float:
+    """A decayed word brought forward; what is negligible is 0."""
+    left = decay(x, elapsed_ms, half_life_ms)
+    return left if abs(left) > NEGLIGIBLE else 0.0
+
+
 def decay(x: float, elapsed_ms: float, half_life_ms: float) -> float:
     return x * math.exp2(-elapsed_ms / half_life_ms)
 
 
-def fold(column: Column, words: Words, kind: str, value: float, time: int, clock: int, late: bool) -> None:
+def fold(
+    column: Column, words: Words, kind: str, value: float, time: int, clock: int, late: bool, watermark: int
+) -> None:
     """Change `words` by one event of `kind`. `value` is the field's (NaN: absent), 1 where none is named."""
-    if kind in column.on and not math.isnan(value):
+    if column.kind == "deadline":
+        if kind in column.on and not late and time + column.after_ms > watermark:
+            words["due"] = time + column.after_ms
+    elif kind in column.on and not math.isnan(value):
         _fold_value(column, words, value, time, clock, late)
     if kind in column.clear_on:
         words["due" if column.kind == "deadline" else "x"] = 0
@@ -81,9 +93,6 @@ def _fold_value(column: Column, words: Words, value: float, time: int, clock: in
             words["n"] += 1
         case "flag":
             words["x"] = 1
-        case "deadline":
-            if not late:
-                words["due"] = time + column.after_ms
 
 
 def fold_bits(words: Words, bits: int) -> None:

@@ -129,7 +129,7 @@ class Reference:
         previous = row.clock
         row.clock = max(row.clock, event.time)
         late = event.time < previous
-        if previous:
+        if previous and row.clock > previous:
             self._decay(row, row.clock - previous)
         # 5
         for model in self.declared.models:
@@ -146,10 +146,12 @@ class Reference:
         scores = self.scores(features)
         # 8
         for index, model in enumerate(self.declared.models):
-            if event.kind in model.open and not late and not row.examples[model.name].opened:
-                due = event.time + model.within_ms
+            due = event.time + model.within_ms
+            closed = not row.examples[model.name].opened
+            if event.kind in model.open and not late and closed and due > self._watermark(partition):
                 packed = tuple(float32(value) for value in features)
-                row.examples[model.name] = Example(event.time, due, scores[model.name], packed)
+                version = self._version(model.name)
+                row.examples[model.name] = Example(event.time, due, scores[model.name], version, packed)
                 self._set_deadline(partition, row, len(self.deadline_columns) + index, due)
         # 9
         policies = [policy for policy in self.declared.policies if event.kind in policy.on]
@@ -176,7 +178,7 @@ class Reference:
         for column in self.declared.columns:
             if column.kind == "decayed":
                 words = row.columns[column.name]
-                words["x"] = kinds.decay(words["x"], elapsed_ms, column.half_life_ms)
+                words["x"] = kinds.decay_row(words["x"], elapsed_ms, column.half_life_ms)
 
     def _fold(self, partition: Partition, row: Row, event: Event, late: bool) -> None:
         for column in self.declared.columns:
@@ -187,7 +189,8 @@ class Reference:
                 kinds.fold_bits(words, event.bits[column.field])
                 continue
             value = event.fields[column.field] if column.field else 1.0
-            kinds.fold(column, words, event.kind, value, event.time, row.clock, late)
+            watermark = self._watermark(partition)
+            kinds.fold(column, words, event.kind, value, event.time, row.clock, late, watermark)
             if column.kind == "deadline" and words["due"]:
                 index = self.deadline_columns.index(column)
                 self._set_deadline(partition, row, index, int(words["due"]))
@@ -196,6 +199,10 @@ class Reference:
 
     def _set_deadline(self, partition: Partition, row: Row, index: int, due: int) -> None:
         heapq.heappush(partition.deadlines, (due, hash64(row.key), index, row.key))
+
+    def _watermark(self, partition: Partition) -> int:
+        assert partition.watermark is not None  # an event has raised it
+        return partition.watermark
 
     def _raise(self, partition: Partition, watermark: int) -> None:
         """Raise the watermark, then fire what is due."""
@@ -234,7 +241,7 @@ class Reference:
             "due": example.due,
             "label_time": label_time,
             "score": example.score,
-            "snapshot": self._version(model.name),
+            "snapshot": example.snapshot,
             "features": list(example.features),
         }
         partition.outputs.append(Output("training_example", fields))

@@ -23,6 +23,7 @@ class Example:
     opened: int = 0
     due: int = 0
     score: float = 0.0
+    snapshot: int = 0
     features: tuple[float, ...] = ()
 
 

@@ -44,6 +44,12 @@ BAD = (
     "below its bound",
     "above its bound",
     "infinite",
+    "not a number",
+    "enum below zero",
+    "key not UTF-8",
+    "key too long",
+    "key led by a zero byte",
+    "ahead of its append",
 )
 START_MS = 1_700_000_000_000
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
@@ -170,6 +176,8 @@ def _spoilt(step: Step, key: bytes, event: dict[str, Any]) -> tuple[bytes | None
         "below its bound": {bounded: -2e9},
         "above its bound": {bounded: 2e9},
         "infinite": {bounded: float("inf")},
+        "not a number": {bounded: float("nan")},
+        "ahead of its append": {"time": event["time"] + step.behind_ms + DAY + 1},
         "text not UTF-8": {"message_id": "broken"},
     }
     changed = event | changes.get(step.bad or "", {})
@@ -201,6 +209,14 @@ def _spoilt(step: Step, key: bytes, event: dict[str, Any]) -> tuple[bytes | None
             return key, value + b"\0"
         case "enum beyond its symbols":
             return key, value[:kind_at] + batches.varint(50) + value[kind_at + 1 :]
+        case "enum below zero":
+            return key, value[:kind_at] + batches.varint(-1) + value[kind_at + 1 :]
+        case "key not UTF-8":
+            return key + b"\xff", value
+        case "key too long":
+            return key + bytes(1025), value
+        case "key led by a zero byte":
+            return b"\0" + key, value
         case "text not UTF-8":
             return key, value.replace(b"broken", b"brok\xffn", 1)
     return key, value

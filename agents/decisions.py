@@ -1,0 +1,92 @@
+"""The newest alerts and offers, read from the end of their topics beside any consumer group."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+import schemas
+from serving.board import Board
+
+from .topics import ALERTS, OFFERS
+
+log = logging.getLogger(__name__)
+
+BEFORE = 20  # of each partition, so that a page that has just started is not empty
+POLL_S = 0.2
+TIMEOUT_S = 10.0
+
+
+class DecisionFeed:
+    """A thread that puts each new decision on a board, with its policy's message and its scores by name.
+
+    `seen` is called with each decision, in this thread.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        board: Board,
+        *,
+        messages: Mapping[str, str],
+        models: Sequence[str],
+        seen: Callable[[Mapping[str, Any]], None] = lambda decision: None,
+    ) -> None:
+        self._bootstrap, self._board, self._seen = bootstrap, board, seen
+        self._messages, self._models = dict(messages), list(models)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
+
+    def start(self) -> DecisionFeed:
+        """Begin to read."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        settings = {"bootstrap.servers": self._bootstrap, "group.id": "streamwise-decisions", "log_level": 0}
+        more = {"enable.auto.commit": False, "auto.offset.reset": "latest", "fetch.wait.max.ms": 50}
+        consumer = Consumer({**settings, **more})
+        try:
+            self._read(consumer)
+        except KafkaException as error:
+            log.error("alerts and offers cannot be read: %s", error)
+        finally:
+            consumer.close()
+
+    def _read(self, consumer: Any) -> None:
+        consumer.assign(list(_tails(consumer)))
+        while not self._stop.is_set():
+            for message in consumer.consume(500, POLL_S):
+                if message.error() is None and message.value() is not None:
+                    self._show(message.value())
+
+    def _show(self, value: bytes) -> None:
+        try:
+            name, record = schemas.decode(value)
+        except schemas.SchemaError as error:
+            log.warning("a decision cannot be shown: %s", error)
+            return
+        if name == "decision":
+            scores = dict(zip(self._models, record["receipt"]["scores"], strict=False))
+            decision = {**record, "message": self._messages.get(record["policy"], ""), "scores": scores}
+            self._board.add_decision(decision)
+            self._seen(decision)
+
+
+def _tails(consumer: Any) -> Any:
+    for topic in (ALERTS, OFFERS):
+        for number in consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions:
+            tail = TopicPartition(topic, number)
+            first, end = consumer.get_watermark_offsets(tail, timeout=TIMEOUT_S)
+            tail.offset = max(first, end - BEFORE)
+            yield tail

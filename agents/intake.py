@@ -1,0 +1,151 @@
+"""A Faust app without rows: raw batches of some topics, taken in order by one agent that may wait.
+
+The learner and the ledger stand on this. What is taken is counted in `positions`; a role says itself what
+may be committed. Faust's own acknowledgements are not used (streams/transport.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from faust.types.tuples import TP
+
+from streams.app import App, make_app
+from streams.batch import RawBatch
+from streams.errors import StreamwiseError
+from streams.guards import end_process
+from streams.transport import Consumer
+
+log = logging.getLogger(__name__)
+
+BUFFERED_BATCHES = 32  # fetched and not taken: with back pressure no more than this waits in memory
+
+Bounds = dict[TP, tuple[int, int]]  # where reading would begin (committed, or the earliest offset), and the end
+
+
+class Taker(Protocol):
+    """What a role does with its batches. An error that leaves any of these ends the process."""
+
+    async def begin(self, bounds: Bounds) -> dict[TP, int]:
+        """These partitions are assigned now: from which offset on each is wanted. Called before any batch."""
+
+    async def take(self, tp: TP, batch: RawBatch) -> None:
+        """Handle one batch, telling `Intake.taken` as it goes; it may wait for as long as it needs."""
+
+    async def commit(self) -> dict[TP, int]:
+        """Make what was taken durable; returns the offsets that may be committed now."""
+
+
+class Intake:
+    """`positions`: the next offset wanted of each partition held. `missed`: records gone before they were read.
+
+    `epoch` rises when partitions are taken away: what is in hand then belongs to nobody, and `begin` starts
+    anew from what is durable.
+    """
+
+    def __init__(
+        self, group: str, bootstrap: str, topics: Sequence[str], taker: Taker, *, partitions: int, folder: Path
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.topics, self._taker = list(topics), taker
+        self.positions: dict[TP, int] = {}
+        self.missed = 0
+        self.epoch = 0
+        self.assigned = False
+        self._ends: dict[TP, int] = {}
+        self._committed: dict[TP, int] = {}
+        self._committing = asyncio.Lock()
+        self.app: App = make_app(
+            group, bootstrap, partitions=partitions, datadir=str(folder), stream_buffer_maxsize=BUFFERED_BATCHES
+        )
+        self.app.committer = self._commit
+        self.app.on_rebalance_complete.connect(self._on_assigned)
+        self.app.on_partitions_revoked.connect(self._on_revoked)
+        source = self.app.topic(*self.topics, key_serializer="raw", value_serializer="raw")
+
+        @self.app.agent(source, name=group)
+        async def take(stream: Any) -> None:
+            async for event in stream.events():
+                await self._guarded(self._take, event.message)
+
+    def taken(self, tp: TP, next_offset: int, epoch: int) -> bool:
+        """Everything below `next_offset` is handled; false when the partition has been taken away since `epoch`."""
+        if epoch == self.epoch:
+            self.positions[tp] = next_offset
+        return epoch == self.epoch
+
+    def lag(self) -> dict[str, int]:
+        """Records appended but not taken, by topic, as of the newest fetch."""
+        lags = dict.fromkeys(self.topics, 0)
+        for tp, position in list(self.positions.items()):
+            end = max(self._ends.get(tp, 0), int(self.app.consumer.end_of(tp)))
+            lags[tp.topic] += max(0, end - position)
+        return lags
+
+    async def earliest(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """The first offset that each partition still has."""
+        found = await self.app.consumer.earliest_offsets(*tps)
+        return {TP(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
+
+    async def commit(self) -> None:
+        """Commit now; the app does so every second by itself."""
+        await self.app.consumer.commit()
+
+    async def _take(self, message: Any) -> None:
+        tp, batch = TP(message.topic, message.partition), message.value
+        position = self.positions.get(tp)
+        if position is None or batch.next_offset <= position:
+            return  # of an assignment that is over, or fetched again
+        if batch.first > position:
+            self.missed += batch.first - position
+            log.error("%s[%s]: offsets %d to %d were gone before they were read", *tp, position, batch.first - 1)
+            self.positions[tp] = batch.first
+        await self._taker.take(tp, batch)
+
+    async def _commit(self, consumer: Consumer) -> bool:
+        return bool(await self._guarded(self._commit_once, consumer))
+
+    async def _commit_once(self, consumer: Consumer) -> bool:
+        async with self._committing:
+            wanted = await self._taker.commit()
+            changed = {tp: offset for tp, offset in wanted.items() if self._committed.get(tp) != offset}
+            done = bool(changed) and await consumer.commit_offsets(changed)
+            if done:
+                self._committed.update(changed)
+            return done
+
+    async def _on_assigned(self, app: Any, **_: Any) -> None:
+        await self._guarded(self._begin)
+
+    async def _begin(self) -> None:
+        """Faust seeks to the committed offsets next: commit those from which this role wants to read."""
+        consumer = self.app.consumer
+        held = {tp for tp in consumer.assignment() if tp.topic in self.topics}
+        bounds: Bounds = await consumer.bounds(held) if held else {}
+        starts = await self._taker.begin(bounds)
+        moved = {tp: start for tp, start in starts.items() if start != bounds[tp][0]}
+        if moved:
+            await consumer.commit_offsets(moved)
+        self._committed = {tp: moved.get(tp, start) for tp, (start, _) in bounds.items()}
+        self._ends = {tp: end for tp, (_, end) in bounds.items()}
+        self.positions = dict(starts)
+        self.assigned = True
+
+    def _on_revoked(self, app: Any, revoked: Any, **_: Any) -> None:
+        self.epoch += 1
+        self.assigned = False
+        self.positions = {}
+
+    async def _guarded(self, call: Callable[..., Awaitable[Any]], *given: Any) -> Any:
+        """Nothing may leave the agent's body or a commit: Faust would acknowledge and lose what was in hand."""
+        try:
+            return await call(*given)
+        except StreamwiseError as error:
+            end_process(str(error))
+        except Exception as error:  # the one place: an error nobody foresaw
+            log.exception("in %s", call.__qualname__)
+            end_process(f"{call.__qualname__}: {type(error).__name__}: {error}")

@@ -1,0 +1,197 @@
+"""The ledger role: alerts, offers and what became of them go into SQL, once each in effect.
+
+What SQL has decides: on start and after a rebalance it is asked which offset it holds of each partition, and
+reading goes on right behind it, whatever was committed to Kafka. While SQL is away the agent waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from faust.types.tuples import TP
+
+import schemas
+from config.settings import Settings
+from serving.ledger import TOPICS, Ledger, Record, Written
+from serving.status import RoleStatus
+from streams.batch import RawBatch
+from streams.errors import Poison, Retryable
+from streams.outputs import Outputs
+
+from .intake import Bounds, Intake
+from .letters import DeadLetters
+from .ready import announce
+from .records import records
+from .role import HttpPort, run_app
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+GROUP = "streamwise-ledger"
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 10.0
+START_PATIENCE_S = 30.0
+
+
+class Arrived(NamedTuple):
+    """A decoded record and what it was decoded from."""
+
+    record: Record
+    key: bytes | None
+    value: bytes | None
+    time_ms: int
+
+
+class LedgerRole:
+    """Implements `agents.intake.Taker` for the topics that the ledger keeps."""
+
+    def __init__(self, settings: Settings, *, group: str = GROUP) -> None:
+        self.settings = settings
+        self.ledger = Ledger(settings.ledger_url)
+        self.outputs = Outputs({"bootstrap.servers": settings.kafka, "log_level": 0})
+        self.letters = DeadLetters(self.outputs)
+        self.intake = Intake(
+            group, settings.kafka, list(TOPICS), self, partitions=settings.partitions, folder=settings.state / "ledger"
+        )
+        self.inserted = self.repeated = 0
+        self.away: str | None = None  # why SQL is not there, while it is not
+        self._completed_at = time.monotonic()
+        self.http = HttpPort("ledger", settings.host, settings.ledger_port, self.status, self.ready)
+
+    # -- Taker -------------------------------------------------------------------------------------------
+
+    async def begin(self, bounds: Bounds) -> dict[TP, int]:
+        """Right behind what SQL holds; of a partition that it knows nothing of, everything."""
+        applied = await self._patiently(self.ledger.applied)
+        unknown = [tp for tp in bounds if (tp.topic, tp.partition) not in applied]
+        earliest = await self.intake.earliest(unknown) if unknown else {}
+        return {tp: earliest[tp] if tp in earliest else applied[tp.topic, tp.partition] + 1 for tp in bounds}
+
+    async def take(self, tp: TP, batch: RawBatch) -> None:
+        """Write one batch in one transaction."""
+        epoch = self.intake.epoch
+        written = await self._write(self._decode(tp, batch, self.intake.positions[tp]))
+        self.inserted += written.inserted
+        self.repeated += written.repeated
+        self.intake.taken(tp, batch.next_offset, epoch)
+
+    async def commit(self) -> dict[TP, int]:
+        """All that was taken is in SQL; the dead letters have to be acknowledged, too."""
+        offsets = dict(self.intake.positions)
+        await self.outputs.settled(self.outputs.begin_epoch())
+        self._completed_at = time.monotonic()
+        return offsets
+
+    def _decode(self, tp: TP, batch: RawBatch, position: int) -> list[Arrived]:
+        found: list[Arrived] = []
+        time_ms = batch.append_time_ms
+        try:
+            for offset, key, value in records(batch):
+                if offset < position:
+                    continue
+                try:
+                    found.append(Arrived((tp.topic, tp.partition, offset, _decoded(tp.topic, value)), key, value, time_ms))
+                except Poison as error:
+                    self.letters.send(*tp, offset, str(error), f"not a record of {tp.topic}", key, value, time_ms)
+        except Poison as error:
+            self.letters.send(*tp, batch.base_offset, str(error), "damaged batch", None, None, time_ms)
+        return found
+
+    async def _write(self, arrived: list[Arrived]) -> Written:
+        """Write what can be written; a record of which no row can be made is a dead letter."""
+        while arrived:
+            try:
+                return await self._patiently(self.ledger.write, [each.record for each in arrived])
+            except Poison as error:
+                at = (error.topic, error.partition, error.offset)
+                wrong = next(each for each in arrived if each.record[:3] == at)
+                self.letters.send(*wrong.record[:3], str(error), f"not a record of {error.topic}", *wrong[1:])
+                arrived.remove(wrong)
+        return Written(0, 0)
+
+    async def _patiently(self, call: Callable[..., T], *given: object) -> T:
+        """Call in a thread; while SQL is away, again and again: the agent waits, and so does its topic."""
+        loop = asyncio.get_running_loop()
+        pause_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                done = await loop.run_in_executor(None, call, *given)
+            except Retryable as error:
+                if self.away is None:
+                    log.warning("waiting: %s", error)
+                self.away = str(error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(BACKOFF_MAX_S, 2 * pause_s)
+            else:
+                self.away = None
+                return done
+
+    # -- figures -----------------------------------------------------------------------------------------
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether decisions reach SQL."""
+        if self.away is not None:
+            return False, self.away
+        if not self.intake.assigned:
+            return False, "partitions are being assigned"
+        return True, ""
+
+    def status(self) -> RoleStatus:
+        """Figures for /status, /metrics and the page."""
+        return {
+            "role": "ledger",
+            "lag": self.intake.lag(),
+            "missed": self.intake.missed,
+            "dead_letters": dict(self.letters.reasons),
+            "commit_age_s": time.monotonic() - self._completed_at,
+            "partitions": len(self.intake.positions),
+            "ledger_inserted": self.inserted,
+            "ledger_repeated": self.repeated,
+        }
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the ledger until stopped."""
+        await asyncio.get_running_loop().run_in_executor(None, self.open)
+        self.http.start()
+        try:
+            await run_app(self.intake.app, on_started=self._started)
+        finally:
+            self.http.stop()
+            self.ledger.close()
+
+    def open(self) -> None:
+        """Make the tables; a database that is starting is waited for, within bounds."""
+        until = time.monotonic() + START_PATIENCE_S
+        while True:
+            try:
+                self.ledger.open()
+                return
+            except Retryable as error:
+                if time.monotonic() > until:
+                    raise
+                log.warning("waiting: %s", error)
+                time.sleep(1.0)
+
+    def _started(self) -> None:
+        self._telling = asyncio.ensure_future(
+            announce("ledger", self.ready, f"{self.settings.host}:{self.http.server.port}")
+        )
+
+
+def _decoded(topic: str, value: bytes | None) -> dict[str, object]:
+    """The record in a value; raises `Poison` when it is none that this topic holds."""
+    if value is None:
+        raise Poison("a record without a value")
+    try:
+        name, record = schemas.decode(value)
+    except schemas.SchemaError as error:
+        raise Poison(f"does not decode: {error}") from error
+    if name != schemas.TOPICS[topic]:
+        raise Poison(f"expected a {schemas.TOPICS[topic]}, got a {name}")
+    return record

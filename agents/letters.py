@@ -1,0 +1,27 @@
+"""Dead letters of the roles that decode records one by one; the worker's are made by its pass."""
+
+from __future__ import annotations
+
+import schemas
+from streams.outputs import Outputs
+
+from .topics import DEAD_LETTERS
+
+
+class DeadLetters:
+    """Sends what cannot be processed to its topic, with where it came from and why; counts the reasons."""
+
+    def __init__(self, outputs: Outputs) -> None:
+        self._outputs = outputs
+        self.reasons: dict[str, int] = {}
+
+    def send(
+        self, topic: str, partition: int, offset: int, reason: str, kind: str, key: bytes | None, value: bytes | None,
+        time_ms: int,
+    ) -> None:  # fmt: skip
+        """Queue one. `kind` is what it counts as; the whole `reason` stands in the letter."""
+        letter = {"topic": topic, "partition": partition, "offset": offset, "reason": reason, "key": key}
+        encoded = schemas.encode("dead_letter", {**letter, "value": value, "time": max(0, time_ms)})
+        source = f"{topic}:{partition}:{offset}".encode()
+        self._outputs.send(DEAD_LETTERS, [{"key": source, "value": encoded}])
+        self.reasons[kind] = self.reasons.get(kind, 0) + 1

@@ -1,0 +1,103 @@
+"""What the models topic holds now, read to its end: where a learner goes on, and which versions are old."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from models.learner import Learner
+from models.snapshot import Snapshot
+from streams.errors import Poison, Retryable
+
+from .snapshots import read_snapshot
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 30.0
+
+
+def snapshot_key(model: str, version: int) -> bytes:
+    """The key under which a snapshot stands."""
+    return f"{model}/{version}".encode()
+
+
+def partition_of(model: str, partitions: int) -> int:
+    """All versions of a model stand in one partition, so that they are read in order."""
+    return crc32(model.encode()) % partitions
+
+
+@dataclass(slots=True)
+class Published:
+    """One model's snapshots: those that can be read by version, and every version that is there."""
+
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
+    versions: set[int] = field(default_factory=set)
+
+    def restore(self, model: str, features: tuple[str, ...]) -> tuple[Learner, dict[str, int], bool]:
+        """A learner that goes on from the newest snapshot that can be restored, the offsets applied to it, and
+        whether it is the newest of all: after an older one, examples have to be learned again."""
+        newest = max(self.versions, default=0)
+        for version in sorted(self.snapshots, reverse=True):
+            snapshot = self.snapshots[version]
+            try:
+                learner = Learner.restore(snapshot.state, features)
+            except Poison as error:
+                log.error("snapshot %s/%d cannot be gone on from: %s", model, version, error)
+                continue
+            learner.version = newest
+            return learner, dict(snapshot.applied), version == newest
+        learner = Learner(model, features)
+        learner.version = newest
+        return learner, {}, newest == 0
+
+
+def read_published(bootstrap: str, topic: str) -> dict[str, Published]:
+    """All snapshots in `topic` by model. Raises `Retryable` when the topic cannot be read to its end."""
+    settings = {"bootstrap.servers": bootstrap, "group.id": "streamwise-published", "enable.auto.commit": False}
+    more = {"auto.offset.reset": "earliest", "enable.partition.eof": True, "log_level": 0, "fetch.wait.max.ms": 20}
+    consumer = Consumer({**settings, **more})
+    try:
+        return _read(consumer, topic)
+    finally:
+        consumer.close()
+
+
+def _read(consumer: Any, topic: str) -> dict[str, Published]:
+    found: dict[str, Published] = {}
+    waiting = set(consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions)
+    consumer.assign([TopicPartition(topic, number, 0) for number in waiting])
+    until = time.monotonic() + TIMEOUT_S
+    while waiting:
+        for message in consumer.consume(100, 0.2):
+            error = message.error()
+            if error is None:
+                _take(found, message.key() or b"", message.value())
+            elif error.code() == KafkaError._PARTITION_EOF:
+                waiting.discard(message.partition())
+        if time.monotonic() > until:
+            raise Retryable(f"topic {topic} could not be read to its end in {TIMEOUT_S:.0f} s; check the broker")
+    return found
+
+
+def _take(found: dict[str, Published], key: bytes, value: bytes | None) -> None:
+    model, _, number = key.decode("utf-8", "replace").rpartition("/")
+    if not number.isdecimal():
+        log.warning("topic of the models: key %r is not model/version", key)
+        return
+    version = int(number)
+    published = found.setdefault(model, Published())
+    if value is None:
+        published.versions.discard(version)
+        published.snapshots.pop(version, None)
+        return
+    published.versions.add(version)
+    try:
+        published.snapshots[version] = read_snapshot(value)
+    except Poison as error:
+        published.snapshots.pop(version, None)
+        log.error("snapshot %s: %s", key.decode("utf-8", "replace"), error)

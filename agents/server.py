@@ -1,0 +1,144 @@
+"""The server role: the live page over what all roles tell, the newest decisions and any customer's views."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from fastapi import FastAPI
+from fastapi.responses import Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from config.settings import Settings
+from decisions.live import Config, LivePass, load_config
+from serving.board import Board
+from serving.metrics import RoleMetrics
+from serving.page import LOOPBACK_NAMES, create_app, run_page
+from serving.roles import RolePoller
+from serving.status import RoleStatus
+from serving.views import RedisViews
+from streams.errors import Retryable
+
+from .decisions import DecisionFeed
+from .role import READY_LINE
+
+ASK_TIMEOUT_S = 2.0
+ANSWER_MAX_BYTES = 1 << 20
+
+ReadCustomer = Callable[[bytes], Mapping[str, Any] | None]
+
+
+class ServerRole:
+    """One page for people; the same port answers /healthz, /readyz, /status and /metrics."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        config = load_config(settings.config)
+        self.board = Board()
+        self.poller = RolePoller(settings.role_addresses, self.board)
+        self.feed = decision_feed(settings.kafka, self.board, config)
+        app = create_app(self.board, _customer_reader(settings, config), hosts=_hosts(settings))
+        _add_health(app, self.status)
+        self.page = run_page(app, settings.host, settings.server_port)
+
+    def status(self) -> RoleStatus:
+        """The server counts nothing itself."""
+        return {"role": "server"}
+
+    async def run(self) -> None:
+        """Serve until stopped."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        self.poller.start()
+        self.feed.start()
+        print(f"server {READY_LINE} http://{self.settings.host}:{self.page.port}", flush=True)
+        await stop.wait()
+        await loop.run_in_executor(None, self._stop)
+
+    def _stop(self) -> None:
+        self.page.stop()
+        self.feed.stop()
+        self.poller.stop()
+
+
+def decision_feed(bootstrap: str, board: Board, config: Config, **more: Any) -> DecisionFeed:
+    """The newest decisions on `board`, with the messages of the policies in force here."""
+    messages = {policy.name: policy.message for policy in config.policies}
+    models = [model.name for model in config.models.models]
+    return DecisionFeed(bootstrap, board, messages=messages, models=models, **more)
+
+
+def _add_health(app: FastAPI, status: Callable[[], RoleStatus]) -> None:
+    metrics = RoleMetrics("server")
+    began = time.monotonic()
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        return Response("ready\n", media_type="text/plain")
+
+    @app.get("/status")
+    async def told() -> Response:
+        return Response(orjson.dumps({**status(), "up_s": time.monotonic() - began}), media_type="application/json")
+
+    @app.get("/metrics")
+    async def scraped() -> Response:
+        metrics.set(status())
+        return Response(generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _hosts(settings: Settings) -> list[str]:
+    """Names that the page may be called by: this machine's, and the one the other roles know it by."""
+    own = [name.rpartition(":")[0] for role, name in settings.role_addresses.items() if role == "server"]
+    return sorted({*LOOPBACK_NAMES, settings.host, *own} - {"0.0.0.0", "::"})
+
+
+def _customer_reader(settings: Settings, config: Config) -> ReadCustomer:
+    """From Redis, or, where the workers keep the views themselves, from the workers."""
+    if settings.redis.startswith("memory"):
+        workers = [address for role, address in settings.role_addresses.items() if role.startswith("worker")]
+        return lambda key: _ask_workers(workers, key)
+    store, work = RedisViews(settings.redis), LivePass(config)
+
+    def read(key: bytes) -> Mapping[str, Any] | None:
+        blob = store.read(key)
+        return None if blob is None else work.unpack_view(blob) or None
+
+    return read
+
+
+def _ask_workers(addresses: list[str], key: bytes) -> Mapping[str, Any] | None:
+    """The customer's views from the worker that has the row; `Retryable` when one that may have it is away."""
+    away = ""
+    for address in addresses:
+        try:
+            status, body = _get(address, f"/customers/{quote(key, safe='')}")
+        except (OSError, http.client.HTTPException) as error:
+            away = f"the worker at {address} does not answer: {error}"
+            continue
+        if status == 200:
+            found = orjson.loads(body)
+            return found if isinstance(found, dict) else None
+        if status != 404:
+            away = f"the worker at {address} answered {status}"
+    if away:
+        raise Retryable(away)
+    return None
+
+
+def _get(address: str, path: str) -> tuple[int, bytes]:
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=ASK_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read(ANSWER_MAX_BYTES)
+    finally:
+        connection.close()

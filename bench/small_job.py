@@ -1,0 +1,274 @@
+"""This engine on the small job of `bench.job`, with its durability on: changelog, commit cycle, acknowledged alerts.
+
+    python -m bench.small_job --bootstrap 127.0.0.1:9092 --topic T --events N --alerts-topic A
+
+The job is a `Pass` of its own, so it also shows what the engine asks of one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import sys
+import threading
+import time
+import uuid
+from typing import Any
+
+import numpy as np
+
+from bench.events import create_topic
+from bench.job import ALERT_EVERY, DECAY_MS, KINDS, LEARNING_RATE, MAX_LOGIT, PARTITIONS, SCHEMA, SCHEMA_ID
+from streams.avro import KIND, TIME, Capture, compile_program
+from streams.batch import RawBatch
+from streams.encode import put_double, put_long, put_raw
+from streams.engine import Engine
+from streams.hashing import hash_bytes
+from streams.kernel import kernel
+from streams.outputs import Outbox
+from streams.partition import Partition
+from streams.processor import Processor
+
+APPLIED, SUMS, COUNT, LAST = 1, 2, 7, 8
+WORDS = 9
+SPEND = 4
+FEATURES = 7
+PATIENCE_S = 600.0
+
+
+@kernel
+def fold_small_job(
+    first: int, count: int, order: Any, times: Any, kinds: Any, offsets: Any, slots: Any, fields: Any, rows: Any,
+    bits: Any, dirty: Any, changed: Any, counts: Any, model: Any, x: Any, key_ends: Any, keys: Any, data: Any,
+    at: Any, size: Any, slot_out: Any, used: Any, largest: int,
+) -> int:  # fmt: skip
+    """The job of `bench.job` over `order[first:count]`; `model: float64[8]` is the weights, then the bias."""
+    for i in range(first, count):
+        if used[0] >= len(at) or used[1] + largest > len(data):
+            return i
+        e = order[i]
+        slot = slots[e]
+        if offsets[e] <= bits[slot, APPLIED]:
+            continue
+        bits[slot, APPLIED] = offsets[e]
+        if dirty[slot] & 1 == 0:
+            dirty[slot] |= 1
+            changed[counts[0]] = slot
+            counts[0] += 1
+        ts = times[e]
+        if rows[slot, 0] == 0.0:
+            rows[slot, 0] = ts
+        fade = math.exp((rows[slot, 0] - ts) / DECAY_MS)
+        logit = model[FEATURES]
+        for c in range(5):
+            rows[slot, SUMS + c] *= fade
+            x[c] = rows[slot, SUMS + c]
+        x[5] = math.log1p((ts - rows[slot, LAST]) / 1e3) if rows[slot, LAST] > 0.0 else 0.0
+        x[6] = math.log1p(rows[slot, COUNT])
+        for c in range(FEATURES):
+            logit += model[c] * x[c]
+        p = 1.0 / (1.0 + math.exp(-min(max(logit, -MAX_LOGIT), MAX_LOGIT)))
+        kind = kinds[e]
+        if kind >= 2:
+            step = LEARNING_RATE * (p - (1.0 if kind == 3 else 0.0))
+            model[FEATURES] -= step
+            for c in range(FEATURES):
+                model[c] -= step * x[c]
+        rows[slot, SUMS + kind] += 1.0
+        rows[slot, 0] = ts
+        value = fields[e, 0]
+        if value > 0.0:
+            rows[slot, SUMS + SPEND] += value
+            rows[slot, LAST] = ts
+        rows[slot, COUNT] += 1.0
+        if np.int64(rows[slot, COUNT]) % ALERT_EVERY == 0:
+            start = used[1]
+            stop = put_long(data, start, key_ends[slot + 1] - key_ends[slot])
+            stop = put_raw(data, stop, keys, key_ends[slot], key_ends[slot + 1])
+            stop = put_long(data, put_double(data, stop, p), np.int64(ts))
+            record = used[0]
+            at[record] = start
+            size[record] = stop - start
+            slot_out[record] = slot
+            used[0] = record + 1
+            used[1] = stop
+    return count
+
+
+class SmallPass:
+    """The job as the engine's pass, its rows' format and (with nothing to adopt) its adoption."""
+
+    fields = 1
+    largest_output_bytes = 1100
+    words = WORDS
+    packed_bytes = 8 * (1 + WORDS)
+    description = b'{"groups": [["small job", 9, []]]}'
+    layout_id = hash_bytes(description) >> 1
+
+    def __init__(self, alerts_topic: str) -> None:
+        self.outputs = [alerts_topic]
+        captures = {"ts": Capture(TIME), "kind": Capture(KIND), "value": Capture(0)}
+        kinds = {kind: number for number, kind in enumerate(KINDS)}
+        self.programs = [compile_program({SCHEMA_ID: SCHEMA}, SCHEMA, captures, kinds, 1)]
+        self.default_row = np.zeros(WORDS)
+        self.default_row.view(np.int64)[APPLIED] = -1
+        self.deadline_words = np.empty(0, np.int64)
+        self._model = np.zeros(FEATURES + 1)
+        self._x = np.zeros(FEATURES)
+
+    def new_state(self) -> None:
+        """Nothing besides rows: the model is the task's."""
+
+    def run(self, partition: Partition, first: int, count: int, outbox: Outbox) -> int:
+        """See `streams.engine.Pass.run`."""
+        inbox, index = partition.inbox, partition.index
+        return int(
+            fold_small_job(
+                first, count, inbox.order, inbox.times, inbox.kinds, inbox.offsets, inbox.slots, inbox.fields,
+                partition.rows, partition.bits, partition.dirty, partition.changed, partition.counts, self._model,
+                self._x, index.ends, index.arena, outbox.data, outbox.at, outbox.size, outbox.slot, outbox.used,
+                self.largest_output_bytes,
+            )  # fmt: skip
+        )
+
+    def label(self, topic: int, label: int) -> str:
+        """There is one kind of output."""
+        return "alert"
+
+    def dead_letter(self, topic: str, partition: int, offset: int, reason: str, *rest: Any) -> bytes:
+        """The topic holds none: one that appears is a fault of the bench."""
+        raise AssertionError(f"{topic}[{partition}]@{offset}: {reason}")
+
+    def pack(self, rows: Any) -> bytes:
+        """Rows as changelog values, end to end."""
+        packed = np.empty((len(rows), 1 + WORDS))
+        packed.view(np.int64)[:, 0] = self.layout_id
+        packed[:, 1:] = rows
+        return packed.tobytes()
+
+    def in_force(self, partition: Partition) -> dict[str, Any]:
+        """Nothing is adopted."""
+        return {}
+
+    offered = in_force
+
+    def adopt(self, partition: Partition, offered: dict[str, Any]) -> None:
+        """Nothing is adopted."""
+
+    def migration(self, description: bytes) -> Any:
+        """There is one layout."""
+        raise AssertionError("the small job has one layout")
+
+
+class _Clock:
+    """From the first record to the last one folded: wall seconds and CPU of the whole process."""
+
+    def __init__(self, events: int) -> None:
+        self.events = events
+        self.started: tuple[float, float] | None = None
+        self.done = threading.Event()
+        self.wall_s = self.cpu_s = 0.0
+
+    def batch(self, engine: Engine) -> None:
+        """Called before each batch is folded and after."""
+        if self.started is None:
+            self.started = time.perf_counter(), time.process_time()
+        if engine.counters.events >= self.events and not self.done.is_set():
+            self.wall_s, self.cpu_s = (now - then for now, then in zip(
+                (time.perf_counter(), time.process_time()), self.started, strict=True))  # fmt: skip
+            self.done.set()
+
+
+def _compile(work: SmallPass) -> None:
+    """Fold nothing and one event once, so that no compiling is timed."""
+    partition = Partition(0, 1, 1, work.default_row, work.deadline_words)
+    partition.activate()
+    work.run(partition, 0, 0, Outbox(16, 4096))
+    partition.make_room()
+    from bench.events import chunks, customer_key, encode
+
+    engine = Engine(["t"], work, _Nowhere())  # type: ignore[arg-type]
+    engine.partition(0).activate()
+    value = encode(next(chunks(1, 1)))[0]
+    key = customer_key(value)
+    body = b"\0\0\0" + bytes([len(key) << 1]) + key + _size(len(value)) + value + b"\0"
+    record = _size(len(body)) + body
+    engine.on_batch("t", 0, RawBatch(0, 1, 0, 1, -1, np.frombuffer(record, np.uint8)))
+    engine.partition(0).take_changed()
+    work._model[:] = 0.0
+
+
+def _size(number: int) -> bytes:
+    number <<= 1
+    return bytes([number]) if number < 128 else bytes([number & 127 | 128, number >> 7])
+
+
+class _Nowhere:
+    def send(self, *given: Any) -> None:
+        """Drop them."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the job over the topic once and print its figures as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--topic", required=True)
+    parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--alerts-topic", required=True)
+    given = parser.parse_args(argv)
+    group = f"small-{uuid.uuid4().hex[:8]}"
+    changelog = f"{group}-changelog"
+    create_topic(given.bootstrap, changelog, PARTITIONS)
+    work = SmallPass(given.alerts_topic)
+    _compile(work)
+    processor = Processor(
+        group, given.bootstrap, [given.topic], work, rows=work, adoption=work, migration=work.migration,
+        changelog=changelog, partitions=PARTITIONS,
+    )  # fmt: skip
+    clock = _Clock(given.events)
+    fold = processor.engine.on_batch
+
+    def timed(topic: str, number: int, batch: RawBatch) -> None:
+        clock.batch(processor.engine)
+        fold(topic, number, batch)
+        clock.batch(processor.engine)
+
+    processor.engine.on_batch = timed  # type: ignore[method-assign]
+    asyncio.run(_run(processor, clock))
+    return 0
+
+
+def _report(processor: Processor, clock: _Clock) -> None:
+    """Wait for what is not acknowledged, then print the figures and leave."""
+    if processor.outputs.flush(30):
+        sys.stderr.write("alerts were not acknowledged in 30 s\n")
+        os._exit(1)
+    figures = {
+        "engine": "streamwise",
+        "events": clock.events,
+        "events_per_s": clock.events / clock.wall_s,
+        "cpu_us_per_event": clock.cpu_s / clock.events * 1e6,
+        "alerts": sum(processor.engine.counters.outputs.values()),
+        "batches": processor.engine.counters.batches,
+        "commit_cycles": processor.cycle.cycles,
+        "pass_us_per_event": processor.engine.counters.pass_s / clock.events * 1e6,
+    }
+    print(json.dumps(figures), flush=True)
+    os._exit(0)  # the figures are out; how Faust's threads stop is not what is measured
+
+
+async def _run(processor: Processor, clock: _Clock) -> None:
+    await processor.app.start()
+    loop = asyncio.get_running_loop()
+    if not await loop.run_in_executor(None, clock.done.wait, PATIENCE_S):
+        sys.stderr.write(f"the topic was not read in {PATIENCE_S:.0f} s\n")
+        os._exit(1)
+    await processor.app.consumer.commit()
+    _report(processor, clock)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""A pass on Faust: engine, row table, commit cycle and app, wired. The worker and the benches run on this."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import faust
+from faust.types.tuples import TP
+
+from .app import App, make_app
+from .collection import RowTable
+from .cycle import Adoption, CommitCycle, RowFormat
+from .engine import Engine, Pass
+from .guards import end_process, guarded
+from .outputs import Outputs
+from .restore import Mover
+from .transport import Consumer
+
+TICK_S = 0.25
+
+
+class Layout(RowFormat):
+    """A row format that knows its width."""
+
+    words: int
+
+
+async def _nothing() -> None:
+    return None
+
+
+class Processor:
+    """Consumes `sources`, runs `work` over them and keeps its rows in `changelog`.
+
+    `prepare` is awaited before restored rows go live; `on_live(partition, control)` is called when they do;
+    `on_cycle(seconds)` after each commit cycle. Everything runs in the app's event loop.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        bootstrap: str,
+        sources: Sequence[str],
+        work: Pass,
+        *,
+        rows: Layout,
+        adoption: Adoption,
+        migration: Callable[[bytes], Mover],
+        changelog: str,
+        partitions: int,
+        standbys: int = 0,
+        prepare: Callable[[], Awaitable[None]] = _nothing,
+        on_live: Callable[[int, dict[str, Any]], None] = lambda number, control: None,
+        on_cycle: Callable[[float], None] = lambda seconds: None,
+        **engine_settings: Any,
+    ) -> None:
+        self.sources = list(sources)
+        self.outputs = Outputs({"bootstrap.servers": bootstrap})
+        self.app: App = make_app(group, bootstrap, partitions=partitions, standbys=standbys)
+        self.engine = Engine(self.sources, work, self.outputs, end_of=self._end_of, **engine_settings)
+        self.cycle = CommitCycle(self.engine, rows, changelog, adoption)
+        self._prepare, self._on_cycle = prepare, on_cycle
+        self.table = self._table(changelog, partitions)
+        self.table.bind(self.engine, self.cycle, rows, rows.words, migration, on_live)
+        self._agent()
+        self.app.committer = self._commit
+        self.app.backlog = lambda tp: self.engine.full(tp.topic, tp.partition)
+        self.app.before_live = self._before_live
+        self.app.prepare = self.engine.prepare
+
+    def _table(self, changelog: str, partitions: int) -> RowTable:
+        raw = faust.Schema(key_serializer="raw", value_serializer="raw")
+        topic = self.app.topic(
+            changelog, key_serializer="raw", value_serializer="raw", partitions=partitions, compacting=True
+        )
+        table = RowTable(
+            self.app, name="rows", key_type=bytes, value_type=bytes, schema=raw, changelog_topic=topic,
+            partitions=partitions, recovery_buffer_size=1, standby_buffer_size=1,
+        )  # fmt: skip
+        self.app.tables.add(table)
+        return table
+
+    def _agent(self) -> None:
+        source = self.app.topic(*self.sources, key_serializer="raw", value_serializer="raw")
+
+        @self.app.agent(source, name="fold")  # type: ignore[untyped-decorator]
+        async def fold(stream: Any) -> None:
+            await guarded(stream.events(), self._on_message)
+
+        @self.app.timer(TICK_S)  # type: ignore[untyped-decorator]
+        async def tick() -> None:
+            self.engine.tick()
+            self.outputs.poll()
+
+    def _on_message(self, message: Any) -> None:
+        self.engine.on_batch(message.topic, message.partition, message.value)
+
+    async def _commit(self, consumer: Consumer) -> bool:
+        async def commit(offsets: Mapping[tuple[str, int], int]) -> bool:
+            return await consumer.commit_offsets({TP(*at): offset for at, offset in offsets.items()})
+
+        try:
+            done = await self.cycle.run(commit)
+        except Exception as error:  # a failed cycle must not be followed by a commit: the process ends
+            end_process(f"commit cycle: {error}")
+            raise
+        self._on_cycle(self.cycle.last_s)
+        return done
+
+    async def _before_live(self, active: set[int]) -> None:
+        """Before rows go live, positions and ends are known, so that no topic is taken for an empty one."""
+        await self._prepare()
+        bounds = await self.app.consumer.bounds({TP(topic, n) for topic in self.sources for n in active})
+        for tp, (position, end) in bounds.items():
+            partition = self.engine.partition(tp.partition)
+            which = self.sources.index(tp.topic)
+            partition.positions[which], partition.ends[which] = position, end
+
+    def _end_of(self, topic: str, number: int) -> int:
+        return int(self.app.consumer.end_of(TP(topic, number)))

@@ -1,0 +1,248 @@
+"""The kernels and the slow reference agree: on rows, on outputs and on dead letters, whatever comes."""
+
+from __future__ import annotations
+
+import math
+import random
+from bisect import bisect_left
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from connectors import source
+from streams.batch import HEADER
+from streams.decode import REASONS
+from tests.doubles import Rig, weights
+from tests.doubles.rig import FILES, declared, shuffled
+from tests.reference import streams
+from tests.reference.batches import CODECS
+from tests.reference.engine import Reference
+from tests.reference.record import Log, Record
+from tests.reference.scoring import Snapshot
+
+REASON_OF = dict(
+    zip(
+        REASONS,
+        ("", "key", "value", "framing", "schema", "avro", "bounds", "time", "key"),
+        strict=True,
+    )
+)
+TOPIC_OF = {"alert": "alerts", "offer": "offers"}
+DECAYED = {column.name for column in declared().columns if column.kind == "decayed"}
+MONTH_MS = 31 * streams.DAY
+
+
+class Twins:
+    """One rig and one reference, fed the same batches."""
+
+    def __init__(self, snapshots: Mapping[str, Snapshot] | None = None, rig: Rig | None = None) -> None:
+        self.snapshots = weights(1) if snapshots is None else snapshots
+        self.rig = rig or Rig(self.snapshots)
+        self.reference = Reference(*FILES, streams.SCHEMAS, self.snapshots, self.rig.work.layout.layout_id)
+
+    def feed(self, log: Log, batches: Mapping[tuple[str, int], list[bytes]], seed: int = 0) -> None:
+        self.rig.feed(batches, order=shuffled(seed))
+        self.reference.feed(as_appended(log, batches))
+
+    def advance(self, watermark_ms: int) -> None:
+        """An idle source's watermark follows the wall clock."""
+        for number in list(self.rig.engine.partitions):
+            self.rig.engine.raise_watermark(self.rig.engine.partitions[number], watermark_ms)
+            self.reference.advance(number, watermark_ms)
+
+    def agree(self, largest: float = 1e3) -> None:
+        """Compare everything; `largest` is the largest number that came."""
+        near = Near(1e-12 * max(1.0, largest))
+        near.rows(self.rig.dump(), self.reference.dump())
+        near.outputs(self.rig.decoded(), self.expected_outputs())
+        assert self.dead_letters() == sorted(
+            (d["topic"], d["partition"], d["offset"], d["reason"]) for d in self.reference.dead_letters
+        )
+
+    def expected_outputs(self) -> dict[tuple[str, int], list[dict[str, Any]]]:
+        found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for number, partition in self.reference.partitions.items():
+            for output in partition.outputs:
+                topic = TOPIC_OF.get(str(output.fields.get("kind")), "training.examples")
+                found.setdefault((topic, number), []).append(output.fields)
+        return found
+
+    def dead_letters(self) -> list[tuple[str, int, int, str]]:
+        return sorted(
+            (d["topic"], d["partition"], d["offset"], REASON_OF[d["reason"]]) for d in self.rig.dead_letters()
+        )
+
+
+def as_appended(log: Log, batches: Mapping[tuple[str, int], list[bytes]]) -> Log:
+    """The records with the append time that is known of them: the highest timestamp of their batch."""
+    found: Log = {}
+    for place, records in log.items():
+        spans = [HEADER.unpack_from(raw) for raw in batches.get(place, [])]
+        ends = [span[0] + span[6] for span in spans]
+        found[place] = [r._replace(timestamp=spans[bisect_left(ends, r.offset)][8]) for r in records]
+    return found
+
+
+class Near:
+    """Equal to the bit for all that is counted; within 1e-9 for what decays or is scored."""
+
+    def __init__(self, absolute: float) -> None:
+        self.absolute = absolute
+
+    def number(self, a: float, b: float) -> bool:
+        return (
+            a == b
+            or (math.isnan(a) and math.isnan(b))
+            or math.isclose(a, b, rel_tol=1e-9, abs_tol=self.absolute)
+        )
+
+    def single(self, a: float, b: float) -> bool:
+        """Two float32: a last digit in float64 may be the last digit of a float32."""
+        return self.number(a, b) or math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6)
+
+    def value(self, name: str, a: Any, b: Any) -> bool:
+        if name == "features":
+            return len(a) == len(b) and all(map(self.single, a, b))
+        if isinstance(b, Mapping):
+            return a.keys() == b.keys() and all(self.value(key, a[key], b[key]) for key in b)
+        if isinstance(b, list | tuple):
+            return len(a) == len(b) and all(map(self.number, a, b))
+        return a == b if not isinstance(b, float) else self.number(a, b)
+
+    def rows(self, found: Mapping[Any, dict[str, Any]], expected: Mapping[Any, dict[str, Any]]) -> None:
+        assert found.keys() == expected.keys()
+        wrong = {}
+        for place, words in expected.items():
+            assert found[place].keys() == words.keys()
+            for name, value in words.items():
+                if not self.word(name, found[place], value):
+                    wrong[place, name] = found[place][name], value
+        assert not wrong
+
+    def word(self, name: str, row: Mapping[str, Any], expected: Any) -> bool:
+        column, _, word = name.rpartition(".")
+        if column.startswith("model.") and word != "opened" and not row[f"{column}.opened"]:
+            return True  # none is open: what else stands there is stale
+        if word in ("score", "features"):
+            return self.value(word, row[name], expected)
+        if column in DECAYED:
+            return self.number(row[name], expected)
+        both_nan = expected != expected and row[name] != row[name]
+        return bool(row[name] == expected or both_nan)
+
+    def outputs(self, found: Mapping[Any, list[Any]], expected: Mapping[Any, list[Any]]) -> None:
+        assert {place: [one["id"] for one in sent] for place, sent in found.items()} == {
+            place: [one["id"] for one in sent] for place, sent in expected.items()
+        }
+        for place, sent in expected.items():
+            for ours, theirs in zip(found[place], sent, strict=True):
+                wrong = {k: (ours[k], v) for k, v in theirs.items() if not self.value(k, ours[k], v)}
+                assert not wrong, theirs["id"]
+
+
+def largest(log: Log) -> float:
+    """Amounts come up to the bounds of their fields in drawn logs."""
+    return 1e9 if any(log.values()) else 1.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_streams(seed: int) -> None:
+    log = streams.random_log(seed, 3000, bad=0.05, repeated=0.05, late=0.1)
+    twins = Twins(weights(seed))
+    twins.feed(log, streams.random_batches(log, seed), seed)
+    twins.agree()
+    assert twins.rig.outputs.of("training.examples")
+    assert twins.rig.outputs.of("alerts")
+    assert twins.rig.outputs.of("offers")
+    assert twins.rig.dead_letters()
+
+
+def test_many_customers_and_a_few_hot_ones() -> None:
+    log = streams.random_log(11, 6000, customers=1500, partitions=1, mean_advance_ms=20_000, jump=0.003)
+    twins = Twins()
+    twins.feed(log, streams.random_batches(log, 11))
+    twins.agree()
+
+
+def test_without_snapshots() -> None:
+    log = streams.random_log(12, 1500)
+    twins = Twins({})
+    twins.feed(log, streams.random_batches(log, 12))
+    twins.agree()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fed_in_stages_with_idle_times_between(seed: int) -> None:
+    """What waits is merged stage by stage; an idle source's watermark follows the wall clock."""
+    draw = random.Random(seed)
+    log = streams.random_log(20 + seed, 2000, bad=0.03, partitions=1)
+    twins = Twins()
+    taken = dict.fromkeys(log, 0)
+    while any(taken[place] < len(records) for place, records in log.items()):
+        stage: Log = {}
+        for place, records in log.items():
+            count = draw.choice((0, 0, 1, 3, 100))
+            stage[place] = records[taken[place] : taken[place] + count]
+            taken[place] += count
+        batches = {place: streams.cut(records, [7, 3], ["lz4"]) for place, records in stage.items() if records}
+        twins.feed(stage, batches, seed)
+        if draw.random() < 0.2 and twins.rig.engine.partitions:
+            highest = twins.rig.engine.partitions[0].clocks[1]
+            if highest > 0:
+                twins.advance(int(highest + draw.choice((0, streams.HOUR, 20 * streams.DAY))))
+    twins.agree()
+
+
+def test_a_record_that_comes_twice_changes_nothing() -> None:
+    log = streams.random_log(30, 800, partitions=1)
+    twins = Twins()
+    twins.feed(log, streams.random_batches(log, 30))
+    before, sent = twins.rig.row_bytes(), len(twins.rig.outputs.sent)
+    for topic, number in log:
+        twins.rig.engine.partitions[number].positions[twins.rig.topics.index(topic)] = 0
+    twins.rig.feed({p: streams.cut(records, [50], ["zstd"]) for p, records in log.items()})
+    assert twins.rig.row_bytes() == before
+    assert {s.topic for s in twins.rig.outputs.sent[sent:]} <= {"dead-letters"}
+
+
+FAST = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@FAST
+@given(st.data(), streams.logs(partitions=2), st.integers(0, 99))
+def test_drawn_streams_in_drawn_batches(data: st.DataObject, log: Log, seed: int) -> None:
+    twins = Twins(weights(seed))
+    twins.feed(log, data.draw(streams.cuts(log)), seed)
+    twins.agree(largest(log))
+    twins.advance(streams.START_MS + 400 * streams.DAY)
+    twins.agree(largest(log))
+
+
+def journey(until_ms: int, partitions: int) -> Log:
+    """Complete Journey's orders of its first `until_ms`, as they would stand in the topics."""
+    found = source("complete-journey")
+    log: Log = {("sales.events", number): [] for number in range(partitions)}
+    begins = found.begins_ms
+    assert begins is not None
+    for topic, key, time_ms, value in found.events():
+        if time_ms > begins + until_ms:
+            break
+        if topic == "sales.events":
+            number = streams.hash64(key) % partitions
+            records = log[topic, number]
+            records.append(Record(topic, number, len(records), key, value, time_ms))
+    return log
+
+
+@pytest.mark.parametrize(("partitions", "codec"), [(1, "lz4"), (3, "zstd")])
+def test_the_first_month_of_complete_journey(partitions: int, codec: str) -> None:
+    assert codec in CODECS
+    log = journey(MONTH_MS, partitions)
+    assert sum(map(len, log.values())) > 10_000
+    twins = Twins(weights(5))
+    twins.feed(log, {place: streams.cut(records, [1, 999], [codec]) for place, records in log.items()})
+    twins.agree()
+    assert not twins.rig.dead_letters()
