@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
-KERNELS := $(wildcard streams/*.py schemas/* customers/*.py models/*.py decisions/*.py)
+KERNELS := $(wildcard streams/*.py schemas/*.py schemas/*.avsc customers/*.py models/*.py decisions/*.py)
 # fewest: one version of each package for all Pythons
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
   --generate-hashes --no-emit-index-url --no-annotate --no-header --group build pyproject.toml

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streams.errors import ConfigError, StreamwiseError
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+BENCHES = ("engine", "product", "latency")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,10 +26,15 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of standard output.")]
-Kafka = Annotated[str | None, typer.Option(help="host:port of a Kafka broker. [STREAMWISE_KAFKA]")]
+Kafka = Annotated[str | None, typer.Option(help="host:port of a Kafka broker (STREAMWISE_KAFKA).")]
 ConfigFolder = Annotated[
-    Path | None, typer.Option("--config", help="Folder of features.yaml, models.yaml, policies.yaml. [STREAMWISE_CONFIG]")
+    Path | None,
+    typer.Option(
+        "--config", help="Folder of features.yaml, models.yaml and policies.yaml (STREAMWISE_CONFIG)."
+    ),
 ]
+Mapping = Annotated[Path | None, typer.Option(help="What the columns of a file mean (YAML).")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")]
 Tied = Annotated[bool, typer.Option("--tied", hidden=True)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, not only what goes wrong.")]
 
@@ -31,9 +42,12 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens
 @app.command()
 def demo(
     json_: Json = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")] = None,
+    limit: Limit = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the live page.")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Serve the page until Ctrl-C, and keep ledger and logs.")] = False,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Go on serving the page until Ctrl-C; keep the ledger and the logs."),
+    ] = False,
     config: ConfigFolder = None,
 ) -> None:
     """A year of real baskets through every role, on this machine, with nothing but Python.
@@ -42,19 +56,51 @@ def demo(
     """
     from rich.console import Console
 
-    from agents.embed import run_demo
+    from agents.demo import lines
+    from agents.stage import run_demo
 
-    settings = _settings(config=config)
     console = Console(stderr=json_)
-    summary = run_demo(settings, limit=limit, browser=not (no_browser or json_), keep=keep, console=console)
-    _report(summary, json_, _demo_lines)
-    if not summary["complete"]:
-        return
-    raise typer.Exit(1 if summary["lost"] or summary["dead_letters"] else 0)
+    browser = not (no_browser or json_) and console.is_terminal
+    summary = run_demo(_settings(config=config), limit=limit, browser=browser, keep=keep, console=console)
+    _report(summary, json_, lines)
+    if summary.get("lost") or summary.get("dead_letters"):
+        raise typer.Exit(1)
 
 
 @app.command()
-def worker(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None) -> None:
+def up(kafka: Kafka = None, config: ConfigFolder = None) -> None:
+    """Start worker, learner, ledger and server, each its own process, until Ctrl-C.
+
+    Example: streamwise up --kafka 127.0.0.1:9092
+    """
+    from agents.start import prepare
+    from agents.together import run_together
+    from connectors.replay import stop_on_signals
+    from decisions.live import LivePass, load_config
+
+    settings = _settings(kafka=kafka, config=config)
+    with stop_on_signals() as stop:
+        prepare(settings)
+        LivePass(load_config(settings.config)).warm()
+        run_together(settings, stop, print)
+
+
+@app.command()
+def warm(json_: Json = False, config: ConfigFolder = None) -> None:
+    """Compile the kernels into Numba's cache, before several processes want them at once.
+
+    Example: streamwise warm
+    """
+    from decisions.live import LivePass, load_config
+
+    seconds = LivePass(load_config(_settings(config=config).config)).warm()
+    _report({"seconds": round(seconds, 2)}, json_, lambda done: [f"kernels are ready ({done['seconds']} s)"])
+
+
+@app.command()
+def worker(
+    tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
+) -> None:
     """Fold events into customers' rows, score them, decide (steps 2 to 8).
 
     Example: streamwise worker --kafka 127.0.0.1:9092
@@ -62,7 +108,7 @@ def worker(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, co
     settings = _role(tied, verbose, kafka=kafka, config=config)
     from agents.worker import Worker
 
-    _run_role(Worker(settings))
+    _run(Worker(settings))
 
 
 @app.command()
@@ -72,7 +118,8 @@ def learner(
     kafka: Kafka = None,
     config: ConfigFolder = None,
     figures_from: Annotated[
-        int | None, typer.Option(help="Figures also over examples opened from this time on (ms since 1970).")
+        int | None,
+        typer.Option(help="/status: figures over examples opened from this time on (ms since 1970) …"),
     ] = None,
     figures_to: Annotated[int | None, typer.Option(help="… and due by this time (ms since 1970).")] = None,
 ) -> None:
@@ -84,12 +131,7 @@ def learner(
     from agents.learner import LearnerRole
     from agents.period import Period
 
-    everything = Period()
-    period = Period(
-        everything.start_ms if figures_from is None else figures_from,
-        everything.end_ms if figures_to is None else figures_to,
-    )
-    _run_role(LearnerRole(settings, period=period))
+    _run(LearnerRole(settings, period=Period.between(figures_from, figures_to)))
 
 
 @app.command()
@@ -101,11 +143,13 @@ def ledger(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None) ->
     settings = _role(tied, verbose, kafka=kafka)
     from agents.ledger import LedgerRole
 
-    _run_role(LedgerRole(settings))
+    _run(LedgerRole(settings))
 
 
 @app.command()
-def server(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None) -> None:
+def server(
+    tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
+) -> None:
     """Serve the live page (step 9).
 
     Example: streamwise server --kafka 127.0.0.1:9092
@@ -113,17 +157,121 @@ def server(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, co
     settings = _role(tied, verbose, kafka=kafka, config=config)
     from agents.server import ServerRole
 
-    _run_role(ServerRole(settings))
+    _run(ServerRole(settings))
 
 
-def _settings(**given: Any) -> Any:
+@app.command()
+def topics(
+    json_: Json = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Create nothing; fail if a topic is missing.")
+    ] = False,
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+) -> None:
+    """Create the topics that are missing and check the others.
+
+    Example: streamwise topics --kafka 127.0.0.1:9092
+    """
+    from agents.start import prepare
+
+    done = prepare(_settings(kafka=kafka, config=config), patience_s=0, create=not check)
+    _report(
+        {"topics": done}, json_, lambda found: [f"{name}: {state}" for name, state in found["topics"].items()]
+    )
+
+
+@app.command()
+def doctor(json_: Json = False, kafka: Kafka = None, config: ConfigFolder = None) -> None:
+    """Check Python, packages, config, kernels, disk, broker, topics, Redis and SQL.
+
+    Example: streamwise doctor
+    """
+    from agents.doctor import examine, lines, report
+
+    found = report(examine(_settings(kafka=kafka, config=config)))
+    _report(found, json_, lines)
+    raise typer.Exit(0 if found["ok"] else 1)
+
+
+@app.command()
+def replay(
+    source: Annotated[str, typer.Argument(help="complete-journey, or a CSV, Parquet or JSON-lines file.")],
+    mapping: Mapping = None,
+    speed: Annotated[str | None, typer.Option(help="Stream time a second, such as 1d/s; else fast.")] = None,
+    limit: Limit = None,
+    until: Annotated[str | None, typer.Option(help="Stop before this date.")] = None,
+    no_resume: Annotated[bool, typer.Option("--no-resume", help="Start over.")] = False,
+    json_: Json = False,
+    kafka: Kafka = None,
+) -> None:
+    """Send recorded events to their topics; stops cleanly and goes on where it stopped.
+
+    Example: streamwise replay complete-journey --speed 1d/s
+    """
+    from agents.recorded import lines, replay_source
+
+    done = replay_source(
+        _settings(kafka=kafka), source, mapping=mapping, speed=speed, limit=limit, until=until, resume=not no_resume,
+        quiet=json_,
+    )  # fmt: skip
+    _report(done, json_, lines)
+
+
+@app.command()
+def evaluate(
+    source: Annotated[str, typer.Argument(help="complete-journey, or a CSV, Parquet or JSON-lines file.")],
+    mapping: Mapping = None,
+    examples: Annotated[
+        Path | None, typer.Option(help="Write all matured examples to this Parquet file.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Figures from this date on; else the last half.")
+    ] = None,
+    limit: Limit = None,
+    json_: Json = False,
+    config: ConfigFolder = None,
+) -> None:
+    """How well the models predict recorded events, in order of time; needs no broker.
+
+    Example: streamwise evaluate complete-journey --examples examples.parquet
+    """
+    from agents.evaluation import evaluate as run
+    from agents.evaluation import lines
+
+    done = run(
+        _settings(config=config), source, mapping=mapping, examples=examples, model=model, start=start, limit=limit,
+        quiet=json_,
+    )  # fmt: skip
+    _report(done, json_, lines)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}; its own options follow.")],
+    json_: Json = False,
+) -> None:
+    """Measure the engine beside others, the whole product, or its latency. The last line is always JSON.
+
+    Example: streamwise bench engine --scale 0.1
+    """
+    from importlib import import_module
+
+    if name not in BENCHES:
+        raise ConfigError("bench", None, f"expected one of {', '.join(BENCHES)}, got {name!r}")
+    raise typer.Exit(import_module(f"bench.{name}").main(context.args))
+
+
+def _settings(**given: Any) -> Settings:
     from config.settings import load_settings
 
     return load_settings(**given)
 
 
-def _role(tied: bool, verbose: bool, **given: Any) -> Any:
-    """What every role does first: settings, logging, topics; waits for a broker within bounds."""
+def _role(tied: bool, verbose: bool, **given: Any) -> Settings:
+    """What every role does first: logging, settings, config; it waits for a broker within bounds."""
     import logging
 
     from agents.role import set_up_logging
@@ -138,42 +286,28 @@ def _role(tied: bool, verbose: bool, **given: Any) -> Any:
     return settings
 
 
-def _run_role(role: Any) -> None:
+def _run(role: Any) -> None:
     from agents.role import run_role
 
     raise typer.Exit(run_role(role.run))
 
 
-def _report(result: dict[str, Any], as_json: bool, lines: Any) -> None:
-    if as_json:
-        print(json.dumps(result), flush=True)
-    else:
-        for line in lines(result):
-            print(line)
-
-
-def _demo_lines(summary: dict[str, Any]) -> list[str]:
-    if "events" not in summary:
-        return ["stopped"]
-    models = [
-        f"  {name}: AUC {figures['auc']:.3f} over {figures['examples']:,} examples of the last half"
-        for name, figures in summary["models"].items()
-        if figures["auc"] is not None
-    ]
-    counts = ", ".join(f"{summary[key]:,} {key.replace('_', ' ')}" for key in ("events", "alerts", "offers", "dead_letters", "lost"))
-    return [f"{counts} in {summary['seconds']} s", *models]
+def _report(result: dict[str, Any], as_json: bool, lines: Callable[[dict[str, Any]], list[str]]) -> None:
+    print(json.dumps(result) if as_json else "\n".join(lines(result)), flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and end the process with 0 (ok), 1 (failed) or 2 (wrong use or wrong config)."""
     try:
-        app(arguments)
+        app(arguments, prog_name="streamwise")
     except ConfigError as error:
         _end(str(error), 2)
     except StreamwiseError as error:
         _end(str(error), 1)
     except ModuleNotFoundError as error:
-        _end(f"the package {error.name} is missing; install Streamwise with its extras (`make setup`)", 1)
+        _end(f"the package {error.name} is missing; `make setup` installs everything", 1)
+    except KeyboardInterrupt:
+        _end("interrupted", 1)
 
 
 def _end(line: str, status: int) -> None:

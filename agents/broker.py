@@ -1,4 +1,4 @@
-"""Whether somebody listens where the broker should be: asked before librdkafka, which tries for long and says little."""
+"""Whether somebody listens where the broker should be; librdkafka would try for long and say little."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
@@ -97,7 +96,8 @@ class Demo:
         self.progress: Progress | None = None
         self.first_decision_s: float | None = None
         self.stop = threading.Event()
-        self._sources = {each.topic for each in config.features.sources}  # topics that the worker reads; the others are the ledger's
+        # Topics that the worker reads; the others are the ledger's.
+        self._sources = {each.topic for each in config.features.sources}
         self._began = time.monotonic()
         self._moved = (self._began, Counts())
         self._halt = threading.Event()
@@ -148,7 +148,9 @@ class Demo:
         }
 
     def _produced(self, worker: bool) -> int:
-        return sum(count for topic, count in self.source.by_topic.items() if (topic in self._sources) == worker)
+        return sum(
+            count for topic, count in self.source.by_topic.items() if (topic in self._sources) == worker
+        )
 
     def _settle(self) -> None:
         """Wait until nothing waits, or nothing moves any more: then something is lost, and counted so."""
@@ -179,7 +181,7 @@ class Demo:
             "offers": rows["offers"],
             "outcomes": rows["outcomes"],
             "dead_letters": counts.dead_letters,
-            "lost": sum(lost.values()),
+            "lost": None if self.stop.is_set() else sum(lost.values()),  # what was on its way is not lost
             "lost_by": lost,
             "missed": counts.missed,
             "models": counts.models,
@@ -213,7 +215,9 @@ class Demo:
                 self._moved = (now, counts)
             self.counts = counts
             if now - self._moved[0] > STALL_S and max(self.waiting().values()) > 0:
-                self._failure = Fatal(f"nothing moved for {STALL_S:.0f} s; the roles' output is in {self.settings.state}")
+                self._failure = Fatal(
+                    f"nothing moved for {STALL_S:.0f} s; see the roles' logs in {self.settings.state}"
+                )
                 return
 
     def _raise_failure(self) -> None:
@@ -237,6 +241,24 @@ class _Addresses(Mapping[str, str]):
         return len(self._roles.addresses)
 
 
+def lines(summary: dict[str, Any]) -> list[str]:
+    """The summary for people."""
+    if "events" not in summary:
+        return ["stopped"]
+    lost = "stopped early" if summary["lost"] is None else f"{summary['lost']:,} lost"
+    counts = [
+        f"{summary[key]:,} {key.replace('_', ' ')}" for key in ("events", "alerts", "offers", "dead_letters")
+    ]
+    found = [f"{', '.join(counts)}, {lost} in {summary['seconds']} s"]
+    for name, figures in summary["models"].items():
+        if figures["auc"] is not None:
+            examples = f"{figures['examples']:,} examples of the last half of the stream"
+            found.append(
+                f"  {name}: AUC {figures['auc']:.3f} over {examples}, each predicted before it was learned"
+            )
+    return found if summary["ledger"] is None else [*found, f"  the ledger is {summary['ledger']}"]
+
+
 def second_half_ms(source: Source, limit: int | None) -> tuple[int, int]:
     """The middle and the end of the stream's time, in ms: what the figures are taken over."""
     total = source.total
@@ -246,8 +268,6 @@ def second_half_ms(source: Source, limit: int | None) -> tuple[int, int]:
     end_ms = next((time_ms for _, _, time_ms, _ in islice(source.events(last - 1), 1)), 0)
     start_ms = source.begins_ms or next((time_ms for _, _, time_ms, _ in islice(source.events(0), 1)), 0)
     return (start_ms + end_ms) // 2, end_ms
-
-
 
 
 def _status(reports: Mapping[str, RoleReport], role: str) -> dict[str, Any]:

@@ -24,7 +24,9 @@ log = logging.getLogger(__name__)
 
 BUFFERED_BATCHES = 32  # fetched and not taken: with back pressure no more than this waits in memory
 
-Bounds = dict[TP, tuple[int, int]]  # where reading would begin (committed, or the earliest offset), and the end
+Bounds = dict[
+    TP, tuple[int, int]
+]  # where reading would begin (committed, or the earliest offset), and the end
 
 
 class Taker(Protocol):
@@ -48,7 +50,14 @@ class Intake:
     """
 
     def __init__(
-        self, group: str, bootstrap: str, topics: Sequence[str], taker: Taker, *, partitions: int, folder: Path
+        self,
+        group: str,
+        bootstrap: str,
+        topics: Sequence[str],
+        taker: Taker,
+        *,
+        partitions: int,
+        folder: Path,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.topics, self._taker = list(topics), taker
@@ -60,7 +69,11 @@ class Intake:
         self._committed: dict[TP, int] = {}
         self._committing = asyncio.Lock()
         self.app: App = make_app(
-            group, bootstrap, partitions=partitions, datadir=str(folder), stream_buffer_maxsize=BUFFERED_BATCHES
+            group,
+            bootstrap,
+            partitions=partitions,
+            datadir=str(folder),
+            stream_buffer_maxsize=BUFFERED_BATCHES,
         )
         self.app.committer = self._commit
         self.app.on_rebalance_complete.connect(self._on_assigned)
@@ -102,7 +115,9 @@ class Intake:
             return  # of an assignment that is over, or fetched again
         if batch.first > position:
             self.missed += batch.first - position
-            log.error("%s[%s]: offsets %d to %d were gone before they were read", *tp, position, batch.first - 1)
+            log.error(
+                "%s[%s]: offsets %d to %d were gone before they were read", *tp, position, batch.first - 1
+            )
             self.positions[tp] = batch.first
         await self._taker.take(tp, batch)
 

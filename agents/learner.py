@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from faust.types.tuples import TP
 
@@ -64,7 +65,12 @@ class LearnerRole:
         self.outputs = Outputs({"bootstrap.servers": settings.kafka, "log_level": 0})
         self.letters = DeadLetters(self.outputs)
         self.intake = Intake(
-            group, settings.kafka, [EXAMPLES], self, partitions=settings.partitions, folder=settings.state / "learner"
+            group,
+            settings.kafka,
+            [EXAMPLES],
+            self,
+            partitions=settings.partitions,
+            folder=settings.state / "learner",
         )
         self.learners: dict[str, Learner] = {name: Learner(name, self.features) for name in self.models}
         self.period = PeriodFigures(period or Period())
@@ -98,9 +104,13 @@ class LearnerRole:
                 self._take_up(name, Learner(name, self.features), {}, [])
                 continue
             learner, applied, newest = published[name].restore(name, self.features)
-            self._take_up(name, learner, {int(n): o for n, o in applied.items()}, sorted(published[name].versions))
+            self._take_up(
+                name, learner, {int(n): o for n, o in applied.items()}, sorted(published[name].versions)
+            )
             if not newest:  # examples between the two have to be learned again
-                starts = {tp: min(start, applied.get(str(tp.partition), -1) + 1) for tp, start in starts.items()}
+                starts = {
+                    tp: min(start, applied.get(str(tp.partition), -1) + 1) for tp, start in starts.items()
+                }
         return starts
 
     def _take_up(self, name: str, learner: Learner, applied: dict[int, int], versions: list[int]) -> None:
@@ -114,7 +124,9 @@ class LearnerRole:
         try:
             found = records(batch)
         except Poison as error:
-            self.letters.send(*tp, batch.base_offset, str(error), "damaged batch", None, None, batch.append_time_ms)
+            self.letters.send(
+                *tp, batch.base_offset, str(error), "damaged batch", None, None, batch.append_time_ms
+            )
             found = iter(())
         for number, (offset, key, value) in enumerate(found):
             if number % SLICE == SLICE - 1:
@@ -132,7 +144,7 @@ class LearnerRole:
         try:
             self._learn(tp, offset, _example(value))
         except Poison as error:
-            self.letters.send(*tp, offset, str(error), "not a training example", key, value, time_ms)
+            self.letters.send(tp, offset, str(error), "not a training example", key, value, time_ms)
 
     def _learn(self, tp: TP, offset: int, example: Example) -> None:
         learner = self.learners.get(example.model)
@@ -166,13 +178,9 @@ class LearnerRole:
         snapshot = learner.snapshot(self._wall_clock_ms(), applied)
         kept = [*self._kept[name], snapshot.version]
         old, self._kept[name] = kept[:-VERSIONS_KEPT], kept[-VERSIONS_KEPT:]
-        messages = [
-            {
-                "key": snapshot_key(name, snapshot.version),
-                "value": schemas.encode("model_snapshot", snapshot.to_record()),
-            },
-            *({"key": snapshot_key(name, version), "value": None} for version in old),
-        ]
+        value = schemas.encode("model_snapshot", snapshot.to_record())
+        messages: list[dict[str, Any]] = [{"key": snapshot_key(name, snapshot.version), "value": value}]
+        messages += [{"key": snapshot_key(name, version), "value": None} for version in old]
         self.outputs.send(MODELS, messages, partition_of(name, self.settings.partitions))
         self._published[name], self._metrics[name] = learner.examples, dict(snapshot.metrics)
 

@@ -55,7 +55,12 @@ class LedgerRole:
         self.outputs = Outputs({"bootstrap.servers": settings.kafka, "log_level": 0})
         self.letters = DeadLetters(self.outputs)
         self.intake = Intake(
-            group, settings.kafka, list(TOPICS), self, partitions=settings.partitions, folder=settings.state / "ledger"
+            group,
+            settings.kafka,
+            list(TOPICS),
+            self,
+            partitions=settings.partitions,
+            folder=settings.state / "ledger",
         )
         self.inserted = self.repeated = 0
         self.away: str | None = None  # why SQL is not there, while it is not
@@ -94,11 +99,17 @@ class LedgerRole:
                 if offset < position:
                     continue
                 try:
-                    found.append(Arrived((tp.topic, tp.partition, offset, _decoded(tp.topic, value)), key, value, time_ms))
+                    found.append(
+                        Arrived(
+                            (tp.topic, tp.partition, offset, _decoded(tp.topic, value)), key, value, time_ms
+                        )
+                    )
                 except Poison as error:
-                    self.letters.send(*tp, offset, str(error), f"not a record of {tp.topic}", key, value, time_ms)
+                    self.letters.send(
+                        *tp, offset, str(error), f"not a record of {tp.topic}", key, value, time_ms
+                    )
         except Poison as error:
-            self.letters.send(*tp, batch.base_offset, str(error), "damaged batch", None, None, time_ms)
+            self.letters.send(tp, batch.base_offset, str(error), "damaged batch", None, None, time_ms)
         return found
 
     async def _write(self, arrived: list[Arrived]) -> Written:
@@ -109,7 +120,10 @@ class LedgerRole:
             except Poison as error:
                 at = (error.topic, error.partition, error.offset)
                 wrong = next(each for each in arrived if each.record[:3] == at)
-                self.letters.send(*wrong.record[:3], str(error), f"not a record of {error.topic}", *wrong[1:])
+                topic, partition, offset, _ = wrong.record
+                self.letters.send(
+                    TP(topic, partition), offset, str(error), f"not a record of {topic}", *wrong[1:]
+                )
                 arrived.remove(wrong)
         return Written(0, 0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from faust.types.tuples import TP
+
 import schemas
 from streams.outputs import Outputs
 
@@ -16,12 +18,17 @@ class DeadLetters:
         self.reasons: dict[str, int] = {}
 
     def send(
-        self, topic: str, partition: int, offset: int, reason: str, kind: str, key: bytes | None, value: bytes | None,
-        time_ms: int,
+        self, tp: TP, offset: int, reason: str, kind: str, key: bytes | None, value: bytes | None, time_ms: int
     ) -> None:  # fmt: skip
         """Queue one. `kind` is what it counts as; the whole `reason` stands in the letter."""
-        letter = {"topic": topic, "partition": partition, "offset": offset, "reason": reason, "key": key}
+        letter = {
+            "topic": tp.topic,
+            "partition": tp.partition,
+            "offset": offset,
+            "reason": reason,
+            "key": key,
+        }
         encoded = schemas.encode("dead_letter", {**letter, "value": value, "time": max(0, time_ms)})
-        source = f"{topic}:{partition}:{offset}".encode()
+        source = f"{tp.topic}:{tp.partition}:{offset}".encode()
         self._outputs.send(DEAD_LETTERS, [{"key": source, "value": encoded}])
         self.reasons[kind] = self.reasons.get(kind, 0) + 1

@@ -40,7 +40,12 @@ class Scores:
         if positives and negatives:
             below = np.cumsum(zeros) - zeros / 2  # zeros that score lower, and half of those in the same bin
             auc = float((ones * below).sum() / (positives * negatives))
-        return {"examples": total, "positives": positives, "auc": auc, "log_loss": self.loss / total if total else None}
+        return {
+            "examples": total,
+            "positives": positives,
+            "auc": auc,
+            "log_loss": self.loss / total if total else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,11 @@ class Period:
 
     start_ms: float = -math.inf
     end_ms: float = math.inf
+
+    @classmethod
+    def between(cls, start_ms: float | None, end_ms: float | None) -> Period:
+        """The period; None where it is open."""
+        return cls(-math.inf if start_ms is None else start_ms, math.inf if end_ms is None else end_ms)
 
     def holds(self, example: Example) -> bool:
         """Whether the example counts."""

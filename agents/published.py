@@ -58,8 +58,17 @@ class Published:
 
 def read_published(bootstrap: str, topic: str) -> dict[str, Published]:
     """All snapshots in `topic` by model. Raises `Retryable` when the topic cannot be read to its end."""
-    settings = {"bootstrap.servers": bootstrap, "group.id": "streamwise-published", "enable.auto.commit": False}
-    more = {"auto.offset.reset": "earliest", "enable.partition.eof": True, "log_level": 0, "fetch.wait.max.ms": 20}
+    settings = {
+        "bootstrap.servers": bootstrap,
+        "group.id": "streamwise-published",
+        "enable.auto.commit": False,
+    }
+    more = {
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+        "log_level": 0,
+        "fetch.wait.max.ms": 20,
+    }
     consumer = Consumer({**settings, **more})
     try:
         return _read(consumer, topic)
@@ -80,7 +89,9 @@ def _read(consumer: Any, topic: str) -> dict[str, Published]:
             elif error.code() == KafkaError._PARTITION_EOF:
                 waiting.discard(message.partition())
         if time.monotonic() > until:
-            raise Retryable(f"topic {topic} could not be read to its end in {TIMEOUT_S:.0f} s; check the broker")
+            raise Retryable(
+                f"topic {topic} could not be read to its end in {TIMEOUT_S:.0f} s; check the broker"
+            )
     return found
 
 

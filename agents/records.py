@@ -21,7 +21,15 @@ def records(batch: RawBatch) -> Iterator[Record]:
         return iter(())
     offsets, key_at, key_size, value_at, value_size = (np.empty(batch.count, np.int64) for _ in range(5))
     found = find_records(
-        batch.buf, batch.count, batch.base_offset, batch.first, offsets, key_at, key_size, value_at, value_size
+        batch.buf,
+        batch.count,
+        batch.base_offset,
+        batch.first,
+        offsets,
+        key_at,
+        key_size,
+        value_at,
+        value_size,
     )
     if found < 0:
         raise Poison("the records of the batch overlap or end early", offset=batch.base_offset)

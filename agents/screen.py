@@ -44,7 +44,11 @@ def screen(demo: Demo, url: str, console: Console) -> Iterator[None]:
 def picture(demo: Demo, url: str) -> Group:
     """All of it, as of now."""
     shown = demo.board.snapshot()
-    return Group(_headline(demo, shown, url), _models(demo), *(_decisions(shown, kind) for kind in ("alerts", "offers")))
+    return Group(
+        _headline(demo, shown, url),
+        _models(demo),
+        *(_decisions(shown, kind) for kind in ("alerts", "offers")),
+    )
 
 
 def _headline(demo: Demo, shown: dict[str, Any], url: str) -> Group:
@@ -71,7 +75,9 @@ def _headline(demo: Demo, shown: dict[str, Any], url: str) -> Group:
 
 
 def _models(demo: Demo) -> Table:
-    table = Table(title="Models, judged by each prediction before it was learned", title_justify="left", box=None)
+    table = Table(
+        title="Models, judged by each prediction before it was learned", title_justify="left", box=None
+    )
     columns = ("model", "examples learned", "AUC of the latest 4,096", "AUC of the last half", "its examples")
     for name in columns:
         table.add_column(name, justify="left" if name == "model" else "right")

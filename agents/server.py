@@ -86,7 +86,9 @@ def _add_health(app: FastAPI, status: Callable[[], RoleStatus]) -> None:
 
     @app.get("/status")
     async def told() -> Response:
-        return Response(orjson.dumps({**status(), "up_s": time.monotonic() - began}), media_type="application/json")
+        return Response(
+            orjson.dumps({**status(), "up_s": time.monotonic() - began}), media_type="application/json"
+        )
 
     @app.get("/metrics")
     async def scraped() -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config.settings import Settings
-from customers.columns import load_features
+from decisions.live import load_config
 from streams.topics import ensure
 
 from .broker import PATIENCE_S, reach
@@ -15,13 +15,14 @@ def prepare(settings: Settings, *, patience_s: float = PATIENCE_S, create: bool 
     sources = source_topics(settings)
     reach(settings.kafka, patience_s)
     return ensure(
-        settings.kafka, topics(sources), partitions=settings.partitions, replication=settings.replication, create=create
+        settings.kafka,
+        topics(sources),
+        partitions=settings.partitions,
+        replication=settings.replication,
+        create=create,
     )
 
 
 def source_topics(settings: Settings) -> list[str]:
-    """The topics that features.yaml names, in its order. Raises `ConfigError`."""
-    from decisions.live import event_kinds
-
-    features = load_features(settings.config / "features.yaml", event_kinds())
-    return [source.topic for source in features.sources]
+    """The topics that events come from. Raises `ConfigError` for anything wrong in any of the config files."""
+    return [source.topic for source in load_config(settings.config).features.sources]

@@ -23,6 +23,7 @@ ROLES = ("worker", "learner", "ledger", "server")
 READY_TIMEOUT_S = 120.0  # a first start compiles the kernels
 STOP_TIMEOUT_S = 15.0
 TIED = "--tied"  # a role's hidden flag: end when standard input does, so that no role outlives its parent
+_CHECK_S = 0.5
 _LINES = 20  # of a role's output, kept to explain its end
 _READY = re.compile(rf"^\w+ {READY_LINE} http://(\S+)$")
 
@@ -30,7 +31,9 @@ _READY = re.compile(rf"^\w+ {READY_LINE} http://(\S+)$")
 class RoleProcess:
     """One role as a child process. It ends when this process does, however that happens."""
 
-    def __init__(self, role: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, role: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path
+    ) -> None:
         self.role = role
         self.address = ""
         self.log = folder / f"{role}.log"
@@ -71,7 +74,9 @@ class RoleProcess:
                 return False
             self.check()
             if time.monotonic() > until:
-                raise Fatal(f"the {self.role} was not ready after {timeout_s:.0f} s; its output is in {self.log}")
+                raise Fatal(
+                    f"the {self.role} was not ready after {timeout_s:.0f} s; its output is in {self.log}"
+                )
         return True
 
     def check(self) -> None:
@@ -166,12 +171,12 @@ class Roles:
 
 
 def environment(settings: Settings, free_ports: bool) -> dict[str, str]:
-    """The settings as a child's environment, paths made absolute."""
+    """The settings as a child's environment, paths made absolute. `free_ports`: all but the page's."""
     found = {}
     for name, value in settings.model_dump().items():
         if isinstance(value, Path):
             value = value.resolve()
-        if free_ports and name.endswith("_port"):
+        if free_ports and name in ("worker_port", "learner_port", "ledger_port"):
             value = 0
         found[f"STREAMWISE_{name.upper()}"] = str(value)
     if not settings.ledger:
@@ -182,3 +187,11 @@ def environment(settings: Settings, free_ports: bool) -> dict[str, str]:
 def _close(pipe: IO[str] | None) -> None:
     if pipe is not None:
         pipe.close()
+
+
+def run_together(settings: Settings, stop: threading.Event, told: Callable[[str], None]) -> None:
+    """All roles until `stop` is set; raises `Fatal` when one of them ends by itself."""
+    with Roles(settings) as roles:
+        if roles.start(stop, lambda role: told(f"{role}: http://{roles.addresses[role]}")):
+            while not stop.wait(_CHECK_S):
+                roles.check()

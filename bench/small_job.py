@@ -13,14 +13,13 @@ import json
 import math
 import os
 import sys
-import threading
-import time
 import uuid
 from typing import Any
 
 import numpy as np
 
-from bench.events import create_topic
+from bench.clock import Clock
+from bench.events import chunks, create_topic, customer_key, encode
 from bench.job import ALERT_EVERY, DECAY_MS, KINDS, LEARNING_RATE, MAX_LOGIT, PARTITIONS, SCHEMA, SCHEMA_ID
 from streams.avro import KIND, TIME, Capture, compile_program
 from streams.batch import RawBatch
@@ -163,33 +162,12 @@ class SmallPass:
         raise AssertionError("the small job has one layout")
 
 
-class _Clock:
-    """From the first record to the last one folded: wall seconds and CPU of the whole process."""
-
-    def __init__(self, events: int) -> None:
-        self.events = events
-        self.started: tuple[float, float] | None = None
-        self.done = threading.Event()
-        self.wall_s = self.cpu_s = 0.0
-
-    def batch(self, engine: Engine) -> None:
-        """Called before each batch is folded and after."""
-        if self.started is None:
-            self.started = time.perf_counter(), time.process_time()
-        if engine.counters.events >= self.events and not self.done.is_set():
-            self.wall_s, self.cpu_s = (now - then for now, then in zip(
-                (time.perf_counter(), time.process_time()), self.started, strict=True))  # fmt: skip
-            self.done.set()
-
-
 def _compile(work: SmallPass) -> None:
     """Fold nothing and one event once, so that no compiling is timed."""
     partition = Partition(0, 1, 1, work.default_row, work.deadline_words)
     partition.activate()
     work.run(partition, 0, 0, Outbox(16, 4096))
     partition.make_room()
-    from bench.events import chunks, customer_key, encode
-
     engine = Engine(["t"], work, _Nowhere())  # type: ignore[arg-type]
     engine.partition(0).activate()
     value = encode(next(chunks(1, 1)))[0]
@@ -228,29 +206,19 @@ def main(argv: list[str] | None = None) -> int:
         group, given.bootstrap, [given.topic], work, rows=work, adoption=work, migration=work.migration,
         changelog=changelog, partitions=PARTITIONS,
     )  # fmt: skip
-    clock = _Clock(given.events)
-    fold = processor.engine.on_batch
-
-    def timed(topic: str, number: int, batch: RawBatch) -> None:
-        clock.batch(processor.engine)
-        fold(topic, number, batch)
-        clock.batch(processor.engine)
-
-    processor.engine.on_batch = timed  # type: ignore[method-assign]
+    clock = Clock(processor.engine, given.events)
     asyncio.run(_run(processor, clock))
     return 0
 
 
-def _report(processor: Processor, clock: _Clock) -> None:
+def _report(processor: Processor, clock: Clock) -> None:
     """Wait for what is not acknowledged, then print the figures and leave."""
     if processor.outputs.flush(30):
         sys.stderr.write("alerts were not acknowledged in 30 s\n")
         os._exit(1)
     figures = {
         "engine": "streamwise",
-        "events": clock.events,
-        "events_per_s": clock.events / clock.wall_s,
-        "cpu_us_per_event": clock.cpu_s / clock.events * 1e6,
+        **clock.figures(),
         "alerts": sum(processor.engine.counters.outputs.values()),
         "batches": processor.engine.counters.batches,
         "commit_cycles": processor.cycle.cycles,
@@ -260,7 +228,7 @@ def _report(processor: Processor, clock: _Clock) -> None:
     os._exit(0)  # the figures are out; how Faust's threads stop is not what is measured
 
 
-async def _run(processor: Processor, clock: _Clock) -> None:
+async def _run(processor: Processor, clock: Clock) -> None:
     await processor.app.start()
     loop = asyncio.get_running_loop()
     if not await loop.run_in_executor(None, clock.done.wait, PATIENCE_S):

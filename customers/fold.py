@@ -23,6 +23,7 @@ from .layout import Layout
 
 HOUR_MS = 3_600_000.0
 ABSENT_BITS = int(np.array([np.nan]).view(np.int64)[0])  # how an absent field looks as a set of bits
+LN2 = 0.6931471805599453
 NEGLIGIBLE = 1e-30  # a decayed value below this is 0: denormal numbers are slow and mean nothing
 
 (DECAYED, TALLY, TOTAL, LARGEST, SMALLEST, LAST_TIME, FIRST_TIME, NEWEST, GAP, SESSION, DISTINCT, BITS, RING,
@@ -37,7 +38,7 @@ _OPCODES = {
 
 class FoldProgram(NamedTuple):
     """What each event kind does: steps `start[kind] .. start[kind + 1]` of `opcode, word, field: int64[s]` and
-    `parameter: float64[s]` (rate in 1/ms, a duration in ms, or a ring's size). `field` -1 = the value 1."""
+    `parameter: float64[s]` (rate in 1/ms, a duration in ms, or a ring's size). `field` -1 = the value 1. `decay_factor: float64[g]` is scratch."""
 
     start: Any
     opcode: Any
@@ -47,6 +48,7 @@ class FoldProgram(NamedTuple):
     decay_start: int
     decay_stop: Any
     decay_rate: Any
+    decay_factor: Any
 
 
 def fold_program(features: Features, layout: Layout) -> FoldProgram:
@@ -75,22 +77,42 @@ def fold_program(features: Features, layout: Layout) -> FoldProgram:
         layout.decay_start,
         layout.decay_stop,
         layout.decay_rate,
+        np.zeros(len(layout.decay_rate)),
     )
 
 
-@kernel
+@inlined
+def power_of_two(x: float) -> float:
+    """2^x for x <= 0, within 2 units of the last place; 0 below 2^-1000. Plain operations, so loops over it run on vectors.
+
+    2^x = 2^n * 2^f with n = round(x), and 2^f = exp(f ln 2) by its Taylor series, |f| <= 1/2 (the first term left out is
+    below 4e-18).
+    """
+    bounded = max(x, -1000.0)
+    n = np.floor(bounded + 0.5)
+    t = (bounded - n) * LN2
+    series = 1.0 + t * (1.0 + t * (1 / 2 + t * (1 / 6 + t * (1 / 24 + t * (1 / 120 + t * (1 / 720 + t * (1 / 5040 + t * (
+        1 / 40320 + t * (1 / 362880 + t * (1 / 3628800 + t * (1 / 39916800 + t * (1 / 479001600 + t / 6227020800.0))))
+    ))))))))  # fmt: skip
+    scale = np.int64((np.int64(n) + 1023) << 52).view(np.float64)
+    return series * scale if x > -1000.0 else 0.0
+
+
+@inlined
 def decay(rows: Any, slot: int, elapsed_ms: float, program: FoldProgram) -> None:
     """Bring the decayed columns of a row `elapsed_ms` forward: x * 2^(-elapsed/half-life)."""
+    factors = program.decay_factor
+    for g in range(len(program.decay_rate)):
+        factors[g] = power_of_two(-elapsed_ms * program.decay_rate[g])
     start = program.decay_start
     for g in range(len(program.decay_stop)):
-        factor = np.exp2(-elapsed_ms * program.decay_rate[g])
         for word in range(start, program.decay_stop[g]):
-            value = rows[slot, word] * factor
+            value = rows[slot, word] * factors[g]
             rows[slot, word] = value if abs(value) > NEGLIGIBLE else 0.0
         start = program.decay_stop[g]
 
 
-@kernel
+@inlined
 def fold(
     rows: Any, bits: Any, slot: int, kind: int, time: float, clock: float, late: bool, watermark: float, fields: Any,
     event: int, program: FoldProgram,
@@ -112,7 +134,7 @@ def fold(
                 continue
         if op == DECAYED:
             if late:
-                value *= np.exp2((time - clock) * program.parameter[step])
+                value *= power_of_two((time - clock) * program.parameter[step])
             rows[slot, w] += value
         elif op == TALLY or op == TOTAL:
             rows[slot, w] += value
@@ -199,7 +221,7 @@ def view(rows: Any, bits: Any, slot: int, opcode: int, word: int, parameter: flo
     x = rows[slot, word]
     if opcode == DECAY:
         elapsed = now - rows[slot, 0]
-        return x * np.exp2(-elapsed * parameter) if elapsed > 0.0 else x
+        return x * power_of_two(-elapsed * parameter) if elapsed > 0.0 else x
     if opcode == HOURS_SINCE:
         return (now - x) / HOUR_MS if x > 0.0 else np.nan
     if opcode == HOURS_UNTIL:

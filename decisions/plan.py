@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from customers.columns import Features
+from customers.columns import DECAY, PLAIN, Features
 from customers.fold import FoldProgram, fold_program
 from customers.layout import Layout
 from models.config import ModelConfig
@@ -42,10 +42,14 @@ class Views(NamedTuple):
 
 
 class Vector(NamedTuple):
-    """The feature vector: the view of each feature (int64[f], -1 for the calendar), transform codes, `missing`,
+    """The feature vector: the view of each feature (int64[f], -1 for the calendar), the word
+    that holds it as of the row's clock (`plain: int64[f]`, word 0 where that is not so), the features for which it is not
+    so and that have a view (`other: int64[k]`), transform codes, `missing`,
     and the places of the calendar features (int64[c])."""
 
     source: Any
+    plain: Any
+    other: Any
     code: Any
     missing: Any
     calendar: Any
@@ -121,6 +125,7 @@ def build_plan(features: Features, layout: Layout, config: ModelConfig, program:
         ),
         vector=Vector(
             np.array(view_of, np.int64),
+            *_plain_words(layout, view_of),
             *_transforms(config),
         ),
         models=_models(features, layout, config),
@@ -144,6 +149,18 @@ def build_plan(features: Features, layout: Layout, config: ModelConfig, program:
         policy_names=texts(policies),
         model_names=texts([model.name for model in config.models]),
     )
+
+
+def _plain_words(layout: Layout, view_of: list[int]) -> tuple[Any, Any]:
+    """Most views are a word of the row as it stands at its clock: these need no look at the opcode."""
+    plain = np.zeros(len(view_of), np.int64)
+    other = []
+    for feature, number in enumerate(view_of):
+        if number >= 0 and layout.views[number].opcode in (PLAIN, DECAY):
+            plain[feature] = layout.views[number].word
+        elif number >= 0:
+            other.append(feature)
+    return plain, np.array(other, np.int64)
 
 
 def _transforms(config: ModelConfig) -> tuple[Any, Any, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from streams.kernel import kernel
+from streams.kernel import inlined, kernel
 
 from customers.fold import ABSENT_BITS, decay, fold, view
 from models.scorer import score, transform
@@ -100,12 +100,12 @@ class Room(NamedTuple):
     fields: Any
 
 
-@kernel
+@inlined
 def _room_left(out: Out, records: int) -> bool:
     return out.used[0] + records <= len(out.at) and out.used[1] + records * out.largest <= len(out.data)
 
 
-@kernel
+@inlined
 def _mark(table: Table, slot: int) -> None:
     """Note that a row changed, for the changelog (1) and for the views (2)."""
     flags = table.dirty[slot]
@@ -195,7 +195,7 @@ def _put_key(data: Any, p: int, table: Table, slot: int) -> int:
     return put_raw(data, put_long(data, p, stop - start), table.keys, start, stop)
 
 
-@kernel
+@inlined
 def _field(fields: Any, event: int, index: int, plan: Plan) -> float:
     """A field as a number; a set of bits counts as the unsigned integer it is."""
     value = fields[event, index]
@@ -257,7 +257,7 @@ def _decide(
     _finish(out, start, p, slot, plan.rules.topic[policy], policy)
 
 
-@kernel
+@inlined
 def _judge(
     table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, policy: int, now: float, topic: int,
     offset: int, cause: int, due: float, fields: Any, event: int,
@@ -303,17 +303,24 @@ def _judge(
         )  # fmt: skip
 
 
-@kernel
+@inlined
 def _look(table: Table, plan: Plan, weights: Weights, room: Room, slot: int, now: float) -> None:
     """The feature vector and the scores of a row as of `now`."""
     vector = plan.vector
     views = plan.views
-    for f in range(len(vector.source)):
-        v = vector.source[f]
-        if v >= 0:
-            room.looked[f] = view(
-                table.rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now
-            )
+    rows = table.rows
+    if now == rows[slot, 0]:
+        for f in range(len(vector.plain)):
+            room.looked[f] = rows[slot, vector.plain[f]]
+        for k in range(len(vector.other)):
+            f = vector.other[k]
+            v = vector.source[f]
+            room.looked[f] = view(rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now)
+    else:
+        for f in range(len(vector.source)):
+            v = vector.source[f]
+            if v >= 0:
+                room.looked[f] = view(rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now)
     transform(room.looked, now, vector.code, vector.missing, vector.calendar, room.x)
     score(room.x, weights.weights, weights.bias, weights.have, room.scores)
 
@@ -398,7 +405,7 @@ def _fire(table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> b
     return True
 
 
-@kernel
+@inlined
 def _repeated(table: Table, plan: Plan, slot: int, message_id: int) -> bool:
     """Whether the message id is among the row's latest ones; if not it is entered."""
     size = plan.ring_size
@@ -414,7 +421,7 @@ def _repeated(table: Table, plan: Plan, slot: int, message_id: int) -> bool:
     return False
 
 
-@kernel
+@inlined
 def _event(events: Events, e: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> None:
     """One event, in the order that docs/ARCHITECTURE.md gives (from 2 on)."""
     rows = table.rows

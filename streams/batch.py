@@ -18,6 +18,7 @@ from .errors import Fatal, Poison
 HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES = HEADER.size  # 61
 CRC_FROM = 21  # the checksum covers everything after itself
+SMALLEST_RECORD_BYTES = 7  # seven parts of at least a byte each: no batch makes us reserve more than it can fill
 MAX_BATCH_BYTES = 256 << 20  # decompressed; beyond this a batch is a bomb, not data
 
 CODEC_MASK, TIMESTAMP_TYPE, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
@@ -85,7 +86,7 @@ def open_batch(batch: RawBatch, *, check_crc: bool = True) -> None:
         return
     try:
         body = decompress(attributes & CODEC_MASK, data[HEADER_BYTES:])
-        if not 0 <= count <= len(body):
+        if not 0 <= count * SMALLEST_RECORD_BYTES <= len(body):
             raise Poison(f"the batch claims {count} records in {len(body)} bytes")
     except Poison as error:
         batch.error = str(error)
@@ -111,7 +112,7 @@ def decompress(codec: int, body: memoryview | bytes) -> Any:
             return cramjam.lz4.decompress(body)
         if codec == 4:
             return cramjam.zstd.decompress(body)
-    except (cramjam.DecompressionError, OSError, EOFError, zlib.error, ValueError) as error:
+    except (cramjam.DecompressionError, OSError, EOFError, zlib.error, struct.error, ValueError) as error:
         raise Poison(f"the batch does not decompress: {error}") from error
     raise Poison(f"the batch names codec {codec}, which Kafka does not have")
 

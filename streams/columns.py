@@ -47,7 +47,8 @@ def decode_columns(batch: RawBatch, program: Program) -> Columns:
     fields, status = np.empty((n, program.initial.shape[1])), np.empty(n, np.uint8)
     bad = 0
     if found > 0:
-        latest = min(LATEST_MS, batch.append_time_ms + AHEAD_MS) if batch.append_time_ms >= 0 else LATEST_MS
+        ahead = batch.append_time_ms + AHEAD_MS + 1.0 if batch.append_time_ms >= 0 else LATEST_MS
+        latest = min(LATEST_MS, ahead)
         bad = decode(
             batch.buf, found, value_at, value_size, key_at, key_size, program.code, program.tables, program.scales,
             program.ids, program.entry, program.initial, program.bounds, latest, times, kinds, message_ids, fields,

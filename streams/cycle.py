@@ -66,6 +66,8 @@ class CommitCycle:
                 if offsets or len(slots):
                     proposal = self._adoption.offered(partition)
                     work.append((partition, offsets, slots, rows, self._control(partition, offsets, proposal), proposal))
+        # What is folded from here on is replayed with what this cycle puts in force, so it must be folded with it.
+        engine.held = any(self._adoption.in_force(partition) != offer for partition, *_rest, offer in work)
         epoch = engine.outputs.begin_epoch()
         await engine.outputs.settled(epoch)  # 1. every output produced so far
         self._reached("outputs")
@@ -84,6 +86,11 @@ class CommitCycle:
         for partition, *_rest, proposal in work:
             self._adoption.adopt(partition, proposal)
         self._reached("adopted")
+        if engine.held:
+            engine.held = False
+            for partition in engine.partitions.values():
+                if partition.live:
+                    engine.fold(partition)
         self.completed_at = time.monotonic()
         self.last_s = self.completed_at - started
         self.cycles += 1

@@ -125,7 +125,7 @@ def _big_endian(buf: Any, p: int, size: int) -> float:
     return value
 
 
-@kernel
+@inlined
 def _run(
     buf: Any, p: int, end: int, pc: int, code: Any, tables: Any, scales: Any, row: int, times: Any, kinds: Any,
     ids: Any, fields: Any, bits: Any, left: Any,

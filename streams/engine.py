@@ -21,6 +21,7 @@ from .outputs import Outbox, Outputs
 from .partition import Partition
 
 LIVE_MS = 3_600_000  # a stream is live while its events are younger than this when they are appended
+LETTER_BYTES = 256 << 10  # of a bad key and value; all of it could be more than a broker takes, and stands at its offset
 BACKLOG_EVENTS = 200_000  # decoded events of one topic's partition that may wait for the other topics
 
 
@@ -87,6 +88,7 @@ class Engine:
         self.partitions: dict[int, Partition] = {}
         self.dead_letters = dead_letters
         self.end_of = end_of
+        self.held = False  # while other snapshots come into force: a replay must change them at the same event
         self._wall_clock_ms = wall_clock_ms
         self._idle_after_ms = idle_after_ms
         self._topic_number = {topic: number for number, topic in enumerate(self.sources)}
@@ -124,6 +126,8 @@ class Engine:
 
     def fold(self, partition: Partition) -> int:
         """Merge and fold what may be folded now; returns how many events."""
+        if self.held:
+            return 0
         if self.end_of is not None:
             for which, topic in enumerate(self.sources):
                 partition.ends[which] = max(partition.ends[which], self.end_of(topic, partition.number))
@@ -175,6 +179,7 @@ class Engine:
         time_ms: int,
     ) -> None:  # fmt: skip
         text = REASONS[reason] if isinstance(reason, int) else reason
+        key, value = key and key[:LETTER_BYTES], value and value[:LETTER_BYTES]
         letter = self.work.dead_letter(self.sources[topic], partition, offset, text, key, value, time_ms)
         source = f"{self.sources[topic]}:{partition}:{offset}".encode()
         self.outputs.send(self.dead_letters, [{"key": source, "value": letter}])
@@ -183,6 +188,8 @@ class Engine:
 
     def tick(self) -> None:
         """Fold what an idle topic held back; let a live but silent stream's deadlines follow the wall clock."""
+        if self.held:
+            return
         now = self._wall_clock_ms()
         idle = now - self._last_arrival_ms > self._idle_after_ms
         for partition in self.partitions.values():

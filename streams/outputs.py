@@ -94,7 +94,11 @@ class Outputs:
             queued = self._try(topic, batch, extra)
             if queued == len(batch):
                 break
-            batch = [message for message in batch if message.pop("_error", None) is not None]
+            left = [(message, message.pop("_error")) for message in batch if "_error" in message]
+            for _, error in left:
+                if error.code() != KafkaError._QUEUE_FULL:  # it would be refused for ever
+                    raise Fatal(f"an output to {topic} cannot be produced: {error.str()}")
+            batch = [message for message, _ in left]
             self._producer.poll(QUEUE_FULL_PAUSE_S)
             self.check()
         self._producer.poll(0)

@@ -6,7 +6,7 @@ and gives a value all the same. Such a body is a dead letter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 WORD_BITS = 64
@@ -19,9 +19,25 @@ class Malformed(ValueError):
 def check(schema: Any, body: bytes) -> None:
     """Raise `Malformed` unless `body` is one value of `schema`, whole and with nothing behind it."""
     reading = _Reading(body)
+    reading.named = dict(named_types(schema))
     reading.read(schema)
     if reading.at != len(body):
         raise Malformed(f"{len(body) - reading.at} bytes behind the value")
+
+
+def named_types(schema: Any) -> Iterator[tuple[str, Any]]:
+    """The named types in `schema`, by full and by short name."""
+    if isinstance(schema, list):
+        for branch in schema:
+            yield from named_types(branch)
+    elif isinstance(schema, Mapping):
+        if "name" in schema:
+            yield schema["name"], schema
+            yield schema["name"].rpartition(".")[2], schema
+        for part in (*(member["type"] for member in schema.get("fields", ())), schema.get("items")):
+            yield from named_types(part)
+        for name in ("values", "type"):
+            yield from named_types(schema.get(name))
 
 
 class _Reading:
@@ -63,8 +79,6 @@ class _Reading:
         if isinstance(kind, Mapping | list):
             self.read(kind)
             return
-        if kind in ("record", "enum", "fixed", "error"):
-            self.named[schema["name"]] = self.named[schema["name"].rpartition(".")[2]] = schema
         match kind:
             case "record" | "error":
                 for member in schema["fields"]:

@@ -152,8 +152,6 @@ class Maker:
             return self.value(draw.choice(schema), named)
         if isinstance(schema, str):
             schema = named.get(schema, {"type": schema})
-        if "name" in schema:
-            named[schema["name"]] = schema
         if "logicalType" in schema:
             return self.logical(schema["logicalType"])
         match schema["type"]:
@@ -222,8 +220,6 @@ def paths(schema: Any, path: str, named: dict[str, Any]) -> Iterator[tuple[str, 
         return
     if isinstance(schema, str):
         schema = named.get(schema, {"type": schema})
-    if "name" in schema:
-        named[schema["name"]] = schema
     match schema["type"]:
         case "record":
             if path.endswith(("]", "}")):
@@ -261,8 +257,6 @@ def leaves(value: Any, schema: Any, path: str, named: dict[str, Any]) -> Iterato
         schema = next(b for b in fitting if len(fitting) == 1 or _fits(value, b, named))
     if isinstance(schema, str):
         schema = named.get(schema, {"type": schema})
-    if "name" in schema:
-        named[schema["name"]] = schema
     yield path, value
     if schema["type"] == "record":
         for field in schema["fields"]:
@@ -305,7 +299,7 @@ def expected(found: list[tuple[str, Any]], path: str, mode: int) -> float | int 
     opened = inside and any(value == () and path.startswith(there) for there, value in found)
     if mode == COUNT:
         return float(len(values)) if values or opened else math.nan
-    numbers = [number(value) for value in values]
+    numbers = [number(value) for value in values if not isinstance(value, list | dict)]
     if any(map(math.isnan, numbers)):
         return None
     if mode == BITS:

@@ -30,7 +30,9 @@ from .topics import topics
 SOURCE = "complete-journey"
 
 
-def run_demo(settings: Settings, *, limit: int | None, browser: bool, keep: bool, console: Console) -> dict[str, Any]:
+def run_demo(
+    settings: Settings, *, limit: int | None, browser: bool, keep: bool, console: Console
+) -> dict[str, Any]:
     """Run the demo; returns its summary. `keep`: go on serving the page until Ctrl-C, and keep the state folder."""
     began = time.monotonic()
     config = load_config(settings.config)

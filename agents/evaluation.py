@@ -1,0 +1,202 @@
+"""`streamwise evaluate`: a source's events in order of time straight through the kernels, with the learner beside.
+
+No broker: examples are learned as they mature, in order, and every `ADOPT_EVENTS` events the pass takes up what
+was learned, as workers do at their commit cycles. So a score comes from a model that knows only what had
+matured before. The same source gives the same figures, bit for bit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import schemas
+from config.settings import Settings
+from connectors import source
+from connectors.progress import progress_bar
+from connectors.replay import Progress
+from connectors.sources import Event, Source
+from decisions.live import Config, LivePass, load_config
+from models.evaluate import Evaluation
+from models.example import Example
+from models.learner import Learner
+from streams.engine import Engine
+from streams.errors import ConfigError, Fatal, Poison
+
+from .framing import raw_batch
+from .recorded import parse_date_ms
+from .topics import EXAMPLES
+
+ADOPT_EVENTS = 100  # a quarter of a day of the Complete Journey
+
+
+class Captured:
+    """In place of `streams.outputs.Outputs`: keeps the examples, drops the rest."""
+
+    def __init__(self) -> None:
+        self.examples: list[bytes] = []
+
+    def send(self, topic: str, messages: Sequence[dict[str, Any]], partition: int = -1) -> None:
+        """Take what the engine emits."""
+        if topic == EXAMPLES:
+            self.examples += [message["value"] for message in messages]
+
+
+class Trial:
+    """One pass over a source: `evaluation` holds all matured examples, `learners` what was learned."""
+
+    def __init__(self, config: Config, source: Source) -> None:
+        self._source = source
+        self._work = LivePass(config)
+        self._captured = Captured()
+        self._engine = Engine(self._work.layout.topics, self._work, self._captured)  # type: ignore[arg-type]
+        self._partition = self._engine.partition(0)
+        self._partition.activate()
+        self._offsets = dict.fromkeys(self._work.layout.topics, 0)
+        self.learners = {name: Learner(name, config.models.names) for name in self._work.models}
+        self.evaluation = Evaluation(config.models.names)
+        self.events = self.examples = 0
+        self.first_ms, self.last_ms = 0, 0
+        self.poison = 0  # examples that could not be learned
+        self.seconds = 0.0
+
+    @property
+    def dead_letters(self) -> int:
+        """Events that could not be processed."""
+        return self._engine.counters.dead_letters
+
+    def run(self, limit: int | None = None, on_progress: Callable[[Progress], None] | None = None) -> None:
+        """The whole source, or its first `limit` events."""
+        began = time.perf_counter()
+        events = self._events(limit)
+        while chunk := list(islice(events, ADOPT_EVENTS)):
+            self.first_ms = self.first_ms or chunk[0][2]
+            self.last_ms = max(self.last_ms, chunk[-1][2])
+            self._fold(chunk)
+            self._learn()
+            self._adopt()
+            if on_progress is not None:
+                on_progress(self._progress(time.perf_counter() - began))
+        self.seconds = time.perf_counter() - began
+        if not self.last_ms:
+            raise Fatal(f"{self._source.name}: no event for any of {', '.join(self._offsets)}")
+
+    def middle_ms(self) -> int:
+        """The middle of the stream's time."""
+        return (self.first_ms + self.last_ms) // 2
+
+    def report(self, start_ms: float, models: Sequence[str] | None = None) -> dict[str, Any]:
+        """Figures by the scores at the time of the decision: from `start_ms` on, and over `all` of the stream."""
+        chosen = list(models or self._work.models)
+        late = self.evaluation.figures(start_ms, self.last_ms)
+        whole = self.evaluation.figures(end_ms=self.last_ms)
+        return {
+            "models": {name: _plain(late, name) for name in chosen},
+            "all": {name: _plain(whole, name) for name in chosen},
+            "events": self.events,
+            "dead_letters": self.dead_letters,
+            "from_ms": int(start_ms),
+            "to_ms": self.last_ms,
+            "seconds": round(self.seconds, 1),
+        }
+
+    def _events(self, limit: int | None) -> Iterator[Event]:
+        """The events for the pass; those of other topics are counted and left out."""
+        for event in islice(self._source.events(), limit):
+            self.events += 1
+            if event[0] in self._offsets:
+                yield event
+
+    def _progress(self, seconds: float) -> Progress:
+        rate = self.events / max(1e-9, seconds)
+        return Progress(
+            self.events, self._source.total, self.events, self.dead_letters, rate, self.last_ms, None
+        )
+
+    def _fold(self, chunk: list[Event]) -> None:
+        for topic in self._offsets:
+            found = [(key, value) for of, key, _, value in chunk if of == topic]
+            if found:
+                self._engine.receive(topic, 0, raw_batch(self._offsets[topic], found))
+                self._offsets[topic] += len(found)
+        self._engine.fold(self._partition)
+
+    def _learn(self) -> None:
+        for value in self._captured.examples:
+            example = Example.from_record(schemas.decode(value)[1])
+            self.evaluation.add(example)
+            self.examples += 1
+            try:
+                self.learners[example.model].learn(example)
+            except Poison:
+                self.poison += 1
+        self._captured.examples.clear()
+
+    def _adopt(self) -> None:
+        work = self._work
+        for name, learner in self.learners.items():
+            newest = work.snapshots[name].get(learner.version)
+            if learner.examples and (newest is None or newest.examples != learner.examples):
+                work.snapshots[name].clear()  # nothing replays here: only the newest is needed
+                work.offer(replace(learner.snapshot(created=self.last_ms), state=b""))
+        work.adopt(self._partition, work.offered(self._partition))
+
+
+def _plain(figures: dict[str, Any], name: str) -> dict[str, Any]:
+    found = figures.get(name)
+    empty = {"examples": 0, "positives": 0, "auc": None, "log_loss": None, "ece": None, "unscored": 0}
+    return found.to_dict() if found is not None else empty
+
+
+def evaluate(
+    settings: Settings,
+    name: str,
+    *,
+    mapping: Path | None,
+    examples: Path | None,
+    model: str | None,
+    start: str | None,
+    limit: int | None,
+    quiet: bool,
+) -> dict[str, Any]:
+    """What `streamwise evaluate` reports."""
+    config = load_config(settings.config)
+    known = [each.name for each in config.models.models]
+    if model is not None and model not in known:
+        raise ConfigError("--model", None, f"expected one of {', '.join(known)}, got {model!r}")
+    start_ms = None if start is None else parse_date_ms(start, "--from")
+    if examples is not None and not examples.absolute().parent.is_dir():
+        raise ConfigError("--examples", None, f"there is no folder {examples.absolute().parent}")
+    trial = Trial(config, source(name, mapping))
+    with nullcontext(None) if quiet else progress_bar(name) as on_progress:
+        trial.run(limit, on_progress)
+    if examples is not None:
+        _write(trial, examples)
+    return trial.report(trial.middle_ms() if start_ms is None else start_ms, [model] if model else None)
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The figures for people."""
+    found = [
+        f"{result['events']:,} events in {result['seconds']} s; the last half of the stream by the scores then:"
+    ]
+    for name, figures in result["models"].items():
+        numbers = ", ".join(
+            f"{key} {figures[key]:.4f}" for key in ("auc", "log_loss", "ece") if figures[key] is not None
+        )
+        found.append(
+            f"  {name}: {figures['examples']:,} examples, {figures['positives']:,} positive; {numbers}"
+        )
+    return found
+
+
+def _write(trial: Trial, path: Path) -> None:
+    try:
+        trial.evaluation.write_parquet(path)
+    except OSError as error:
+        raise Fatal(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,147 @@
+"""The whole product on its own event mix: `streamwise bench product --json`.
+
+One real Kafka, one real Redis, the ledger role on SQLite beside the worker. The worker consumes web, social and
+sales events that lie ready, keeps every column, scores both models on every event, judges all policies, writes
+receipts, views, examples and the changelog, and commits. In the same run, on the same broker, the warmed-up Kafka
+Streams peer does the small job of `bench.job`: the product must not be slower. The events and the two model
+snapshots are synthetic (`bench.mix`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from confluent_kafka import Producer
+
+import schemas
+from agents.topics import MODELS, topics
+from bench import mix
+from bench.engine import kafka_streams_rate
+from bench.servers import KafkaServer, RedisServer
+from models.config import load_models
+from streams.topics import ensure
+
+PARTITIONS = 4
+CUSTOMERS = 10_000
+EVENTS = 6_000_000
+STEP_MS = 700.0
+FIRST_MS = 1_577_836_800_000  # 2020-01-01
+CONFIG = Path(__file__).parent.parent / "config"
+RUN_TIMEOUT_S = 900
+
+
+def fill(bootstrap: str, events: int, customers: int, partitions: int) -> None:
+    """Make every topic and produce the mix, as a well-configured producer does."""
+    ensure(bootstrap, topics(list(mix.TOPICS)), partitions=partitions, replication=1)
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "compression.type": "lz4", "linger.ms": 50,
+            "batch.num.messages": 10_000, "queue.buffering.max.messages": 1_000_000,
+        }
+    )  # fmt: skip
+    for chunk in mix.chunks(events, customers, first_ms=FIRST_MS, step_ms=STEP_MS):
+        for part in chunk:
+            messages = [{"key": k, "value": v} for k, v in zip(part.keys, part.values, strict=True)]
+            while len(producer) > 500_000:
+                producer.poll(0.01)
+            if producer.produce_batch(part.topic, messages) != len(messages):
+                raise RuntimeError(f"the producer's queue refused events for {part.topic}")
+    if producer.flush(120):
+        raise RuntimeError(f"the topics were not filled in time: the broker at {bootstrap} is stuck")
+
+
+def publish_snapshots(bootstrap: str, config: Path = CONFIG) -> None:
+    """Give both models weights, so that every event is scored. Synthetic: drawn, not learned."""
+    models = load_models(config / "models.yaml")
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
+    rng = np.random.default_rng(1)
+    for model in models.models:
+        record = {
+            "model": model.name, "version": 1, "created": FIRST_MS, "kind": "linear", "features": list(models.names),
+            "bias": -1.0, "weights": (rng.normal(size=len(models.names)) * 0.05).tolist(), "examples": 0, "metrics": {},
+            "state": b"", "applied": {},
+        }  # fmt: skip
+        producer.produce(MODELS, key=f"{model.name}/1", value=schemas.encode("model_snapshot", record))
+    producer.flush(10)
+
+
+def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: bool = True) -> dict[str, Any]:
+    """Measure; each run has a broker of its own, the median run counts."""
+    results = []
+    streams_rate = 0.0
+    for number in range(runs):
+        with ExitStack() as stack:
+            kafka = stack.enter_context(KafkaServer())
+            redis = stack.enter_context(RedisServer())
+            fill(kafka.bootstrap, events, customers, PARTITIONS)
+            publish_snapshots(kafka.bootstrap)
+            results.append(_measure(stack, kafka.bootstrap, redis.url, events))
+            _say(f"product, run {number + 1}: {results[-1]['events_per_s']:,.0f} events/s")
+            if peer and number == 0:
+                streams_rate = kafka_streams_rate(kafka.bootstrap)
+                _say(f"kafka_streams, small job: {streams_rate:,.0f} events/s")
+    rates = [result["events_per_s"] for result in results]
+    median = results[rates.index(statistics.median_low(rates))]
+    return {**median, "runs_events_per_s": rates, "kafka_streams_events_per_s": streams_rate}
+
+
+def _measure(stack: ExitStack, bootstrap: str, redis_url: str, events: int) -> dict[str, Any]:
+    state = stack.enter_context(tempfile.TemporaryDirectory())
+    environment = {
+        **os.environ, "STREAMWISE_KAFKA": bootstrap, "STREAMWISE_REDIS": redis_url, "STREAMWISE_STATE": state,
+        "STREAMWISE_PARTITIONS": str(PARTITIONS), "STREAMWISE_LEDGER_PORT": "0",
+    }  # fmt: skip
+    ledger = subprocess.Popen(
+        [sys.executable, "-m", "cli", "ledger"], env=environment, stdout=subprocess.DEVNULL, stderr=sys.stderr
+    )
+    stack.callback(_end, ledger)
+    time.sleep(5)  # the ledger has compiled what it needs and joined its group: its start is not what is measured
+    command = [sys.executable, "-m", "bench.product_worker", "--bootstrap", bootstrap, "--redis", redis_url]
+    command += ["--events", str(events), "--partitions", str(PARTITIONS)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
+    if done.returncode or ledger.poll() is not None:
+        raise RuntimeError(f"the worker or the ledger failed: {done.stderr.strip()[-2000:]}")
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print progress on standard error and the figures as one JSON line on standard output."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=EVENTS)
+    parser.add_argument("--customers", type=int, default=CUSTOMERS)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--no-peer", action="store_true", help="leave Kafka Streams out")
+    parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
+    given = parser.parse_args(argv)
+    figures = run(given.events, given.customers, given.runs, not given.no_peer)
+    print(json.dumps(figures), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

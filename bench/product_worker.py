@@ -1,0 +1,111 @@
+"""The product's worker, timed: `bench.product` starts it as a process of its own.
+
+    python -m bench.product_worker --bootstrap 127.0.0.1:9092 --redis redis://127.0.0.1:6379/0 --events N --partitions 4
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agents.worker import Worker
+from bench.clock import Clock
+from config.settings import load_settings
+
+PATIENCE_S = 900.0
+
+
+class Profile:
+    """Seconds spent in the parts of the worker, by name; parts in other threads overlap with the rest."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def watch(self, owner: Any, method: str, name: str) -> None:
+        """Time every call of `owner.method` under `name`."""
+        call: Callable[..., Any] = getattr(owner, method)
+        seconds = self.seconds
+        seconds[name] = 0.0
+
+        def timed(*given: Any, **named: Any) -> Any:
+            started = time.perf_counter()
+            try:
+                return call(*given, **named)
+            finally:
+                seconds[name] += time.perf_counter() - started
+
+        setattr(owner, method, timed)
+
+    def us_per_event(self, events: int) -> dict[str, float]:
+        """Microseconds an event, largest first."""
+        parts = sorted(self.seconds.items(), key=lambda part: -part[1])
+        return {name: round(seconds / events * 1e6, 4) for name, seconds in parts}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Consume the event topics once and print the figures as one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--redis", required=True)
+    parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--partitions", type=int, required=True)
+    parser.add_argument("--config", type=Path)
+    given = parser.parse_args(argv)
+    settings = load_settings(
+        kafka=given.bootstrap, redis=given.redis, partitions=given.partitions, worker_port=0, config=given.config
+    )
+    worker = Worker(settings, group=f"product-{uuid.uuid4().hex[:8]}")
+    profile = Profile()
+    profile.watch(worker.engine, "prepare", "decode (fetch thread)")
+    worker.app.prepare = worker.engine.prepare
+    profile.watch(worker.engine, "receive", "slots and inbox")
+    profile.watch(worker.work, "run", "pass: fold, score, decide, mature")
+    profile.watch(worker.engine, "_drain", "outputs to librdkafka")
+    profile.watch(worker, "_take_views", "views to Redis")
+    clock = Clock(worker.engine, given.events)
+    asyncio.run(_run(worker, clock, profile))
+    return 1
+
+
+async def _run(worker: Worker, clock: Clock, profile: Profile) -> None:
+    work = asyncio.ensure_future(worker.run())
+    loop = asyncio.get_running_loop()
+    done = await loop.run_in_executor(None, clock.done.wait, PATIENCE_S)
+    if not done:
+        sys.stderr.write(f"the topics were not read in {PATIENCE_S:.0f} s\n")
+        os._exit(1)
+    await worker.app.consumer.commit()
+    if worker.processor.outputs.flush(30):
+        sys.stderr.write("outputs were not acknowledged in 30 s\n")
+        os._exit(1)
+    status = worker.status()
+    decisions = status["alerts"] + status["offers"]
+    figures = {
+        **clock.figures(),
+        "columns": len(worker.work.config.features.columns),
+        "models": len(worker.work.models),
+        "models_in_force": sum(model["version"] > 0 for model in status["models"].values()),
+        "policies": len(worker.work.config.policies),
+        "outputs_per_event": decisions / clock.events,
+        "examples_per_event": sum(status["examples"].values()) / clock.events,
+        "dead_letters": sum(status["dead_letters"].values()),
+        "customers": status["customers"],
+        "commit_cycles": worker.cycle.cycles,
+        "views_written": status["views_written"],
+        "profile_us_per_event": profile.us_per_event(clock.events),
+    }
+    print(json.dumps(figures), flush=True)
+    work.cancel()
+    os._exit(0)  # the figures are out; how threads stop is not what is measured
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""The commit cycle: nothing lost, nothing twice, whatever happens between two of its steps."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+import schemas
+from streams.batch import parse_batch
+from streams.cycle import CONTROL_KEY, LAYOUT_KEY, CommitCycle, read_control
+from streams.errors import Fatal
+from streams.restore import Restorer
+from tests.doubles import CapturedOutputs, Rig, Sent, weights
+from tests.reference import batches, streams
+from tests.reference.record import Log, Record
+from tests.reference.scoring import Snapshot
+
+CHANGELOG = "customers-changelog"
+OUTPUTS = ("alerts", "offers", "training.examples")
+Offsets = dict[tuple[str, int], int]
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+class Broker:
+    """What outlives a worker: source logs, the changelog, outputs, committed offsets."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = {place: streams.cut(records, [5, 9, 3], ["lz4", "none"]) for place, records in log.items()}
+        self.changelog: dict[int, list[Sent]] = {}
+        self.outputs: list[Sent] = []
+        self.committed: Offsets = {}
+
+    def keep(self, outputs: CapturedOutputs, lost: Callable[[], bool]) -> None:
+        """A worker is gone: what was acknowledged stays; of the rest what `lost` does not say."""
+        for sent in [*outputs.landed, *(one for one in outputs.in_flight if not lost())]:
+            if sent.topic == CHANGELOG:
+                self.changelog.setdefault(sent.partition, []).append(sent)
+            elif sent.topic in OUTPUTS:
+                self.outputs.append(sent)
+
+
+class Worker:
+    """A rig that starts where the broker says, and its commit cycle."""
+
+    def __init__(self, broker: Broker, *published: Mapping[str, Snapshot]) -> None:
+        self.broker = broker
+        self.rig = Rig()
+        for snapshots in published:
+            self.rig.offer(snapshots)
+        self.work, self.engine = self.rig.work, self.rig.engine
+        self.cycle = CommitCycle(self.engine, self.work.layout, CHANGELOG, self.work)
+        for number in sorted({number for _, number in broker.log}):
+            self.restore(number)
+        self.left = {
+            place: [raw for raw in raws if parse_batch(raw, first=0).next_offset > self.committed(place)]
+            for place, raws in broker.log.items()
+        }
+        self.rig.announce(broker.log)
+
+    def committed(self, place: tuple[str, int]) -> int:
+        return self.broker.committed.get(place, 0)
+
+    def restore(self, number: int) -> None:
+        partition = self.engine.partition(number)
+        layout = self.work.layout
+        restorer = Restorer(layout.layout_id, layout.words, self.work.migration)
+        sent = self.broker.changelog.get(number, [])
+        for at in range(0, len(sent), 17):
+            part = [Record(CHANGELOG, number, at + i, s.key, s.value, 0) for i, s in enumerate(sent[at : at + 17])]
+            restorer.apply(partition, parse_batch(batches.batch(part), first=0))
+        clocks = restorer.control.get("clocks")
+        if clocks:
+            partition.clocks[:] = clocks
+        partition.activate()
+        for which, topic in enumerate(self.rig.topics):
+            partition.positions[which] = self.committed((topic, number))
+        self.work.adopt(partition, restorer.control.get("next") or self.work.offered(partition))
+
+    def step(self, draw: random.Random) -> bool:
+        """Receive some batch that is left; false when there is none."""
+        places = [place for place, raws in self.left.items() if raws]
+        if not places:
+            return False
+        place = draw.choice(places)
+        self.rig.receive(*place, self.left[place].pop(0), fold=True)
+        return True
+
+    def commit(self) -> bool:
+        async def commit(offsets: Mapping[tuple[str, int], int]) -> bool:
+            self.rig.outputs.steps.append("commit")
+            self.broker.committed.update(offsets)
+            return True
+
+        return asyncio.run(self.cycle.run(commit))
+
+
+LOG = streams.random_log(41, 700, partitions=2, bad=0.01, jump=0.006)
+SNAPSHOTS = weights(4)
+
+
+def undisturbed() -> Worker:
+    broker, draw = Broker(LOG), random.Random(0)
+    worker = Worker(broker, SNAPSHOTS)
+    while worker.step(draw):
+        pass
+    worker.commit()
+    broker.keep(worker.rig.outputs, lambda: False)
+    return worker
+
+
+EXPECTED = undisturbed()
+EXPECTED_ROWS = EXPECTED.rig.row_bytes()
+
+
+def by_id(sent: list[Sent]) -> dict[tuple[str, str], set[bytes]]:
+    found: dict[tuple[str, str], set[bytes]] = {}
+    for one in sent:
+        found.setdefault((one.topic, schemas.decode(one.value)[1]["id"]), set()).add(one.value)
+    return found
+
+
+EXPECTED_OUTPUTS = by_id(EXPECTED.broker.outputs)
+
+
+def test_the_order_of_the_steps() -> None:
+    worker = Worker(Broker(LOG), SNAPSHOTS)
+    draw = random.Random(1)
+    for _ in range(8):
+        worker.step(draw)
+    adopt = worker.work.adopt
+    worker.work.adopt = lambda *given: worker.rig.outputs.steps.append("adopt") or adopt(*given)  # type: ignore[method-assign]
+    worker.rig.outputs.steps.clear()
+    worker.commit()
+    steps = [s for at, s in enumerate(worker.rig.outputs.steps) if s != worker.rig.outputs.steps[at - 1] or not at]
+    assert steps == ["settled", f"send {CHANGELOG}", "settled", "commit", "adopt"]
+    keys = [sent.key for sent in worker.rig.outputs.of(CHANGELOG) if sent.partition == 0]
+    assert keys[0].startswith(LAYOUT_KEY)
+    assert keys[-1] == CONTROL_KEY
+    assert not any(key.startswith(b"\0") for key in keys[1:-1])
+
+
+def test_a_delivery_that_failed_commits_nothing() -> None:
+    worker = Worker(Broker(LOG), SNAPSHOTS)
+    worker.step(random.Random(1))
+    worker.rig.outputs.failure = "alerts[0]: no"
+    with pytest.raises(Fatal, match="nothing was committed past it"):
+        worker.commit()
+    assert worker.broker.committed == {}
+    assert worker.rig.outputs.of(CHANGELOG) == []
+
+
+def test_a_commit_that_is_refused_is_asked_for_again() -> None:
+    worker = Worker(Broker(LOG), SNAPSHOTS)
+    worker.step(random.Random(1))
+
+    async def refuse(offsets: Mapping[tuple[str, int], int]) -> bool:
+        return False
+
+    assert asyncio.run(worker.cycle.run(refuse)) is False
+    assert worker.commit() is True
+    assert worker.broker.committed
+
+
+def test_nothing_new_commits_nothing() -> None:
+    worker = Worker(Broker(LOG), SNAPSHOTS)
+    worker.step(random.Random(1))
+    worker.commit()
+    before = dict(worker.broker.committed), len(worker.rig.outputs.sent)
+    assert worker.commit() is False
+    assert (worker.broker.committed, len(worker.rig.outputs.sent)) == before
+
+
+def test_only_changed_rows_are_written_and_a_change_during_the_cycle_belongs_to_the_next() -> None:
+    worker = Worker(Broker(LOG), SNAPSHOTS)
+    draw = random.Random(2)
+    for _ in range(30):
+        worker.step(draw)
+    before = worker.rig.row_bytes()
+    worker.rig.outputs.during_settling = lambda: all(worker.step(draw) for _ in range(9)) and None
+    worker.commit()
+    worker.rig.outputs.during_settling = None
+    assert worker.rig.row_bytes() != before
+    first = {sent.key: sent.value for sent in worker.rig.outputs.of(CHANGELOG)}
+    control = read_control(first[CONTROL_KEY])
+    assert control["layout"] == worker.work.layout.layout_id
+    sent = len(worker.rig.outputs.of(CHANGELOG))
+    worker.commit()
+    assert len(worker.rig.outputs.of(CHANGELOG)) > sent
+
+
+@pytest.mark.parametrize("step", [*CommitCycle.STEPS, "none"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_crash_between_any_two_steps(step: str, seed: int) -> None:
+    """Again and again: rows end as undisturbed ones; no output is missing, none has two contents."""
+    broker, draw = Broker(LOG), random.Random(seed)
+
+    def crash() -> None:
+        raise Crash
+
+    for life in range(6):
+        worker = Worker(broker, SNAPSHOTS)
+        alive = True
+        for _ in range(draw.randint(1, 30)):
+            alive = worker.step(draw)
+            if draw.random() < 0.2:
+                worker.commit()
+        if step != "none":
+            worker.cycle.failpoints[step] = crash
+            # other tasks go on while the cycle waits
+            worker.rig.outputs.during_settling = lambda w=worker: w.step(draw) and None  # type: ignore[misc]
+            with pytest.raises(Crash):
+                worker.commit()
+        broker.keep(worker.rig.outputs, lambda: draw.random() < 0.5)
+        if not alive and life > 2:
+            break
+    final = Worker(broker, SNAPSHOTS)
+    while final.step(draw):
+        pass
+    final.commit()
+    broker.keep(final.rig.outputs, lambda: False)
+    assert final.rig.row_bytes() == EXPECTED_ROWS
+    found = by_id(broker.outputs)
+    assert found.keys() == EXPECTED_OUTPUTS.keys()
+    assert found == EXPECTED_OUTPUTS
+
+
+@pytest.mark.parametrize("step", [*CommitCycle.STEPS, "none"])
+@pytest.mark.parametrize("seed", range(2))
+def test_new_snapshots_come_into_force_at_the_same_event_in_a_replay(step: str, seed: int) -> None:
+    """Also with events that arrive while the cycle waits: an output has one content, whichever snapshot scored it."""
+    broker, draw = Broker(LOG), random.Random(seed)
+    published = [weights(50, version=1)]
+
+    def crash() -> None:
+        raise Crash
+
+    for life in range(5):
+        worker = Worker(broker, *published)
+        for _ in range(draw.randint(5, 15)):
+            worker.step(draw)
+        worker.commit()
+        for _ in range(draw.randint(0, 9)):
+            worker.step(draw)
+        newer = weights(51 + life, version=10 * (life + 1))
+        worker.rig.offer(newer)
+        published.append(newer)
+        worker.rig.outputs.during_settling = lambda w=worker: w.step(draw) and None  # type: ignore[misc]
+        if step == "none":
+            worker.commit()
+        else:
+            worker.cycle.failpoints[step] = crash
+            with pytest.raises(Crash):
+                worker.commit()
+        broker.keep(worker.rig.outputs, lambda: draw.random() < 0.3)
+    final = Worker(broker, *published)
+    while final.step(draw):
+        pass
+    final.commit()
+    broker.keep(final.rig.outputs, lambda: False)
+    twice = {place: len(values) for place, values in by_id(broker.outputs).items() if len(values) > 1}
+    assert not twice
+
+

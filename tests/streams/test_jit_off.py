@@ -1,0 +1,25 @@
+"""The kernels' tests again without compilation: what runs compiled must also run in a debugger."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# Without the JIT an unsigned sum that wraps, as hashes do, warns.
+WARNINGS = ["-W", "ignore:overflow encountered:RuntimeWarning"]
+
+
+def test_kernels_pass_uncompiled() -> None:
+    names = [str(HERE / name) for name in ("test_kernels.py", "test_inbox.py")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *WARNINGS, *names],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        cwd=HERE.parents[1],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
