@@ -113,13 +113,19 @@ class Intake:
         position = self.positions.get(tp)
         if position is None or batch.next_offset <= position:
             return  # of an assignment that is over, or fetched again
-        if batch.first > position:
-            self.missed += batch.first - position
-            log.error(
-                "%s[%s]: offsets %d to %d were gone before they were read", *tp, position, batch.first - 1
-            )
-            self.positions[tp] = batch.first
+        if batch.first > position and not await self._skip(tp, position, batch.first):
+            return
         await self._taker.take(tp, batch)
+
+    async def _skip(self, tp: TP, position: int, first: int) -> bool:
+        """Between what is wanted and what came, records are missing: they are gone, or have to be fetched again."""
+        if (await self.earliest([tp]))[tp] <= position:
+            await self.app.consumer.seek(tp, position)
+            return False
+        self.missed += first - position
+        log.error("%s[%s]: offsets %d to %d were gone before they were read", *tp, position, first - 1)
+        self.positions[tp] = first
+        return True
 
     async def _commit(self, consumer: Consumer) -> bool:
         return bool(await self._guarded(self._commit_once, consumer))
@@ -145,6 +151,7 @@ class Intake:
         moved = {tp: start for tp, start in starts.items() if start != bounds[tp][0]}
         if moved:
             await consumer.commit_offsets(moved)
+            await consumer.seek_wait(moved)  # aiokafka does not seek to a committed 0
         self._committed = {tp: moved.get(tp, start) for tp, (start, _) in bounds.items()}
         self._ends = {tp: end for tp, (_, end) in bounds.items()}
         self.positions = dict(starts)

@@ -125,7 +125,7 @@ class LearnerRole:
             found = records(batch)
         except Poison as error:
             self.letters.send(
-                *tp, batch.base_offset, str(error), "damaged batch", None, None, batch.append_time_ms
+                tp, batch.base_offset, str(error), "damaged batch", None, None, batch.append_time_ms
             )
             found = iter(())
         for number, (offset, key, value) in enumerate(found):

@@ -106,7 +106,7 @@ class LedgerRole:
                     )
                 except Poison as error:
                     self.letters.send(
-                        *tp, offset, str(error), f"not a record of {tp.topic}", key, value, time_ms
+                        tp, offset, str(error), f"not a record of {tp.topic}", key, value, time_ms
                     )
         except Poison as error:
             self.letters.send(tp, batch.base_offset, str(error), "damaged batch", None, None, time_ms)

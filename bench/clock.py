@@ -6,7 +6,6 @@ import threading
 import time
 from typing import Any
 
-from streams.batch import RawBatch
 from streams.engine import Engine
 
 
@@ -19,13 +18,13 @@ class Clock:
         self.wall_s = self.cpu_s = 0.0
         self._engine = engine
         self._started: tuple[float, float] | None = None
-        self._on_batch = engine.on_batch
-        engine.on_batch = self._timed  # type: ignore[method-assign]
+        self._on_bundle = engine.on_bundle
+        engine.on_bundle = self._timed  # type: ignore[method-assign]
 
-    def _timed(self, topic: str, number: int, batch: RawBatch) -> None:
+    def _timed(self, bundle: Any) -> None:
         if self._started is None:
             self._started = time.perf_counter(), time.process_time()
-        self._on_batch(topic, number, batch)
+        self._on_bundle(bundle)
         if self._engine.counters.events >= self.events and not self.done.is_set():
             self.wall_s = time.perf_counter() - self._started[0]
             self.cpu_s = time.process_time() - self._started[1]

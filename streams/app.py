@@ -26,6 +26,7 @@ class App(faust.App):  # type: ignore[misc]
     backlog: Callable[[TP], bool]
     before_live: Callable[[set[int]], Awaitable[None]]
     prepare: Callable[[str, RawBatch], None]
+    bundled: frozenset[str]
 
 
 async def _commit_nothing(consumer: Consumer) -> bool:
@@ -64,4 +65,5 @@ def make_app(role: str, bootstrap: str, *, partitions: int, standbys: int = 0, *
     app.backlog = lambda tp: False
     app.before_live = _nothing_before
     app.prepare = lambda topic, batch: None
+    app.bundled = frozenset()
     return app

@@ -82,7 +82,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
                 clocks = control.get("clocks")
                 if clocks:
                     partition.clocks[:] = clocks
-                partition.activate()
+                partition.activate(taken_over=bool(control))
                 self._on_live(tp.partition, control)
         if active_tps:
             await self.app.consumer.pause_in_client(active_tps)

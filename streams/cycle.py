@@ -64,7 +64,9 @@ class CommitCycle:
                 offsets = self._offsets(partition)
                 slots, rows = partition.take_changed()
                 if offsets or len(slots):
-                    proposal = self._adoption.offered(partition)
+                    # What may be replayed is scored as it was the first time: its outputs have one content.
+                    adoption = self._adoption
+                    proposal = (adoption.offered if partition.caught_up else adoption.in_force)(partition)
                     work.append((partition, offsets, slots, rows, self._control(partition, offsets, proposal), proposal))
         # What is folded from here on is replayed with what this cycle puts in force, so it must be folded with it.
         engine.held = any(self._adoption.in_force(partition) != offer for partition, *_rest, offer in work)

@@ -7,7 +7,7 @@ what it does durable in the commit cycle (docs/ARCHITECTURE.md).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from .decode import REASONS
 from .outputs import Outbox, Outputs
 from .partition import Partition
 
+TopicPartition = tuple[str, int]
 LIVE_MS = 3_600_000  # a stream is live while its events are younger than this when they are appended
 LETTER_BYTES = 256 << 10  # of a bad key and value; all of it could be more than a broker takes, and stands at its offset
 BACKLOG_EVENTS = 200_000  # decoded events of one topic's partition that may wait for the other topics
@@ -123,6 +124,15 @@ class Engine:
         """Receive a batch and fold whatever can be folded."""
         self.receive(topic, number, batch)
         self.fold(self.partitions[number])
+
+    def on_bundle(self, bundle: Iterable[tuple[TopicPartition, RawBatch]]) -> None:
+        """Receive all batches of a fetch, then fold each partition that they touched once."""
+        touched = {}
+        for (topic, number), batch in bundle:
+            self.receive(topic, number, batch)
+            touched[number] = self.partitions[number]
+        for partition in touched.values():
+            self.fold(partition)
 
     def fold(self, partition: Partition) -> int:
         """Merge and fold what may be folded now; returns how many events."""

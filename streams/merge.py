@@ -68,6 +68,22 @@ def link(status: Any, start: int, count: int, following: Any, tail: int) -> Any:
     return first, tail, good
 
 
+@kernel
+def pending_rows(heads: Any, following: Any, rows: Any, starts: Any) -> int:
+    """List the rows no pass has taken, topic by topic, into `rows: int64[c]`; topic t's stand in
+    `rows[starts[t] : starts[t + 1]]` (`starts: int64[topics + 1]`). Returns how many."""
+    count = 0
+    for t in range(len(heads)):
+        starts[t] = count
+        row = heads[t]
+        while row >= 0:
+            rows[count] = row
+            count += 1
+            row = following[row]
+    starts[len(heads)] = count
+    return count
+
+
 class Inbox:
     """The decoded events of one partition number, of all topics, until the pass has taken them.
 
@@ -103,13 +119,16 @@ class Inbox:
             self.used = 0
         if self.used + count > len(self.times):
             self._compact()
-        if self.used + count > len(self.times):
-            size = 2 * len(self.times)
-            while size < self.used + count:
-                size *= 2
-            for name in self._COLUMNS:
-                setattr(self, name, grown(getattr(self, name), size))
+            if 2 * (self.used + count) > len(self.times):  # half of it stays free, so that compactions are rare
+                self._grow(2 * (self.used + count))
         return self.used
+
+    def _grow(self, rows: int) -> None:
+        size = len(self.times)
+        while size < rows:
+            size *= 2
+        for name in self._COLUMNS:
+            setattr(self, name, grown(getattr(self, name), size))
 
     def accept(self, topic: int, start: int, columns: Columns) -> int:
         """Enter the records as rows `start..` (their slots stand there) and as the newest of `topic`.
@@ -145,23 +164,14 @@ class Inbox:
 
     def _compact(self) -> None:
         """Move the pending rows to the front, keeping each topic's order."""
-        keep: list[int] = []
-        ends = []
-        for head in self.heads.tolist():
-            row = head
-            while row >= 0:
-                keep.append(row)
-                row = int(self.following[row])
-            ends.append(len(keep))
-        rows = np.array(keep, np.int64)
+        starts = np.zeros(self.topic_count + 1, np.int64)
+        rows = self.order[: pending_rows(self.heads, self.following, self.order, starts)]
         for name in ("times", "kinds", "topics", "offsets", "message_ids", "slots", "fields", "status"):
             column = getattr(self, name)
             column[: len(rows)] = column[rows]
         self.following[: len(rows)] = np.arange(1, len(rows) + 1)
-        start = 0
-        for topic, end in enumerate(ends):
-            self.heads[topic], self.tails[topic] = (start, end - 1) if end > start else (-1, -1)
-            if end > start:
-                self.following[end - 1] = -1
-            start = end
+        filled = starts[1:] > starts[:-1]
+        self.heads[:] = np.where(filled, starts[:-1], -1)
+        self.tails[:] = np.where(filled, starts[1:] - 1, -1)
+        self.following[self.tails[filled]] = -1
         self.used = len(rows)

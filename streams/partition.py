@@ -54,6 +54,7 @@ class Partition:
         self.known_layouts: set[int] = set()
         self.positions = np.full(topics, -1, np.int64)  # the next offset to arrive, -1 = not known yet
         self.ends = np.full(topics, -1, np.int64)
+        self.frontier = np.full(topics, -1, np.int64)  # up to here a worker before this one may have folded
         self.append_time_ms = -1
         self.state: Any = None
 
@@ -139,8 +140,15 @@ class Partition:
         if slot is not None:
             self.rows[slot] = self.default_row
 
-    def activate(self) -> None:
-        """The rows are complete: rebuild the deadlines and start folding."""
+    @property
+    def caught_up(self) -> bool:
+        """Whether nothing is folded again that another worker may have folded before it was ended."""
+        return all(self.committable(topic) >= end for topic, end in enumerate(self.frontier.tolist()))
+
+    def activate(self, *, taken_over: bool = False) -> None:
+        """The rows are complete: rebuild the deadlines and start folding. `taken_over`: others folded before."""
+        if taken_over:
+            self.frontier[:] = self.ends
         self.make_room()
         if len(self.heap_times) < self.index.known + 64:
             self.heap_times = np.zeros(2 * self.index.known + 64)

@@ -68,6 +68,7 @@ class Processor:
         self.app.backlog = lambda tp: self.engine.full(tp.topic, tp.partition)
         self.app.before_live = self._before_live
         self.app.prepare = self.engine.prepare
+        self.app.bundled = frozenset(self.sources)
 
     def _table(self, changelog: str, partitions: int) -> RowTable:
         raw = faust.Schema(key_serializer="raw", value_serializer="raw")
@@ -94,7 +95,7 @@ class Processor:
             self.outputs.poll()
 
     def _on_message(self, message: Any) -> None:
-        self.engine.on_batch(message.topic, message.partition, message.value)
+        self.engine.on_bundle(message.value)
 
     async def _commit(self, consumer: Consumer) -> bool:
         async def commit(offsets: Mapping[tuple[str, int], int]) -> bool:

@@ -22,6 +22,7 @@ from .batch import CONTROL, HEADER, TRANSACTIONAL, RawBatch, open_batch, read_he
 from .errors import Fatal, Poison
 
 SCHEME = "batch"
+Bundle = list[tuple[TP, RawBatch]]  # all that one fetch brought, in the order of each partition
 TURNS_TO_FETCH = 4  # loop turns until aiokafka, told that its records were taken, has sent the next fetch
 FETCH_MAX_WAIT_MS = 10  # one fetch is in flight for all partitions of a broker: a silent one holds the others up this long
 
@@ -118,12 +119,21 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return found
 
 
+def _message(tp: TP, batch: RawBatch, value: Any, generation: int) -> ConsumerMessage:
+    """What Faust knows a batch by: its last offset."""
+    time_s = batch.append_time_ms / 1000.0
+    return ConsumerMessage(
+        tp.topic, tp.partition, batch.offset, time_s, 0, (), None, value, None, 0, 0, tp, generation_id=generation
+    )  # fmt: skip
+
+
 class Consumer(driver.Consumer):  # type: ignore[misc]
     """Delivers raw batches to Faust and asks the role's committer what to commit.
 
     `app.committer` is called by every commit Faust makes (periodic, on revocation, on shutdown);
     `app.backlog(tp)` says whether enough of a partition lies decoded already; `app.prepare(topic, batch)`
-    is called with each batch in the fetch thread.
+    is called with each batch in the fetch thread. What a fetch brought of the topics in `app.bundled` comes as one message
+    (its value a `Bundle`), as Faust's own work for a message costs more than the pass over a small batch.
     """
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -137,16 +147,20 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         if not self.flow_active:
             await self.perform_seek()
             return
+        bundle: Bundle = []
         for tp, batches in records.items():
             if active is not None and tp not in active and tp not in self._buffered_partitions:
+                continue
+            if tp.topic in self.app.bundled:
+                bundle += [(tp, batch) for batch in batches]
                 continue
             for batch in batches:
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
-                yield tp, ConsumerMessage(
-                    tp.topic, tp.partition, batch.offset, batch.append_time_ms / 1000.0, 0, (), None, batch, None,
-                    0, 0, tp, generation_id=generation,
-                )  # fmt: skip
+                yield tp, _message(tp, batch, batch, generation)
+        if bundle and self.flow_active and self.app.consumer_generation_id == generation:
+            tp, batch = bundle[0]
+            yield tp, _message(tp, batch, bundle, generation)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         if active_partitions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ import typer.main
 import yaml
 from confluent_kafka import Consumer
 
+from bench.servers import KafkaServer
 from config.settings import ROOT as CONFIG_ROOT
 from config.settings import Settings
 from connectors.files import FileSource
@@ -27,6 +29,7 @@ from streams.embedded import EmbeddedBroker
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
 README = DOCS[0].read_text(encoding="utf-8")
+ORDERS = "order_id,customer_id,ordered_at,total,sku\n4711,42,2026-11-22T12:30:00,59.9,sku-1\n"
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -136,11 +139,28 @@ def test_the_producer_makes_an_event_that_decodes(monkeypatch: pytest.MonkeyPatc
 def test_the_mapping_reads_a_file(tmp_path: Path) -> None:
     (mapping,) = [block for block in blocks(README, "yaml") if block.startswith("# orders.yaml")]
     (tmp_path / "orders.yaml").write_text(mapping, encoding="utf-8")
-    table = "order_id,customer_id,ordered_at,total,sku\n4711,42,2026-11-22T12:30:00,59.9,sku-1\n"
-    (tmp_path / "orders.csv").write_text(table, encoding="utf-8")
+    (tmp_path / "orders.csv").write_text(ORDERS, encoding="utf-8")
     ((topic, key, time_ms, value),) = FileSource(tmp_path / "orders.csv", tmp_path / "orders.yaml").events()
     assert (topic, key, time_ms) == ("sales.events", b"42", 1795347000000)
     assert decode(value)[1]["lines"][0]["product"] == "sku-1"
+
+
+def test_the_commands_for_events_of_your_own_run(tmp_path: Path) -> None:
+    missing = [program for program in ("java", "mvn") if shutil.which(program) is None]
+    if missing and os.environ.get("CI") != "true":
+        pytest.skip(f"{', '.join(missing)} missing")
+    (mapping,) = [block for block in blocks(README, "yaml") if block.startswith("# orders.yaml")]
+    (tmp_path / "orders.yaml").write_text(mapping, encoding="utf-8")
+    (tmp_path / "orders.csv").write_text(ORDERS, encoding="utf-8")
+    wanted = ("topics", "doctor", "replay orders.csv")
+    lines = [line for want in wanted for line in COMMANDS if line.startswith(f".venv/bin/streamwise {want}")]
+    assert len(lines) == len(wanted)
+    with KafkaServer() as kafka:
+        for line in lines:
+            command = [sys.executable, "-m", "cli", *shlex.split(line)[1:]]
+            env = {**os.environ, "STREAMWISE_KAFKA": kafka.bootstrap, "PYTHONPATH": str(ROOT)}
+            done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+            assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
 
 
 def test_the_column_and_the_policy_are_taken(tmp_path: Path) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -31,8 +32,8 @@ class Crash(Exception):
 class Broker:
     """What outlives a worker: source logs, the changelog, outputs, committed offsets."""
 
-    def __init__(self, log: Log) -> None:
-        self.log = {place: streams.cut(records, [5, 9, 3], ["lz4", "none"]) for place, records in log.items()}
+    def __init__(self, log: Log, sizes: Sequence[int] = (5, 9, 3)) -> None:
+        self.log = {place: streams.cut(records, sizes, ["lz4", "none"]) for place, records in log.items()}
         self.changelog: dict[int, list[Sent]] = {}
         self.outputs: list[Sent] = []
         self.committed: Offsets = {}
@@ -47,27 +48,38 @@ class Broker:
 
 
 class Worker:
-    """A rig that starts where the broker says, and its commit cycle."""
+    """A rig that starts where the broker says, and its commit cycle. `until_ms`: nothing is appended yet after it."""
 
-    def __init__(self, broker: Broker, *published: Mapping[str, Snapshot]) -> None:
+    def __init__(
+        self, broker: Broker, *published: Mapping[str, Snapshot], until_ms: float = math.inf
+    ) -> None:
         self.broker = broker
         self.rig = Rig()
         for snapshots in published:
             self.rig.offer(snapshots)
         self.work, self.engine = self.rig.work, self.rig.engine
         self.cycle = CommitCycle(self.engine, self.work.layout, CHANGELOG, self.work)
+        self.left: dict[tuple[str, int], list[bytes]] = {place: [] for place in broker.log}
+        self.ends = {place: self.committed(place) for place in broker.log}
+        self.appear(until_ms)
         for number in sorted({number for _, number in broker.log}):
-            self.restore(number)
-        self.left = {
-            place: [raw for raw in raws if parse_batch(raw, first=0).next_offset > self.committed(place)]
-            for place, raws in broker.log.items()
-        }
-        self.rig.announce(broker.log)
+            self.restore(number, [self.ends[topic, number] for topic in self.rig.topics])
+
+    def appear(self, until_ms: float) -> None:
+        """What was appended by `until_ms` can be fetched."""
+        for place, raws in self.broker.log.items():
+            for batch, raw in ((parse_batch(raw, first=0), raw) for raw in raws):
+                if batch.next_offset > self.ends[place] and batch.append_time_ms <= until_ms:
+                    self.ends[place] = batch.next_offset
+                    self.left[place].append(raw)
+            topic, number = place
+            ends = self.engine.partition(number).ends
+            ends[self.rig.topics.index(topic)] = self.ends[place]
 
     def committed(self, place: tuple[str, int]) -> int:
         return self.broker.committed.get(place, 0)
 
-    def restore(self, number: int) -> None:
+    def restore(self, number: int, ends: list[int]) -> None:
         partition = self.engine.partition(number)
         layout = self.work.layout
         restorer = Restorer(layout.layout_id, layout.words, self.work.migration)
@@ -78,9 +90,10 @@ class Worker:
         clocks = restorer.control.get("clocks")
         if clocks:
             partition.clocks[:] = clocks
-        partition.activate()
+        partition.ends[:] = ends
         for which, topic in enumerate(self.rig.topics):
             partition.positions[which] = self.committed((topic, number))
+        partition.activate(taken_over=bool(restorer.control))
         self.work.adopt(partition, restorer.control.get("next") or self.work.offered(partition))
 
     def step(self, draw: random.Random) -> bool:
@@ -231,40 +244,58 @@ def test_a_crash_between_any_two_steps(step: str, seed: int) -> None:
     assert found == EXPECTED_OUTPUTS
 
 
+def punctual() -> Log:
+    """One event a millisecond at most and none late: merged the same way however much of it is there."""
+    steps = streams.random_steps(43, 700, bad=0.0, late=0.0, jump=0.01)
+    return streams.build([replace(step, advance_ms=max(1, step.advance_ms)) for step in steps], 2)
+
+
+PUNCTUAL = punctual()
+TIMES = sorted(record.timestamp for records in PUNCTUAL.values() for record in records)
+
+
 @pytest.mark.parametrize("step", [*CommitCycle.STEPS, "none"])
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", range(4))
 def test_new_snapshots_come_into_force_at_the_same_event_in_a_replay(step: str, seed: int) -> None:
-    """Also with events that arrive while the cycle waits: an output has one content, whichever snapshot scored it."""
-    broker, draw = Broker(LOG), random.Random(seed)
+    """Whatever arrives while the cycle waits, an output has one content: the same snapshot scores it again."""
+    broker, draw = Broker(PUNCTUAL, [1]), random.Random(seed)
     published = [weights(50, version=1)]
+    scored = set()
+    here = 0
 
     def crash() -> None:
         raise Crash
 
-    for life in range(5):
-        worker = Worker(broker, *published)
-        for _ in range(draw.randint(5, 15)):
+    def go_on(worker: Worker, most: int) -> None:
+        """More is appended, and some of what is there arrives."""
+        nonlocal here
+        here = min(len(TIMES) - 1, here + draw.randint(0, most))
+        worker.appear(TIMES[here])
+        for _ in range(draw.randint(0, 2 * most)):
             worker.step(draw)
-        worker.commit()
-        for _ in range(draw.randint(0, 9)):
-            worker.step(draw)
-        newer = weights(51 + life, version=10 * (life + 1))
-        worker.rig.offer(newer)
-        published.append(newer)
-        worker.rig.outputs.during_settling = lambda w=worker: w.step(draw) and None  # type: ignore[misc]
-        if step == "none":
-            worker.commit()
-        else:
-            worker.cycle.failpoints[step] = crash
-            with pytest.raises(Crash):
+
+    for life in range(8):
+        worker = Worker(broker, *published, until_ms=TIMES[here])
+        for turn in range(4):
+            go_on(worker, 30)
+            if draw.random() < 0.7:
+                newer = weights(51 + life, version=100 * life + 10 * (turn + 1))
+                worker.rig.offer(newer)
+                published.append(newer)
+            worker.rig.outputs.during_settling = lambda w=worker: go_on(w, 10)  # type: ignore[misc]
+            if turn == 3 and step != "none":
+                worker.cycle.failpoints[step] = crash
+                with pytest.raises(Crash):
+                    worker.commit()
+            else:
                 worker.commit()
+                scored |= {tuple(p.state.weights.version.tolist()) for p in worker.engine.partitions.values()}
         broker.keep(worker.rig.outputs, lambda: draw.random() < 0.3)
     final = Worker(broker, *published)
     while final.step(draw):
         pass
     final.commit()
     broker.keep(final.rig.outputs, lambda: False)
+    assert len(scored) > 5
     twice = {place: len(values) for place, values in by_id(broker.outputs).items() if len(values) > 1}
     assert not twice
-
-

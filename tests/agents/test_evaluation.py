@@ -1,0 +1,111 @@
+"""An evaluation without a broker: the same figures each time, by scores that know only what had matured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from agents.evaluation import Trial, evaluate
+from config.settings import Settings
+from connectors import source
+from decisions.live import load_config
+from models.example import Example
+from streams.errors import ConfigError
+
+EVENTS = 6000
+
+
+class Watched(Trial):
+    """Remembers, for each version of a model, the latest label it has learned."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.known: dict[tuple[str, int], int] = {}
+        self.latest: dict[str, int] = {}
+
+    def _learn(self) -> None:
+        before = len(self.evaluation)
+        super()._learn()
+        for model, label_time in zip(
+            self.evaluation._models[before:], self.evaluation._times[3 * before + 2 :: 3], strict=True
+        ):
+            self.latest[model] = max(self.latest.get(model, 0), label_time)
+
+    def _adopt(self) -> None:
+        super()._adopt()
+        for model, learner in self.learners.items():
+            self.known.setdefault((model, learner.version), self.latest.get(model, 0))
+
+
+@pytest.fixture(scope="module")
+def trial() -> Watched:
+    found = Watched(load_config(Settings().config), source("complete-journey"))
+    found.run(EVENTS)
+    return found
+
+
+def frame(trial: Trial, path: Path) -> pl.DataFrame:
+    trial.evaluation.write_parquet(path)
+    return pl.read_parquet(path)
+
+
+def test_a_score_knows_no_label_of_its_future(trial: Watched, tmp_path: Path) -> None:
+    examples = frame(trial, tmp_path / "a.parquet").filter(pl.col("snapshot") > 0)
+    assert len(examples) > 1000
+    for model, version, decided in examples.select(
+        "model", "snapshot", pl.col("decision_time").dt.timestamp("ms")
+    ).iter_rows():
+        assert trial.known[model, version] <= decided
+
+
+def test_the_same_events_give_the_same_examples_bit_for_bit(trial: Watched, tmp_path: Path) -> None:
+    again = Trial(load_config(Settings().config), source("complete-journey"))
+    again.run(EVENTS)
+    assert frame(trial, tmp_path / "a.parquet").equals(frame(again, tmp_path / "b.parquet"), null_equal=True)
+
+
+def test_the_report_has_what_the_command_promises(tmp_path: Path) -> None:
+    target = tmp_path / "examples.parquet"
+    result = evaluate(
+        Settings(),
+        "complete-journey",
+        mapping=None,
+        examples=target,
+        model="purchase",
+        start=None,
+        limit=2000,
+        quiet=True,
+    )
+    assert set(result["models"]) == set(result["all"]) == {"purchase"}
+    assert {"examples", "positives", "auc", "log_loss", "ece"} <= set(result["models"]["purchase"])
+    assert result["events"] == 2000
+    columns = pl.read_parquet(target).columns
+    assert columns[:9] == [
+        "id", "customer", "model", "label", "decision_time", "due", "label_time", "score", "snapshot",
+    ]  # fmt: skip
+    assert Example.__dataclass_fields__.keys() & set(columns)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"model": "x"}, "--model: expected one of purchase, churn, got 'x'"),
+        ({"start": "July"}, "--from: expected a date such as 2017-07-01, got 'July'"),
+        ({"examples": Path("/nowhere/at/all.parquet")}, "--examples: there is no folder /nowhere/at"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(given: dict[str, Any], line: str) -> None:
+    arguments = {
+        "mapping": None,
+        "examples": None,
+        "model": None,
+        "start": None,
+        "limit": None,
+        "quiet": True,
+    }
+    with pytest.raises(ConfigError) as caught:
+        evaluate(Settings(), "complete-journey", **{**arguments, **given})
+    assert str(caught.value) == line

@@ -1,0 +1,139 @@
+"""The learner: each example once, through kill -9; what cannot be learned is a dead letter."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faust.types.tuples import TP
+
+import schemas
+from agents.framing import raw_batch
+from agents.learner import VERSIONS_KEPT, LearnerRole
+from agents.published import read_published
+from config.settings import Settings
+from models.config import load_models
+from models.example import Example
+from models.learner import Learner
+from tests.doubles import CapturedOutputs
+
+TOPIC = "training.examples"
+Encode = Callable[[str, Sequence[dict[str, Any]]], list[bytes]]
+MakeExample = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def role(tmp_path: Path) -> LearnerRole:
+    """A learner that holds partition 0 from offset 0 on; nothing reaches a broker."""
+    settings = Settings(kafka="127.0.0.1:1", partitions=1, state=tmp_path, learner_port=0)
+    made = LearnerRole(settings, wall_clock_ms=lambda: 5)
+    made.http.server._server.server_close()
+    made.outputs = CapturedOutputs()  # type: ignore[assignment]
+    made.letters._outputs = made.outputs
+    made.whole = made.intake.assigned = True
+    made.intake.positions = {TP(TOPIC, 0): 0}
+    for name in made.models:
+        made._take_up(name, made.learners[name], {}, [])
+    return made
+
+
+def outputs(role: LearnerRole) -> CapturedOutputs:
+    assert isinstance(role.outputs, CapturedOutputs)
+    return role.outputs
+
+
+def take(role: LearnerRole, base: int, values: Sequence[bytes | None]) -> None:
+    asyncio.run(role.take(TP(TOPIC, 0), raw_batch(base, [(b"k", value) for value in values])))
+
+
+def test_poisonous_examples_are_dead_letters_and_the_next_is_learned(
+    role: LearnerRole, example: MakeExample, encode: Encode
+) -> None:
+    good = encode("training_example", [example(1), example(2)])
+    short = encode(
+        "training_example", [example(3, features=[1.0]), example(4, label=7), example(5, model="nobody")]
+    )
+    take(role, 0, [b"nonsense", None, good[0], *short, good[1]])
+    assert role.learners["purchase"].examples == 2
+    letters = [schemas.decode(sent.value)[1] for sent in outputs(role).of("dead-letters")]
+    assert [letter["offset"] for letter in letters] == [0, 1, 3, 4, 5]
+    assert "38" in letters[2]["reason"]
+    assert role.status()["dead_letters"] == {"not a training example": 5}
+    assert role.intake.positions == {TP(TOPIC, 0): 7}
+
+
+def test_offsets_that_a_snapshot_holds_are_skipped(
+    role: LearnerRole, example: MakeExample, encode: Encode
+) -> None:
+    role._take_up("purchase", Learner("purchase", role.features), {0: 1}, [])
+    take(role, 0, encode("training_example", [example(n) for n in range(3)]))
+    assert role.learners["purchase"].examples == 1
+
+
+def test_a_commit_publishes_what_changed_with_the_offsets_applied(
+    role: LearnerRole, example: MakeExample, encode: Encode
+) -> None:
+    take(role, 0, encode("training_example", [example(n) for n in range(3)]))
+    assert asyncio.run(role.commit()) == {TP(TOPIC, 0): 3}
+    (sent,) = outputs(role).of("models")
+    record = schemas.decode(sent.value)[1]
+    assert (sent.key, record["applied"], record["examples"], record["created"]) == (
+        b"purchase/1",
+        {"0": 2},
+        3,
+        5,
+    )
+    asyncio.run(role.commit())
+    assert len(outputs(role).of("models")) == 1
+
+
+def test_old_versions_are_tombstoned(role: LearnerRole, example: MakeExample, encode: Encode) -> None:
+    for number in range(VERSIONS_KEPT + 2):
+        take(role, number, encode("training_example", [example(number)]))
+        asyncio.run(role.commit())
+    tombstones = [sent.key for sent in outputs(role).of("models") if sent.value is None]
+    assert tombstones == [b"purchase/1", b"purchase/2"]
+
+
+def test_with_a_part_of_the_partitions_nothing_is_learned_or_published(role: LearnerRole) -> None:
+    role.settings = role.settings.model_copy(update={"partitions": 2})
+    assert asyncio.run(role.begin({TP(TOPIC, 0): (0, 10)})) == {}
+    assert asyncio.run(role.commit()) == {}
+    assert role.ready() == (False, "another learner is in the group: learning waits until one of them ends")
+
+
+def test_a_kill_loses_and_repeats_no_example(
+    broker: Any, settings: Settings, start: Any, until: Any, example: MakeExample, encode: Encode
+) -> None:
+    """The promise: after kill -9 in mid-stream the weights are those of an undisturbed run."""
+    made = [example(number, ("purchase", "churn")[number % 2]) for number in range(6000)]
+    values = encode("training_example", made)
+
+    def published(model: str) -> Any:
+        found = read_published(settings.kafka, "models").get(model)
+        return found.snapshots[max(found.snapshots)] if found and found.snapshots else None
+
+    first = start("learner")
+    broker.send(TOPIC, values[:3000])
+    until(lambda: published("churn"))  # some are learned and published, some are not
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+    broker.send(TOPIC, values[3000:])
+    start("learner")
+    until(lambda: all((s := published(m)) and s.examples == 3000 for m in ("purchase", "churn")))
+
+    features = load_models(settings.config / "models.yaml").names
+    for model in ("purchase", "churn"):
+        undisturbed = Learner(model, features)
+        for record in made:
+            if record["model"] == model:
+                undisturbed.learn(
+                    Example.from_record(schemas.decode(schemas.encode("training_example", record))[1])
+                )
+        wanted, found = undisturbed.snapshot(0), published(model)
+        assert (found.bias, found.weights) == (wanted.bias, wanted.weights)
+        assert found.applied["0"] == 5999

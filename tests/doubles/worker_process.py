@@ -1,0 +1,35 @@
+"""A worker as a process of its own, slowed down so that it can be killed in the middle of a replay.
+
+    python -m tests.doubles.worker_process BOOTSTRAP GROUP PARTITIONS PAUSE_S
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from agents.role import run_role, set_up_logging
+from agents.worker import Worker
+from config.settings import load_settings
+from streams import app
+
+FETCH_BYTES = 4096  # or all of a short log would come at once, and be folded between two commits
+
+
+def main(bootstrap: str, group: str, partitions: int, pause_s: float) -> int:
+    set_up_logging()
+    app.FETCH_BYTES = FETCH_BYTES
+    settings = load_settings(kafka=bootstrap, partitions=partitions, worker_port=0, redis="memory://")
+    worker = Worker(settings, group=group)
+    on_batch = worker.engine.on_batch
+
+    def slowly(topic: str, number: int, batch: object) -> None:
+        time.sleep(pause_s)
+        on_batch(topic, number, batch)  # type: ignore[arg-type]
+
+    worker.engine.on_batch = slowly  # type: ignore[method-assign]
+    return run_role(worker.run)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))

@@ -1,0 +1,276 @@
+"""The one corner that reaches into aiokafka's privates: this fails when what it relies on changes."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import aiokafka.consumer.fetcher as fetcher
+import faust
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import _MemoryRecordsPy
+from confluent_kafka import Producer
+from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import TP
+
+from streams.batch import RawBatch, open_batch
+from streams.embedded import EmbeddedBroker
+from streams.errors import Fatal, Poison
+from streams.transport import FETCH_MAX_WAIT_MS, SCHEME, ConsumerThread, RawPartitionRecords, install
+from tests.reference import batches
+from tests.reference.record import Record
+
+AT = TopicPartition("web.events", 3)
+READ_COMMITTED = 1
+QUIET = logging.getLogger("tests.transport.librdkafka")
+QUIET.addHandler(logging.NullHandler())
+
+
+def records(first: int, count: int = 3) -> list[Record]:
+    return [Record("web.events", 3, first + n, b"k%d" % n, bytes(50) + b"v%d" % n, 1000 + n) for n in range(count)]
+
+
+def fetched(buffer: bytes, *, aborted: list[tuple[int, int]] | None = None, offset: int = 0) -> RawPartitionRecords:
+    """What aiokafka makes of a fetch response's record set."""
+    return RawPartitionRecords(AT, _MemoryRecordsPy(buffer), aborted, offset, None, None, True, READ_COMMITTED)
+
+
+def opened(buffer: bytes, **given: Any) -> list[RawBatch]:
+    found = list(fetched(buffer, **given))
+    for batch in found:
+        open_batch(batch)
+    return found
+
+
+def spans(found: list[RawBatch]) -> list[tuple[int, int, int]]:
+    return [(batch.base_offset, batch.count, batch.next_offset) for batch in found]
+
+
+# -- what a fetch holds
+
+
+def test_batches_of_every_codec_in_one_fetch() -> None:
+    buffer = b"".join(batches.batch(records(10 * n), codec) for n, codec in enumerate(batches.CODECS))
+    found = opened(buffer)
+    assert spans(found) == [(10 * n, 3, 10 * n + 3) for n in range(len(batches.CODECS))]
+    plain = b"".join(batches.encode_record(r, 0, 1000) for r in records(0))
+    assert {batch.buf.tobytes() for batch in found} == {plain}
+    assert {batch.append_time_ms for batch in found} == {1002}
+    assert [batch.offset for batch in found] == [10 * n + 2 for n in range(len(batches.CODECS))]
+
+
+def test_offsets_move_over_what_compaction_left_and_over_control_batches() -> None:
+    buffer = b"".join(
+        [
+            batches.batch([], base_offset=0, last_offset=4),
+            batches.batch(records(6, 1), base_offset=5, last_offset=9),
+            batches.control_batch(10, 7, commit=True),
+            batches.batch(records(11)),
+        ]
+    )
+    reader = fetched(buffer)
+    found = list(reader)
+    for batch in found:
+        open_batch(batch)
+    assert spans(found) == [(0, 0, 5), (5, 1, 10), (10, 0, 11), (11, 3, 14)]
+    assert reader.next_fetch_offset == 14
+
+
+def test_a_seek_into_a_batch_wants_the_rest_of_it() -> None:
+    found = opened(batches.batch(records(0, 5)) + batches.batch(records(5)), offset=3)
+    assert [batch.first for batch in found] == [3, 5]
+
+
+def test_aborted_transactions_are_left_out_and_committed_ones_are_not() -> None:
+    def part(first: int, producer: int, codec: str = "lz4") -> bytes:
+        return batches.batch(records(first), codec, attributes=batches.TRANSACTIONAL, producer_id=producer)
+
+    buffer = b"".join(
+        [
+            part(0, 7),  # aborted
+            part(3, 8),  # committed, between them
+            batches.batch(records(6)),  # no transaction
+            part(9, 7),  # aborted
+            batches.control_batch(12, 7, commit=False),
+            part(13, 7),  # the same producer's next transaction: committed
+            batches.control_batch(16, 7, commit=True),
+            batches.control_batch(17, 8, commit=True),
+            part(18, 7, "zstd"),  # and one more that is aborted
+            batches.control_batch(21, 7, commit=False),
+        ]
+    )
+    found = opened(buffer, aborted=[(7, 18), (7, 0)])
+    assert spans(found) == [
+        (0, 0, 3), (3, 3, 6), (6, 3, 9), (9, 0, 12), (12, 0, 13), (13, 3, 16), (16, 0, 17), (17, 0, 18), (18, 0, 21),
+        (21, 0, 22),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("magic", [0, 1])
+@pytest.mark.parametrize("codec", ["none", "gzip"])
+def test_message_formats_before_v2_are_refused_by_name(magic: int, codec: str) -> None:
+    with pytest.raises(Fatal, match=rf"message format v{magic}.*log\.message\.format\.version"):
+        list(fetched(batches.message_set(records(0), codec, magic=magic)))
+
+
+def test_a_wrong_checksum_is_refused_and_nothing_of_the_fetch_is_handed_over() -> None:
+    good, bad = (list(fetched(batches.batch(records(0), wrong_crc=wrong)))[0] for wrong in (False, True))
+    with pytest.raises(Poison, match="does not match its checksum"):
+        open_batch(bad)
+    bad = list(fetched(batches.batch(records(0), wrong_crc=True)))[0]
+    thread: Any = object.__new__(ConsumerThread)
+    prepared: list[RawBatch] = []
+    thread.app = SimpleNamespace(
+        prepare=lambda topic, batch: prepared.append(batch), conf=SimpleNamespace(broker_check_crcs=True)
+    )
+
+    async def drained(*_: Any) -> Any:
+        return {TP(*AT): [good, bad]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver.AIOKafkaConsumerThread, "getmany", drained)
+        with pytest.raises(CorruptRecordException, match=r"web\.events\[3\]: .*offset 0"):
+            asyncio.run(thread.getmany(None, 1.0))
+    assert prepared == [good]
+
+
+SPOILT = {
+    "gzip": lambda body: body[:-9],
+    "snappy": lambda body: body[:-2],
+    "snappy-raw": lambda body: b"\xff" * len(body),
+    "lz4": lambda body: body[: len(body) // 2],
+    "zstd": lambda body: b"\0" + body[1:],
+    "none": lambda body: body[:1],
+}
+
+
+@pytest.mark.parametrize("codec", SPOILT)
+def test_a_body_that_does_not_decompress_is_an_error_of_its_batch_and_the_next_one_goes_on(
+    codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "compress", lambda body, name: SPOILT[codec](COMPRESS(body, name)))
+    bad = batches.batch(records(0), codec)
+    monkeypatch.undo()
+    found = opened(bad + batches.batch(records(3), codec))
+    assert spans(found)[1] == (3, 3, 6)
+    if codec == "none":  # nothing is compressed: the records themselves are cut short
+        assert (found[0].count, "claims 3 records" in found[0].error) == (0, True)
+    else:
+        assert (found[0].count, found[0].next_offset) == (0, 3)
+        assert "does not decompress" in found[0].error
+
+
+COMPRESS = batches.compress
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_javas_snappy_frames_cut_anywhere(cut: int) -> None:
+    body = COMPRESS(bytes(100), "snappy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "compress", lambda *_: body[: max(8, len(body) - cut)])
+        (batch,) = opened(batches.batch(records(0), "snappy"))
+    assert (batch.count, bool(batch.error)) == (0, True)
+
+
+def test_an_unknown_codec_is_an_error_of_its_batch() -> None:
+    (batch,) = opened(batches.batch(records(0), attributes=5))
+    assert "codec 5" in batch.error
+
+
+@pytest.mark.parametrize("count", [-1, 4, 10_000, 2**31 - 1])
+def test_a_batch_that_claims_more_records_than_it_can_hold_reserves_nothing(count: int) -> None:
+    short = [Record("t", 0, n, b"", b"", 0) for n in range(3)]
+    (batch,) = opened(batches.batch(short, count=count))
+    assert batch.error == f"the batch claims {count} records in 21 bytes"
+
+
+# -- aiokafka and Faust
+
+
+def test_aiokafkas_reader_is_what_ours_stands_on() -> None:
+    names = list(inspect.signature(fetcher.PartitionRecords.__init__).parameters)
+    assert names == [
+        "self", "tp", "records", "aborted_transactions", "fetch_offset", "key_deserializer", "value_deserializer",
+        "check_crcs", "isolation_level",
+    ]  # fmt: skip
+    assert fetcher.READ_COMMITTED == READ_COMMITTED
+    memory = _MemoryRecordsPy(batches.batch(records(0)) + batches.batch(records(3)))
+    assert bytes(memory._next_slice) == batches.batch(records(0))
+    memory._cache_next()
+    assert bytes(memory._next_slice) == batches.batch(records(3))
+    for name in ("_create_worker_consumer", "getmany", "_ensure_consumer", "on_start"):
+        assert callable(getattr(driver.AIOKafkaConsumerThread, name))
+    for name in ("force_commit", "_commit", "_add_gap", "_getmany", "_wait_next_records", "perform_seek"):
+        assert callable(getattr(driver.Consumer, name))
+
+
+@pytest.fixture
+def installed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fetcher, "PartitionRecords", fetcher.PartitionRecords)
+        patch.setattr(fetcher, "MemoryRecords", fetcher.MemoryRecords)
+        install()
+        yield
+
+
+@pytest.mark.usefixtures("installed")
+def test_installed() -> None:
+    assert fetcher.PartitionRecords is RawPartitionRecords
+    assert fetcher.MemoryRecords is _MemoryRecordsPy
+    assert faust.transport.by_url(f"{SCHEME}://x").Consumer.__module__ == "streams.transport"
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_consumer_yields_raw_batches_of_every_codec_from_a_broker() -> None:
+    with EmbeddedBroker() as broker:
+        broker.make_topics(["t"])
+        sent = []
+        for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
+            producer = Producer(
+                {"bootstrap.servers": broker.bootstrap, "compression.type": codec, "linger.ms": 50, "log_level": 0},
+                logger=QUIET,
+            )
+            for n in range(20):
+                sent.append((f"{codec} {n}".encode(), bytes(30)))
+                producer.produce("t", key=sent[-1][0], value=sent[-1][1], partition=0)
+            assert producer.flush(10) == 0
+        assert asyncio.run(_read(broker.bootstrap, len(sent))) == sent
+
+
+async def _read(bootstrap: str, count: int) -> list[tuple[bytes, bytes]]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
+    await consumer.start()
+    try:
+        # what streams.transport sets or asks for by these names
+        for name in ("_fetch_max_wait_ms", "_isolation_level"):
+            assert hasattr(consumer, name)
+        assert hasattr(consumer._fetcher, "_prefetch_backoff")
+        assert FETCH_MAX_WAIT_MS > 0
+        at = TopicPartition("t", 0)
+        consumer.assign([at])
+        found: list[tuple[bytes, bytes]] = []
+        while len(found) < count:
+            for batch in (await consumer.getmany(at, timeout_ms=1000)).get(at, []):
+                assert isinstance(batch, RawBatch)
+                open_batch(batch)
+                found += _decoded(batch)
+        state = consumer._subscription.subscription.assignment.state_value(at)
+        assert state.lso == count
+        assert await consumer.position(at) == count
+        return found
+    finally:
+        await consumer.stop()
+
+
+def _decoded(batch: RawBatch) -> list[tuple[bytes, bytes]]:
+    from tests.streams.test_kernels import located
+
+    found = located(batch.buf.tobytes(), batch.count, batch.base_offset, batch.first)
+    assert found is not None
+    return [(key, value) for _, key, value in found]

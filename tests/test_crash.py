@@ -1,0 +1,202 @@
+"""A worker that is killed in the middle of a replay, or handed its partitions over: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+import schemas
+from agents.topics import topics
+from bench.servers import KafkaServer
+from streams.embedded import PARTITIONS, EmbeddedBroker
+from streams.topics import ensure
+from tests.doubles import Rig
+from tests.reference import streams
+from tests.reference.record import Log
+
+ROOT = Path(__file__).parents[1]
+SOURCES = list(streams.TOPICS)
+OUTPUTS = ("alerts", "offers", "training.examples")
+CHANGELOG = "customers-changelog"
+EVENTS = 12_000
+RECORDS_A_BATCH = 25
+PAUSE_S = 0.012  # a batch: the whole log takes about six seconds of it
+PATIENCE_S = 90.0
+Outputs = dict[tuple[str, str], set[bytes]]
+
+
+def recorded() -> Log:
+    """No two events at one time and none late, so that they merge in one way only."""
+    steps = streams.random_steps(7, EVENTS, customers=150, bad=0.0, late=0.0, jump=0.004)
+    return streams.build([replace(step, advance_ms=max(1, step.advance_ms)) for step in steps], PARTITIONS)
+
+
+LOG = recorded()
+
+
+class Cluster:
+    """A broker with the log in its topics, and workers on it."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self.group = f"crash-{uuid.uuid4().hex[:8]}"
+        self.workers: list[subprocess.Popen[str]] = []
+
+    def fill(self) -> None:
+        config = {"bootstrap.servers": self.bootstrap, "batch.num.messages": RECORDS_A_BATCH, "linger.ms": 5, "log_level": 0}
+        producer = Producer({**config, "compression.type": "lz4"})
+        for (topic, number), records in LOG.items():
+            for r in records:
+                producer.produce(topic, key=r.key, value=r.value, partition=number, timestamp=r.timestamp)
+                producer.poll(0)
+        assert producer.flush(30) == 0
+
+    def start(self) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "tests.doubles.worker_process", self.bootstrap, self.group]
+        worker = subprocess.Popen(
+            [*command, str(PARTITIONS), str(PAUSE_S)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        self.workers.append(worker)
+        assert worker.stdout is not None
+        line = worker.stdout.readline()
+        assert "ready" in line, line
+        return worker
+
+    def committed(self) -> int:
+        """How many events the group has committed."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group, "log_level": 0})
+        found = consumer.committed([TopicPartition(*place) for place in LOG], timeout=20)
+        consumer.close()
+        return sum(max(0, at.offset) for at in found)
+
+    def wait(self, events: int) -> None:
+        """Until at least so many events are committed."""
+        until = time.monotonic() + PATIENCE_S
+        while self.committed() < events:
+            assert time.monotonic() < until, f"{self.committed()} of {events} committed"
+            assert any(worker.poll() is None for worker in self.workers)
+            time.sleep(0.1)
+
+    def stop(self, worker: subprocess.Popen[str], how: signal.Signals) -> None:
+        worker.send_signal(how)
+        worker.wait(30)
+
+    def read(self, topic: str) -> list[tuple[int, bytes, bytes]]:
+        """(partition, key, value) of everything in a topic."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "reader", "log_level": 0})
+        found, left = [], 0
+        for number in range(PARTITIONS):
+            at = TopicPartition(topic, number, 0)
+            _, end = consumer.get_watermark_offsets(at, timeout=20)
+            position = 0
+            consumer.assign([at])
+            until = time.monotonic() + PATIENCE_S
+            while position < end:
+                assert time.monotonic() < until
+                message = consumer.poll(1.0)
+                if message is not None and message.error() is None:
+                    found.append((number, message.key(), message.value()))
+                    position = message.offset() + 1
+        consumer.close()
+        assert left == 0
+        return found
+
+    def rows(self) -> dict[tuple[int, bytes], bytes]:
+        """The newest row of each customer, less its layout id."""
+        return {(n, k): v[8:] for n, k, v in self.read(CHANGELOG) if not k.startswith(b"\0")}
+
+    def outputs(self) -> Outputs:
+        found: Outputs = {}
+        for topic in OUTPUTS:
+            for _, _, value in self.read(topic):
+                found.setdefault((topic, schemas.decode(value)[1]["id"]), set()).add(value)
+        return found
+
+    def close(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is None:
+                worker.kill()
+            worker.wait(30)
+            assert worker.stdout is not None
+            worker.stdout.close()
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        if request.param == "embedded":
+            broker = stack.enter_context(EmbeddedBroker())
+            broker.make_topics(topics(SOURCES))
+            found = Cluster(broker.bootstrap)
+        else:
+            missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
+            if missing and os.environ.get("CI") != "true":
+                pytest.skip(f"{', '.join(missing)} missing")
+            assert not missing, f"{', '.join(missing)} missing, and CI=true needs them"
+            found = Cluster(stack.enter_context(KafkaServer()).bootstrap)
+            ensure(found.bootstrap, topics(SOURCES), partitions=PARTITIONS, replication=1)
+        stack.callback(found.close)
+        found.fill()
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Rig:
+    rig = Rig()
+    rig.feed({place: streams.cut(records, [RECORDS_A_BATCH], ["none"]) for place, records in LOG.items()})
+    return rig
+
+
+def nothing_lost_nothing_twice(cluster: Cluster, undisturbed: Rig) -> None:
+    rows, expected_rows = cluster.rows(), undisturbed.row_bytes()
+    assert rows.keys() == expected_rows.keys()
+    wrong = [place for place in rows if rows[place] != expected_rows[place]]
+    assert not wrong
+    expected: Outputs = {}
+    for sent in undisturbed.outputs.sent:
+        if sent.topic in OUTPUTS:
+            expected.setdefault((sent.topic, schemas.decode(sent.value)[1]["id"]), set()).add(sent.value)
+    found = cluster.outputs()
+    assert expected.keys() - found.keys() == set(), "missing"
+    assert found.keys() - expected.keys() == set(), "made up"
+    assert {place for place, values in found.items() if len(values) > 1} == set(), "two contents"
+    assert found == expected
+
+
+def test_killed_twice_in_the_middle_of_a_replay(cluster: Cluster, undisturbed: Rig) -> None:
+    for share in (0.1, 0.4):
+        worker = cluster.start()
+        cluster.wait(int(share * EVENTS))
+        cluster.stop(worker, signal.SIGKILL)
+        assert cluster.committed() < EVENTS
+    worker = cluster.start()
+    cluster.wait(EVENTS)
+    cluster.stop(worker, signal.SIGTERM)
+    assert worker.returncode == 0
+    nothing_lost_nothing_twice(cluster, undisturbed)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_second_worker_joins_and_the_first_one_leaves(
+    cluster: Cluster, undisturbed: Rig, how: signal.Signals
+) -> None:
+    first = cluster.start()
+    cluster.wait(EVENTS // 10)
+    second = cluster.start()
+    cluster.wait(EVENTS // 2)
+    cluster.stop(first, how)
+    cluster.wait(EVENTS)
+    cluster.stop(second, signal.SIGTERM)
+    nothing_lost_nothing_twice(cluster, undisturbed)
