@@ -64,6 +64,10 @@ def lines(result: dict[str, Any]) -> list[str]:
     return [f"{check['state']:<7} {check['name']:<9} {check['detail']}" for check in result["checks"]]
 
 
+def _installed(package: str) -> bool:
+    return package in sys.modules or importlib.util.find_spec(package) is not None
+
+
 def _caught(
     step: Callable[[Settings], Iterator[tuple[str, str]]], settings: Settings
 ) -> Iterator[tuple[str, str]]:
@@ -82,13 +86,13 @@ def _python(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _packages(settings: Settings) -> Iterator[tuple[str, str]]:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in NEEDED if not _installed(name)]
     if missing:
         yield BAD, f"missing: {', '.join(missing)}; run `make setup`"
     else:
         yield GOOD, f"{len(NEEDED)} needed ones are here"
     for name, use in EXTRAS.items():
-        if importlib.util.find_spec(name) is None:
+        if not _installed(name):
             yield NOTE, f"{name} is missing, which {use} needs; run `make setup`"
 
 

@@ -22,7 +22,7 @@ from models.example import Example
 from models.learner import Learner
 from serving.status import RoleStatus
 from streams.batch import RawBatch
-from streams.errors import Poison
+from streams.errors import Fatal, Poison
 from streams.outputs import Outputs
 from streams.watchdog import Watchdog
 
@@ -104,6 +104,7 @@ class LearnerRole:
                 self._take_up(name, Learner(name, self.features), {}, [])
                 continue
             learner, applied, newest = published[name].restore(name, self.features)
+            _check_log(name, applied, bounds)
             self._take_up(
                 name, learner, {int(n): o for n, o in applied.items()}, sorted(published[name].versions)
             )
@@ -232,6 +233,17 @@ class LearnerRole:
         self._telling = asyncio.ensure_future(
             announce("learner", self.ready, f"{self.settings.host}:{self.http.server.port}")
         )
+
+
+def _check_log(model: str, applied: dict[str, int], bounds: Bounds) -> None:
+    """Raise `Fatal` when a snapshot knows more examples than there are: its offsets mean nothing here."""
+    for tp, (_, end) in bounds.items():
+        held = applied.get(str(tp.partition), -1)
+        if held >= end:
+            raise Fatal(
+                f"{tp.topic}[{tp.partition}] ends at offset {end}, but the snapshots of {model} hold offset {held}: "
+                f"the topic was made anew, so make {MODELS} anew, too"
+            )
 
 
 def _example(value: bytes | None) -> Example:

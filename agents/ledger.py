@@ -19,7 +19,7 @@ from config.settings import Settings
 from serving.ledger import TOPICS, Ledger, Record, Written
 from serving.status import RoleStatus
 from streams.batch import RawBatch
-from streams.errors import Poison, Retryable
+from streams.errors import Fatal, Poison, Retryable
 from streams.outputs import Outputs
 
 from .intake import Bounds, Intake
@@ -72,6 +72,13 @@ class LedgerRole:
     async def begin(self, bounds: Bounds) -> dict[TP, int]:
         """Right behind what SQL holds; of a partition that it knows nothing of, everything."""
         applied = await self._patiently(self.ledger.applied)
+        for tp, (_, end) in bounds.items():
+            held = applied.get((tp.topic, tp.partition), -1)
+            if held >= end:
+                raise Fatal(
+                    f"{tp.topic}[{tp.partition}] ends at offset {end}, but the ledger at {self.ledger.address} holds "
+                    f"offset {held}: the topics were made anew, so name a new ledger, too (STREAMWISE_LEDGER)"
+                )
         unknown = [tp for tp in bounds if (tp.topic, tp.partition) not in applied]
         earliest = await self.intake.earliest(unknown) if unknown else {}
         return {tp: earliest[tp] if tp in earliest else applied[tp.topic, tp.partition] + 1 for tp in bounds}

@@ -23,6 +23,7 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from bench import environments, events
+from bench.report import keep
 from bench.servers import KafkaServer, ServerError
 
 # The figures that the ratios are taken at.
@@ -234,6 +235,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--customers", default=f"{FEW_CUSTOMERS},{MANY_CUSTOMERS}")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full topic sizes")
     parser.add_argument("--bootstrap", help="a broker to use instead of one of its own")
+    parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
     args = parser.parse_args(argv)
     engines = args.engines.split(",")
     unknown = [name for name in engines if name not in ENGINES]
@@ -248,6 +250,7 @@ def main(argv: list[str] | None = None) -> int:
     except (BenchError, ServerError) as error:
         _say(f"error: {error}")
         return 1
+    keep("engine", result)
     print(json.dumps(result))
     return 0
 

@@ -28,6 +28,7 @@ import schemas
 from agents.topics import MODELS, topics
 from bench import mix
 from bench.engine import kafka_streams_rate
+from bench.report import keep
 from bench.servers import KafkaServer, RedisServer
 from models.config import load_models
 from streams.topics import ensure
@@ -139,6 +140,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
     given = parser.parse_args(argv)
     figures = run(given.events, given.customers, given.runs, not given.no_peer)
+    keep("product", figures)
     print(json.dumps(figures), flush=True)
     return 0
 

@@ -136,7 +136,7 @@ class Engine:
 
     def fold(self, partition: Partition) -> int:
         """Merge and fold what may be folded now; returns how many events."""
-        if self.held:
+        if self.held or not partition.live:
             return 0
         if self.end_of is not None:
             for which, topic in enumerate(self.sources):

@@ -79,7 +79,7 @@ def environment(name: str) -> dict[str, str]:
 def test_the_environment_of_a_role_names_settings_that_exist(name: str) -> None:
     given = {key.removeprefix("STREAMWISE_").lower(): value for key, value in environment(name).items()}
     assert {"kafka", "redis", "ledger", "host", "roles"} == set(given)
-    settings = Settings(_env_file=None, **given)  # type: ignore[call-arg, arg-type]
+    settings = Settings(_env_file=None, **given)  # type: ignore[arg-type]
     assert settings.role_addresses == {role: f"{role}:{port}" for role, port in PORTS.items()}
     for address in (settings.kafka, settings.redis.partition("//")[2], settings.ledger.rpartition("@")[2]):
         assert address.partition(":")[0] in SERVICES

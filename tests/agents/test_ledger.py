@@ -18,7 +18,7 @@ from agents.framing import raw_batch
 from agents.ledger import LedgerRole
 from config.settings import Settings
 from serving.ledger import Ledger, Record, Written
-from streams.errors import Poison, Retryable
+from streams.errors import Fatal, Poison, Retryable
 from tests.doubles import CapturedOutputs
 
 Encode = Callable[[str, Sequence[dict[str, Any]]], list[bytes]]
@@ -112,6 +112,16 @@ def test_reading_goes_on_behind_what_sql_has_whatever_kafka_says(role: LedgerRol
     role.intake.earliest = earliest  # type: ignore[method-assign]
     other = TP("offers", 0)
     assert asyncio.run(role.begin({ALERTS: (90, 100), other: (50, 60)})) == {ALERTS: 42, other: 7}
+
+
+def test_topics_made_anew_under_an_old_ledger_end_the_role(role: LedgerRole) -> None:
+    fake: Any = FakeLedger()
+    fake.address = "ledger.db"
+    role.ledger = fake
+    with pytest.raises(
+        Fatal, match=r"alerts\[0\] ends at offset 10, but the ledger at ledger\.db holds offset 41"
+    ):
+        asyncio.run(role.begin({ALERTS: (0, 10)}))
 
 
 def ids(path: Path, table: str) -> list[str]:

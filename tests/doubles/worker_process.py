@@ -12,6 +12,7 @@ from agents.role import run_role, set_up_logging
 from agents.worker import Worker
 from config.settings import load_settings
 from streams import app
+from streams.batch import RawBatch
 
 FETCH_BYTES = 4096  # or all of a short log would come at once, and be folded between two commits
 
@@ -21,13 +22,13 @@ def main(bootstrap: str, group: str, partitions: int, pause_s: float) -> int:
     app.FETCH_BYTES = FETCH_BYTES
     settings = load_settings(kafka=bootstrap, partitions=partitions, worker_port=0, redis="memory://")
     worker = Worker(settings, group=group)
-    on_batch = worker.engine.on_batch
+    receive = worker.engine.receive
 
-    def slowly(topic: str, number: int, batch: object) -> None:
+    def slowly(topic: str, number: int, batch: RawBatch) -> int:
         time.sleep(pause_s)
-        on_batch(topic, number, batch)  # type: ignore[arg-type]
+        return receive(topic, number, batch)
 
-    worker.engine.on_batch = slowly  # type: ignore[method-assign]
+    worker.engine.receive = slowly  # type: ignore[method-assign]
     return run_role(worker.run)
 
 

@@ -1,0 +1,126 @@
+"""docs/BENCHMARKS.md is written from what the benches measured: `python -m bench.report`.
+
+Each bench leaves its figures in `.bench/results/NAME.json`; a bench that has not run here keeps no place in the page.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / ".bench" / "results"
+PAGE = ROOT / "docs" / "BENCHMARKS.md"
+
+
+def keep(name: str, figures: dict[str, Any]) -> None:
+    """Leave a bench's figures for the page."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    about = {"measured": datetime.now(UTC).strftime("%Y-%m-%d"), "cores": os.cpu_count(), "machine": platform.machine()}
+    text = json.dumps({"about": about, "figures": figures}, indent=1)
+    (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def _engine(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "## The engine on one small job",
+        "Avro decode, decayed state for each customer, a logistic regression that predicts and learns, alerts. One Kafka",
+        "4.1 broker on the same machine; every engine alone, from the first record to the last. Streamwise runs with its",
+        "changelog, commit cycle and acknowledged alerts. `streamwise bench engine --json`",
+        "",
+    ]
+    for customers, engines in figures["customers"].items():
+        lines += [f"### {int(customers):,} customers", "", "| engine | events/s | CPU µs an event | alerts |", "|---|---:|---:|---:|"]
+        for name, result in sorted(engines.items(), key=lambda pair: -pair[1]["events_per_s"]):
+            lines.append(
+                f"| {name} | {result['events_per_s']:,.0f} | {result['cpu_us_per_event']:.2f} | {result['alerts']:,} |"
+            )
+        lines.append("")
+    ratios = ", ".join(f"{name} {ratio:g}" for name, ratio in figures["ratios"].items())
+    return [*lines, f"Streamwise at 10,000 customers is faster by: {ratios}.", ""]
+
+
+def _product(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "## The whole product",
+        f"{figures['columns']} columns, {figures['models']} models scored on every event, {figures['policies']} policies,",
+        f"receipts, views in Redis, the SQL ledger beside it; {figures['outputs_per_event']:.2%} of the events lead to an alert",
+        f"or offer, {figures['examples_per_event']:.2%} to a training example. Synthetic events. `streamwise bench product --json`",
+        "",
+        f"- {figures['events_per_s']:,.0f} events/s on one worker, {figures['cpu_us_per_event']:.2f} µs CPU an event",
+        f"- in the same run, Kafka Streams on the small job alone: {figures['kafka_streams_events_per_s']:,.0f} events/s",
+        "",
+        "| where the time goes | CPU µs an event |",
+        "|---|---:|",
+    ]
+    lines += [f"| {name} | {us:.3f} |" for name, us in figures["profile_us_per_event"].items()]
+    return [*lines, ""]
+
+
+def _latency(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Latency",
+        "From an event's append to its alert's append, both stamped by the broker. `streamwise bench latency --json`",
+        "",
+        "| load | p50 ms | p99 ms | p99.9 ms | max ms |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, result in figures.items():
+        numbers = " | ".join(f"{result[key]:.0f}" for key in ("p50_ms", "p99_ms", "p999_ms", "max_ms"))
+        lines.append(f"| {name.replace('_', ' ')} events/s | {numbers} |")
+    return [*lines, ""]
+
+
+def _evaluate(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Models on Complete Journey",
+        "Scores given at the time of the decision, over the last half of the year, learned from what had matured by",
+        "then. `streamwise evaluate complete-journey --json`",
+        "",
+        "| model | examples | positives | AUC | log-loss | ECE |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, result in figures["models"].items():
+        lines.append(
+            f"| {name} | {result['examples']:,} | {result['positives']:,} | {result['auc']:.4f} | "
+            f"{result['log_loss']:.4f} | {result['ece']:.4f} |"
+        )
+    return [*lines, ""]
+
+
+PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "engine": _engine,
+    "product": _product,
+    "latency": _latency,
+    "evaluate": _evaluate,
+}
+
+
+def page() -> str:
+    """The page's text."""
+    lines = ["# Benchmarks", "Written by `python -m bench.report` from the last run of each bench. Compare ratios: machines differ.", ""]
+    for name, render in PARTS.items():
+        path = RESULTS / f"{name}.json"
+        if path.exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            about = kept["about"]
+            lines += render(kept["figures"])
+            lines += [f"Measured {about['measured']} on {about['cores']} cores ({about['machine']}).", ""]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Write the page."""
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
