@@ -27,6 +27,7 @@ from .topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, topics
 
 GROUP = "streamwise-worker"
 SNAPSHOTS_PATIENCE_S = 30.0
+VIEWS_A_TAKE = 1_000  # packed in the event loop: about 2 ms
 
 
 class Worker:
@@ -44,17 +45,18 @@ class Worker:
         self.processor = Processor(
             group, settings.kafka, self.sources, self.work,
             rows=self.work.layout, adoption=self.work, migration=self.work.migration, changelog=CHANGELOG,
-            partitions=settings.partitions, standbys=settings.standbys, prepare=self._snapshots_known,
+            partitions=settings.partitions, standbys=settings.standbys, datadir=str(settings.state / "worker"),
+            prepare=self._snapshots_known,
             on_live=self._on_live, on_cycle=lambda seconds: self.http.metrics.commit_cycle_seconds.observe(seconds),
             dead_letters=DEAD_LETTERS, idle_after_ms=self.work.config.features.idle_after_ms,
         )  # fmt: skip
         self.app, self.engine, self.cycle = self.processor.app, self.processor.engine, self.processor.cycle
         self.feed = SnapshotFeed(settings.kafka, MODELS, self.work.config.models.names, self._offer)
         self.store: ViewStore = MemoryViews() if settings.redis.startswith("memory") else RedisViews(settings.redis)
-        self.publisher = ViewPublisher(self.store, self._changed_views, self._views_back)
+        self.publisher = ViewPublisher(self.store, self._changed_views, self._views_back, limit=VIEWS_A_TAKE)
         self.watchdog = Watchdog(self._waiting, lambda: self.engine.counters.events, lambda: self.cycle.completed_at)
         self.http = HttpPort("worker", settings.host, settings.worker_port, self.status, self.ready, self.customer)
-        self._given: dict[bytes, tuple[Partition, int]] = {}
+        self._given: list[tuple[Partition, Any]] = []  # whose views the publisher has in hand: partition, slots
         self._turn = 0
         self._rate = (time.monotonic(), 0, 0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -104,19 +106,19 @@ class Worker:
             partition = live[(i + self._turn) % len(live)]
             slots = partition.take_seen(limit - len(keys))
             if len(slots):
-                found = partition.index.keys(slots)
-                keys += found
+                keys += partition.index.keys(slots)
                 blobs += self.work.packed_views(partition, slots)
-                self._given.update(zip(found, ((partition, s) for s in slots.tolist()), strict=True))
+                self._given.append((partition, slots))
         return keys, blobs
 
     def _views_back(self, keys: Any) -> None:
         self._in_loop(self._return_views, list(keys))
 
     def _return_views(self, keys: list[bytes]) -> None:
-        for key in keys:
-            partition, slot = self._given[key]
-            partition.give_back(np.array([slot], np.int64))
+        unwritten = set(keys)
+        for partition, slots in self._given:
+            still = [key in unwritten for key in partition.index.keys(slots)]
+            partition.give_back(slots[np.array(still)])
 
     def customer(self, key: bytes) -> dict[str, float] | None:
         """All views of a customer whose row is here (not yet written ones included)."""

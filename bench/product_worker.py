@@ -77,10 +77,11 @@ def main(argv: list[str] | None = None) -> int:
 
 async def _run(worker: Worker, clock: Clock, profile: Profile) -> None:
     work = asyncio.ensure_future(worker.run())
-    loop = asyncio.get_running_loop()
-    done = await loop.run_in_executor(None, clock.done.wait, PATIENCE_S)
-    if not done:
-        sys.stderr.write(f"the topics were not read in {PATIENCE_S:.0f} s\n")
+    read = asyncio.get_running_loop().run_in_executor(None, clock.done.wait, PATIENCE_S)
+    await asyncio.wait({work, read}, return_when=asyncio.FIRST_COMPLETED)
+    if not clock.done.is_set():
+        reason = work.exception() if work.done() else f"the topics were not read in {PATIENCE_S:.0f} s"
+        sys.stderr.write(f"{reason!r}\n")
         os._exit(1)
     await worker.app.consumer.commit()
     if worker.processor.outputs.flush(30):

@@ -229,7 +229,11 @@ def _report(processor: Processor, clock: Clock) -> None:
 
 
 async def _run(processor: Processor, clock: Clock) -> None:
-    await processor.app.start()
+    try:
+        await processor.app.start()
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        os._exit(1)
     loop = asyncio.get_running_loop()
     if not await loop.run_in_executor(None, clock.done.wait, PATIENCE_S):
         sys.stderr.write(f"the topic was not read in {PATIENCE_S:.0f} s\n")

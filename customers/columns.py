@@ -124,6 +124,7 @@ def load_features(path: str | Path, kinds_of: dict[str, tuple[str, ...]]) -> Fea
     top.expect(allowed, {"sources", "columns"})
     sources, kinds = _sources(top, kinds_of)
     fields = tuple(_field(top["fields"], name, {s.topic for s in sources}) for name in top.get("fields") or {})
+    _check_paths(top, fields)
     columns: list[Column] = []
     names = {f.name for f in fields}
     declared = _mapping(top, "columns")
@@ -186,6 +187,18 @@ def _field(fields: Located, name: str, topics: set[str]) -> FieldSpec:
             raise spec.error(f"{key}: expected a number, got {value!r}", key)
         bounds.append(float(value))
     return FieldSpec(name, paths, reduce, bounds[0], bounds[1])
+
+
+def _check_paths(top: Located, fields: tuple[FieldSpec, ...]) -> None:
+    """A value of an event goes to one place only."""
+    taken: dict[tuple[str, str], str] = {}
+    for field in fields:
+        for topic, path in field.paths.items():
+            other = "the engine itself" if path in ("time", "kind", "message_id") else taken.get((topic, path))
+            if other is not None:
+                wrong = f"field {field.name!r}: {path} of {topic} is read by {other} already"
+                raise top["fields"].error(wrong, field.name)
+            taken[topic, path] = f"field {field.name!r}"
 
 
 def _kind_list(spec: Located, key: str, kinds: set[str]) -> tuple[str, ...]:

@@ -45,8 +45,8 @@ class Layout:
     and `decay_rate: float64[g]` is 1/half-life in 1/ms.
     """
 
-    def __init__(self, features: Features, models: dict[str, int], policies: list[str]) -> None:
-        """`models`: the feature count of each model's example; `policies`: names, in order."""
+    def __init__(self, features: Features, models: dict[str, tuple[str, ...]], policies: list[str]) -> None:
+        """`models`: the features of each model's example; `policies`: names, in order."""
         self.features = features
         self.topics = [source.topic for source in features.sources]
         self.groups: list[Group] = []
@@ -60,10 +60,9 @@ class Layout:
         self.ring_at = self._add("message_ids", (0.0,) * (1 + features.message_ids), ("ids", features.message_ids))
         self.ring_size = features.message_ids
         self._columns(features.columns)
-        feature_words = {name: (count + 1) // 2 for name, count in models.items()}
         self.example_at = {
-            name: self._add(f"example:{name}", (0.0,) * (4 + words), ("example", models[name]))
-            for name, words in feature_words.items()
+            name: self._add(f"example:{name}", (0.0,) * (4 + (len(seen) + 1) // 2), ("example", *seen))
+            for name, seen in models.items()
         }
         self.policy_at = {name: self._add(f"policy:{name}", (0.0, 0.0), ("policy",)) for name in policies}
         self.default_row = np.array(self._defaults)

@@ -55,8 +55,8 @@ def load_config(folder: str | Path) -> Config:
     folder = Path(folder)
     features = load_features(folder / "features.yaml", event_kinds())
     models = model_config.load_models(folder / "models.yaml")
-    count = len(models.features)
-    bare = Layout(features, {model.name: count for model in models.models}, [])
+    seen = {model.name: models.names for model in models.models}
+    bare = Layout(features, seen, [])
     _check_models(folder / "models.yaml", list(bare.view_index), features.kinds)
     names = Names(
         views=list(bare.view_index),
@@ -67,7 +67,7 @@ def load_config(folder: str | Path) -> Config:
         strings=frozenset(_string_fields(features)),
     )
     policies = policy_files.load(folder / "policies.yaml", names, hash_text)
-    layout = Layout(features, {m.name: count for m in models.models}, [policy.name for policy in policies])
+    layout = Layout(features, seen, [policy.name for policy in policies])
     return Config(features, models, policies, layout, names)
 
 
@@ -96,7 +96,8 @@ def _string_fields(features: Features) -> list[str]:
                 kinds = member["type"] if isinstance(member["type"], list) else [member["type"]]
                 if member["name"] == path and "string" in kinds:
                     found.append(field.name)
-    return found + [c.name for c in features.columns if c.kind == "value" and c.field in found]
+    columns = [column.name for column in features.columns if column.kind == "value" and column.field in found]
+    return [f"event.{name}" for name in found] + columns
 
 
 def decode_programs(features: Features) -> list[Program]:
@@ -235,7 +236,6 @@ class LivePass:
 
     def view_values(self, partition: Partition, slot: int, now_ms: float | None = None) -> dict[str, float]:
         """All views of one row by name, as of `now_ms` (the row's own clock if not given)."""
-        from customers.fold import look_at, view
 
         rows, bits = partition.rows, partition.bits
         now = max(rows[slot, 0], now_ms or 0.0)

@@ -135,4 +135,5 @@ class ViewPublisher:
 
     def _run(self) -> None:
         while not self._stopping.wait(self._pause_s()):
-            self.publish_once()
+            while self.publish_once() and self._behind_since is not None and not self._stopping.is_set():
+                pass  # the rest of what changed, a take at a time

@@ -3,6 +3,7 @@ before it is acknowledged. See docs/ARCHITECTURE.md, "Nothing lost, nothing twic
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from .engine import Engine
+from .outputs import SLICE, Outputs
 from .partition import Partition
 
 CONTROL_KEY = b"\x00control"
@@ -45,8 +47,12 @@ class CommitCycle:
 
     STEPS = ("outputs", "rows", "control", "offsets", "adopted")
 
-    def __init__(self, engine: Engine, rows: RowFormat, changelog: str, adoption: Adoption) -> None:
+    def __init__(
+        self, engine: Engine, rows: RowFormat, changelog: str, adoption: Adoption, log: Outputs | None = None
+    ) -> None:
+        """`log` writes the changelog; one of its own keeps megabytes of rows from standing before an alert."""
         self._engine, self._rows, self._changelog, self._adoption = engine, rows, changelog, adoption
+        self._log = log or engine.outputs
         self.failpoints: dict[str, Callable[[], None]] = {}
         self._committed: dict[tuple[str, int], int] = {}
         self.changelog_offsets: dict[int, int] = {}
@@ -78,7 +84,7 @@ class CommitCycle:
         self._reached("rows")
         for partition, _offsets, _slots, _rows, control, _offer in work:
             self._write_control(partition, control)
-        await engine.outputs.settled(engine.outputs.begin_epoch())
+        await self._log.settled(self._log.begin_epoch())
         self._reached("control")
         merged = {at: offset for _p, offsets, *_rest in work for at, offset in offsets.items()}
         done = await commit(merged) if merged else True  # 3. the source offsets
@@ -120,18 +126,18 @@ class CommitCycle:
         return found
 
     async def _write_rows(self, partition: Partition, slots: Any, rows: Any) -> None:
-        outputs, layout_id = self._engine.outputs, self._rows.layout_id
+        log, layout_id = self._log, self._rows.layout_id
         if layout_id not in partition.known_layouts:
             key = LAYOUT_KEY + str(layout_id).encode()
-            outputs.send(self._changelog, [{"key": key, "value": self._rows.description}], partition.number)
+            log.send(self._changelog, [{"key": key, "value": self._rows.description}], partition.number)
             partition.known_layouts.add(layout_id)
         size = self._rows.packed_bytes
-        for start in range(0, len(slots), 4096):
-            part = slots[start : start + 4096]
-            data = self._rows.pack(rows[start : start + 4096])
-            keys = partition.index.keys(part)
+        for start in range(0, len(slots), SLICE):  # so that the event loop is never held for long
+            data = self._rows.pack(rows[start : start + SLICE])
+            keys = partition.index.keys(slots[start : start + SLICE])
             messages = [{"key": key, "value": data[i * size : (i + 1) * size]} for i, key in enumerate(keys)]
-            await outputs.send_slowly(self._changelog, messages, partition.number)
+            log.send(self._changelog, messages, partition.number)
+            await asyncio.sleep(0)
 
     def _control(self, partition: Partition, offsets: Mapping[tuple[str, int], int], proposal: dict[str, Any]) -> bytes:
         watermark, highest = partition.clocks.tolist()
@@ -149,7 +155,7 @@ class CommitCycle:
         def landed(offset: int) -> None:
             self.changelog_offsets[partition.number] = offset
 
-        self._engine.outputs.send_one(self._changelog, CONTROL_KEY, control, partition.number, landed)
+        self._log.send_one(self._changelog, CONTROL_KEY, control, partition.number, landed)
 
 
 def read_control(value: bytes) -> dict[str, Any]:

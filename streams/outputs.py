@@ -54,7 +54,8 @@ class Outputs:
                 "acks": "all",
                 "enable.idempotence": True,
                 "compression.type": "lz4",
-                "linger.ms": 2,
+                "log_level": 3,
+                "linger.ms": 1,
                 "queue.buffering.max.messages": 1_000_000,
                 "queue.buffering.max.kbytes": 512 * 1024,
                 **config,
@@ -148,12 +149,6 @@ class Outputs:
             await asyncio.sleep(0.001)
         for number in [n for n in self._open if n <= epoch and n != self.epoch]:
             del self._open[number]
-
-    async def send_slowly(self, topic: str, messages: Sequence[dict[str, Any]], partition: int) -> None:
-        """Like `send`, a slice at a time, so that the event loop is never held for long."""
-        for start in range(0, len(messages), SLICE):
-            self.send(topic, messages[start : start + SLICE], partition)
-            await asyncio.sleep(0)
 
     def flush(self, timeout_s: float) -> int:
         """Wait for all acknowledgements; returns how many are still missing."""

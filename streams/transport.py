@@ -82,9 +82,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         # A partition that is not drained at once (back pressure) must not hold up the others of its broker.
         self._ensure_consumer()._fetcher._prefetch_backoff = 0
 
-    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        """Drain what was fetched, let the next fetch go out, then open and decode: beside it, and beside the pass."""
-        records = await super().getmany(active_partitions, timeout)
+    async def _fetch_records(self, *given: Any, **named: Any) -> Any:
+        """Drain what was fetched, let the next fetch go out, then open and decode: beside it, and beside the pass.
+
+        Of the calls between Faust's two threads this is the one that runs in the consumer's own.
+        """
+        records = await super()._fetch_records(*given, **named)
         for _ in range(TURNS_TO_FETCH):
             await asyncio.sleep(0)
         prepare, check_crc = self.app.prepare, self.app.conf.broker_check_crcs

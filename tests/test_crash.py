@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 import schemas
 from agents.topics import topics
@@ -31,6 +31,8 @@ SOURCES = list(streams.TOPICS)
 OUTPUTS = ("alerts", "offers", "training.examples")
 CHANGELOG = "customers-changelog"
 EVENTS = 12_000
+START_MS = 1_500_000_000_000  # so that it ends in the past: Kafka refuses records of tomorrow
+KEEP = {"log.retention.ms": "-1"}
 RECORDS_A_BATCH = 25
 PAUSE_S = 0.012  # a batch: the whole log takes about six seconds of it
 PATIENCE_S = 90.0
@@ -39,9 +41,9 @@ Outputs = dict[tuple[str, str], set[bytes]]
 
 def recorded() -> Log:
     """No two events at one time and none late, so that they merge in one way only."""
-    steps = streams.random_steps(7, EVENTS, customers=150, bad=0.0, late=0.0, jump=0.004)
+    steps = streams.random_steps(7, EVENTS, customers=150, bad=0.0, late=0.0, jump=0.001)
     punctual = [replace(step, advance_ms=max(1, step.advance_ms), skipped_offsets=0) for step in steps]
-    return streams.build(punctual, PARTITIONS)
+    return streams.build(punctual, PARTITIONS, START_MS)
 
 
 LOG = recorded()
@@ -56,13 +58,28 @@ class Cluster:
         self.workers: list[subprocess.Popen[str]] = []
 
     def fill(self) -> None:
-        config = {"bootstrap.servers": self.bootstrap, "batch.num.messages": RECORDS_A_BATCH, "linger.ms": 5, "log_level": 0}
-        producer = Producer({**config, "compression.type": "lz4"})
+        # idempotent, or a retried batch may stand behind the ones that follow it
+        config = {"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5}
+        failed: list[str] = []
+
+        def delivered(error: KafkaError | None, message: object) -> None:
+            if error is not None:
+                failed.append(error.str())
+
+        producer = Producer({**config, "batch.num.messages": RECORDS_A_BATCH, "compression.type": "lz4"})
         for (topic, number), records in LOG.items():
             for r in records:
-                producer.produce(topic, key=r.key, value=r.value, partition=number, timestamp=r.timestamp)
+                producer.produce(
+                    topic,
+                    key=r.key,
+                    value=r.value,
+                    partition=number,
+                    timestamp=r.timestamp,
+                    on_delivery=delivered,
+                )
                 producer.poll(0)
         assert producer.flush(30) == 0
+        assert failed == []
 
     def start(self) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "tests.doubles.worker_process", self.bootstrap, self.group]
@@ -145,7 +162,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
             if missing and os.environ.get("CI") != "true":
                 pytest.skip(f"{', '.join(missing)} missing")
             assert not missing, f"{', '.join(missing)} missing, and CI=true needs them"
-            found = Cluster(stack.enter_context(KafkaServer()).bootstrap)
+            found = Cluster(stack.enter_context(KafkaServer(properties=KEEP)).bootstrap)
             ensure(found.bootstrap, topics(SOURCES), partitions=PARTITIONS, replication=1)
         stack.callback(found.close)
         found.fill()

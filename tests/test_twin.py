@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,15 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors import source
+from decisions.live import load_config
 from streams.batch import HEADER
 from streams.decode import REASONS
 from tests.doubles import Rig, weights
 from tests.doubles.rig import FILES, declared, shuffled
 from tests.reference import streams
 from tests.reference.batches import CODECS
+from tests.reference.declared import declare
 from tests.reference.engine import Reference
 from tests.reference.record import Log, Record
 from tests.reference.scoring import Snapshot
+from tests.test_reference import FEATURES, MODELS
 
 REASON_OF = dict(
     zip(
@@ -31,17 +35,22 @@ REASON_OF = dict(
     )
 )
 TOPIC_OF = {"alert": "alerts", "offer": "offers"}
-DECAYED = {column.name for column in declared().columns if column.kind == "decayed"}
 MONTH_MS = 31 * streams.DAY
 
 
 class Twins:
-    """One rig and one reference, fed the same batches."""
+    """One rig and one reference, fed the same batches. `files`: another config than the shipped one."""
 
-    def __init__(self, snapshots: Mapping[str, Snapshot] | None = None, rig: Rig | None = None) -> None:
+    def __init__(
+        self, snapshots: Mapping[str, Snapshot] | None = None, files: Sequence[Path] | None = None
+    ) -> None:
         self.snapshots = weights(1) if snapshots is None else snapshots
-        self.rig = rig or Rig(self.snapshots)
-        self.reference = Reference(*FILES, streams.SCHEMAS, self.snapshots, self.rig.work.layout.layout_id)
+        config = load_config(files[0].parent) if files else None
+        columns = declare(*files).columns if files else declared().columns
+        self.decayed = {column.name for column in columns if column.kind == "decayed"}
+        self.rig = Rig(self.snapshots, config=config, columns=columns)
+        layout = self.rig.work.layout.layout_id
+        self.reference = Reference(*(files or FILES), streams.SCHEMAS, self.snapshots, layout)
 
     def feed(self, log: Log, batches: Mapping[tuple[str, int], list[bytes]], seed: int = 0) -> None:
         self.rig.feed(batches, order=shuffled(seed))
@@ -50,12 +59,13 @@ class Twins:
     def advance(self, watermark_ms: int) -> None:
         """An idle source's watermark follows the wall clock."""
         for number in list(self.rig.engine.partitions):
-            self.rig.engine.raise_watermark(self.rig.engine.partitions[number], watermark_ms)
+            time_ms = watermark_ms + self.rig.config.features.lateness_ms
+            self.rig.engine.raise_watermark(self.rig.engine.partitions[number], time_ms)
             self.reference.advance(number, watermark_ms)
 
     def agree(self, largest: float = 1e3) -> None:
         """Compare everything; `largest` is the largest number that came."""
-        near = Near(1e-12 * max(1.0, largest))
+        near = Near(1e-12 * max(1.0, largest), self.decayed)
         near.rows(self.rig.dump(), self.reference.dump())
         near.outputs(self.rig.decoded(), self.expected_outputs())
         assert self.dead_letters() == sorted(
@@ -89,8 +99,8 @@ def as_appended(log: Log, batches: Mapping[tuple[str, int], list[bytes]]) -> Log
 class Near:
     """Equal to the bit for all that is counted; within 1e-9 for what decays or is scored."""
 
-    def __init__(self, absolute: float) -> None:
-        self.absolute = absolute
+    def __init__(self, absolute: float, decayed: Set[str]) -> None:
+        self.absolute, self.decayed = absolute, decayed
 
     def number(self, a: float, b: float) -> bool:
         return (
@@ -128,7 +138,7 @@ class Near:
             return True  # none is open: what else stands there is stale
         if word in ("score", "features"):
             return self.value(word, row[name], expected)
-        if column in DECAYED:
+        if column in self.decayed:
             return self.number(row[name], expected)
         both_nan = expected != expected and row[name] != row[name]
         return bool(row[name] == expected or both_nan)
@@ -187,7 +197,9 @@ def test_fed_in_stages_with_idle_times_between(seed: int) -> None:
             count = draw.choice((0, 0, 1, 3, 100))
             stage[place] = records[taken[place] : taken[place] + count]
             taken[place] += count
-        batches = {place: streams.cut(records, [7, 3], ["lz4"]) for place, records in stage.items() if records}
+        batches = {
+            place: streams.cut(records, [7, 3], ["lz4"]) for place, records in stage.items() if records
+        }
         twins.feed(stage, batches, seed)
         if draw.random() < 0.2 and twins.rig.engine.partitions:
             highest = twins.rig.engine.partitions[0].clocks[1]
@@ -219,6 +231,46 @@ def test_drawn_streams_in_drawn_batches(data: st.DataObject, log: Log, seed: int
     twins.agree(largest(log))
     twins.advance(streams.START_MS + 400 * streams.DAY)
     twins.agree(largest(log))
+
+
+# -- another config: every kind of column in its plainest form
+
+
+def every_kind(folder: Path, policies: str) -> list[Path]:
+    features = "".join(line for line in FEATURES.splitlines(True) if not line.startswith("  newest:"))
+    parts = {"features": features, "models": MODELS, "policies": policies}
+    for name, text in parts.items():
+        (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return [folder / f"{name}.yaml" for name in parts]
+
+
+POLICIES = """
+policies:
+  entering: {kind: alert, on: [page, view], when: pages_1h > 2 AND again > 0.2, exit: pages_1h < 0.5,
+    cooldown: 1m, message: m}
+  due: {kind: offer, on: [deadline.silence, deadline.quiet], when: visits >= 1 OR gone IS NULL,
+    cooldown: 2h, message: m}
+  bits: {kind: alert, on: [order], when: 'event.categories > 4294967296 AND LEAST(event.amount, last_order) >= 0',
+    cooldown: 1h, message: m}
+  greatest: {kind: offer, on: [order], when: "GREATEST(event.lines, values) > 1", cooldown: 1d, message: m}
+  words: {kind: alert, on: [view], when: event.category = 'shoes' AND worth > 1,
+    cooldown: 1m, message: m}
+"""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_kind_of_column(seed: int, tmp_path: Path) -> None:
+    draw = random.Random(seed)
+    snapshots = {
+        name: Snapshot(version, draw.uniform(-1, 1), [0.05, -0.1])
+        for version, name in ((5, "again"), (6, "gone"))
+    }
+    twins = Twins(snapshots, every_kind(tmp_path, POLICIES))
+    log = streams.random_log(60 + seed, 2500, bad=0.05, repeated=0.1, late=0.15, jump=0.01)
+    twins.feed(log, streams.random_batches(log, seed), seed)
+    twins.agree()
+    fired = {decision["policy"] for decision in twins.reference.decisions}
+    assert fired == {"entering", "due", "bits", "greatest", "words"}
 
 
 def journey(until_ms: int, partitions: int) -> Log:

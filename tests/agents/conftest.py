@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 import schemas
 from agents.together import RoleProcess, environment
 from agents.topics import topics
-from config.settings import Settings
+from config.settings import Settings, load_settings
 from streams.embedded import PARTITIONS, EmbeddedBroker
 
 SOURCES = ["web.events", "social.events", "sales.events"]
@@ -66,7 +66,7 @@ def broker() -> Iterator[Broker]:
 @pytest.fixture
 def settings(broker: Broker, tmp_path: Path) -> Settings:
     """Settings for roles on the embedded broker, on free ports."""
-    return Settings(
+    return load_settings(
         kafka=broker.bootstrap, partitions=PARTITIONS, state=tmp_path, worker_port=0, learner_port=0, ledger_port=0,
         server_port=0,
     )  # fmt: skip

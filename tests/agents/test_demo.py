@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from agents.demo import Counts, second_half_ms
+from agents.screen import picture
 from config.settings import ROOT
 from connectors import source
+from connectors.replay import Progress
+from serving.board import Board
 
 EVENTS = 9000
 TIMEOUT_S = 200  # kernels may have to be compiled
@@ -84,3 +90,43 @@ def test_counts_take_dead_letters_where_they_belong() -> None:
     )
     assert (counts.folded, counts.learned, counts.kept, counts.dead_letters) == (12, 5, 7, 4)
     assert (counts.decisions, counts.examples, counts.missed) == (7, 5, 1)
+
+
+def test_the_screen_shows_decisions_models_and_the_page() -> None:
+    board = Board()
+    decision = {
+        "id": "1",
+        "kind": "offer",
+        "time": 1_500_000_000_000,
+        "customer": "965",
+        "policy": "win-back",
+    }
+    board.add_decision({**decision, "message": "[b]We miss you[/b]"})
+    board.update(
+        {"learner": {"address": "", "reachable": True, "ready": True, "reason": "",
+                     "status": {"role": "learner", "models": {"churn": {"auc": 0.91, "examples": 7}}}}}
+    )  # fmt: skip
+    progress = Progress(5000, 10_000, 5000, 0, 4321.0, 1_500_000_000_000, 3)
+    counts = Counts(offers=1, models={"churn": {"auc": 0.9, "examples": 3}})
+    demo: Any = SimpleNamespace(
+        board=board,
+        progress=progress,
+        counts=counts,
+        seconds=2.0,
+        waiting=lambda: {"worker": 12, "learner": -1},
+    )
+    written = io.StringIO()
+    Console(file=written, width=140).print(picture(demo, "http://127.0.0.1:9104"))
+    shown = written.getvalue()
+    wanted = (
+        "http://127.0.0.1:9104",
+        "4,321 events/s",
+        "lag 12",
+        "965",
+        "win-back",
+        "[b]We miss you[/b]",
+        "0.910",
+        "0.900",
+    )
+    for text in wanted:
+        assert text in shown

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from agents.evaluation import Trial, evaluate
-from config.settings import Settings
+from config.settings import load_settings
 from connectors import source
 from decisions.live import load_config
 from models.example import Example
@@ -42,7 +42,7 @@ class Watched(Trial):
 
 @pytest.fixture(scope="module")
 def trial() -> Watched:
-    found = Watched(load_config(Settings().config), source("complete-journey"))
+    found = Watched(load_config(load_settings().config), source("complete-journey"))
     found.run(EVENTS)
     return found
 
@@ -62,7 +62,7 @@ def test_a_score_knows_no_label_of_its_future(trial: Watched, tmp_path: Path) ->
 
 
 def test_the_same_events_give_the_same_examples_bit_for_bit(trial: Watched, tmp_path: Path) -> None:
-    again = Trial(load_config(Settings().config), source("complete-journey"))
+    again = Trial(load_config(load_settings().config), source("complete-journey"))
     again.run(EVENTS)
     assert frame(trial, tmp_path / "a.parquet").equals(frame(again, tmp_path / "b.parquet"), null_equal=True)
 
@@ -70,7 +70,7 @@ def test_the_same_events_give_the_same_examples_bit_for_bit(trial: Watched, tmp_
 def test_the_report_has_what_the_command_promises(tmp_path: Path) -> None:
     target = tmp_path / "examples.parquet"
     result = evaluate(
-        Settings(),
+        load_settings(),
         "complete-journey",
         mapping=None,
         examples=target,
@@ -107,5 +107,5 @@ def test_what_is_wrong_is_said_before_anything_runs(given: dict[str, Any], line:
         "quiet": True,
     }
     with pytest.raises(ConfigError) as caught:
-        evaluate(Settings(), "complete-journey", **{**arguments, **given})
+        evaluate(load_settings(), "complete-journey", **{**arguments, **given})
     assert str(caught.value) == line

@@ -15,7 +15,7 @@ import schemas
 from agents.framing import raw_batch
 from agents.learner import VERSIONS_KEPT, LearnerRole
 from agents.published import read_published
-from config.settings import Settings
+from config.settings import Settings, load_settings
 from models.config import load_models
 from models.example import Example
 from models.learner import Learner
@@ -29,7 +29,7 @@ MakeExample = Callable[..., dict[str, Any]]
 @pytest.fixture
 def role(tmp_path: Path) -> LearnerRole:
     """A learner that holds partition 0 from offset 0 on; nothing reaches a broker."""
-    settings = Settings(kafka="127.0.0.1:1", partitions=1, state=tmp_path, learner_port=0)
+    settings = load_settings(kafka="127.0.0.1:1", partitions=1, state=tmp_path, learner_port=0)
     made = LearnerRole(settings, wall_clock_ms=lambda: 5)
     made.http.server._server.server_close()
     made.outputs = CapturedOutputs()  # type: ignore[assignment]

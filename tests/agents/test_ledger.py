@@ -16,7 +16,7 @@ import agents.ledger
 import schemas
 from agents.framing import raw_batch
 from agents.ledger import LedgerRole
-from config.settings import Settings
+from config.settings import Settings, load_settings
 from serving.ledger import Ledger, Record, Written
 from streams.errors import Fatal, Poison, Retryable
 from tests.doubles import CapturedOutputs
@@ -55,7 +55,7 @@ class FakeLedger:
 def role(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LedgerRole:
     """A ledger role that holds alerts[0] from offset 0 on, without a broker."""
     monkeypatch.setattr(agents.ledger, "BACKOFF_FIRST_S", 0.001)
-    made = LedgerRole(Settings(kafka="127.0.0.1:1", partitions=1, state=tmp_path, ledger_port=0))
+    made = LedgerRole(load_settings(kafka="127.0.0.1:1", partitions=1, state=tmp_path, ledger_port=0))
     made.http.server._server.server_close()
     made.ledger.close()
     made.letters._outputs = CapturedOutputs()  # type: ignore[assignment]

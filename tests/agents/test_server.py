@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from agents.decisions import DecisionFeed
 from agents.server import _ask_workers, _hosts
-from config.settings import Settings
+from config.settings import load_settings
 from serving.board import Board
 from serving.http import RoleServer
 from streams.errors import Retryable
@@ -49,7 +49,7 @@ def test_a_customer_is_asked_of_every_worker(worker: str) -> None:
 
 
 def test_the_page_may_be_called_by_the_name_that_other_roles_use() -> None:
-    settings = Settings(host="0.0.0.0", roles="worker=worker:9101,server=server:9104")
+    settings = load_settings(host="0.0.0.0", roles="worker=worker:9101,server=server:9104")
     assert _hosts(settings) == ["127.0.0.1", "localhost", "server"]
 
 

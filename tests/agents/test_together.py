@@ -12,7 +12,7 @@ import pytest
 
 from agents.broker import reach
 from agents.together import RoleProcess, Roles, environment
-from config.settings import ROOT, Settings
+from config.settings import ROOT, Settings, load_settings
 from streams.errors import Fatal, Retryable
 
 
@@ -50,7 +50,7 @@ def test_a_broker_that_is_away_is_named_with_what_starts_one(capsys: pytest.Capt
 
 
 def test_children_get_absolute_paths(tmp_path: Path) -> None:
-    found = environment(Settings(state=Path("here"), config=ROOT / "config"), False)
+    found = environment(load_settings(state=Path("here"), config=ROOT / "config"), False)
     assert Path(found["STREAMWISE_STATE"]).is_absolute()
     assert found["STREAMWISE_LEDGER"].startswith("sqlite:////")
     assert found["STREAMWISE_SERVER_PORT"] == "9104"

@@ -18,7 +18,7 @@ from streams.engine import Engine
 from streams.outputs import Outbox
 from tests.doubles.outputs import CapturedOutputs, Sent
 from tests.reference import columns as kinds
-from tests.reference.declared import Declared, declare
+from tests.reference.declared import Column, Declared, declare
 from tests.reference.scoring import Snapshot
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -68,10 +68,13 @@ class Rig:
         snapshots: Mapping[str, Snapshot] | None = None,
         *,
         config: Config | None = None,
+        columns: Sequence[Column] | None = None,
         outputs: CapturedOutputs | None = None,
         outbox: Outbox | None = None,
     ) -> None:
+        """`columns`: those of another `config`, as the reference reads them."""
         self.config = config or shipped_config()
+        self.columns = declared().columns if columns is None else columns
         self.work = LivePass(self.config)
         self.topics = list(self.work.layout.topics)
         self.outputs = outputs or CapturedOutputs()
@@ -133,9 +136,7 @@ class Rig:
     def dump(self) -> dict[tuple[int, bytes], dict[str, Any]]:
         """Every row's words under the names of `Reference.dump`."""
         return {
-            (number, partition.index.key(slot)): named_words(
-                self.work, partition.rows[slot], self.config.features.message_ids
-            )
+            (number, partition.index.key(slot)): named_words(self.work, partition.rows[slot], self.columns)
             for number, partition in sorted(self.engine.partitions.items())
             for slot in range(partition.index.known)
         }
@@ -168,15 +169,16 @@ class Rig:
         return [schemas.decode(sent.value)[1] for sent in self.outputs.of("dead-letters")]
 
 
-def named_words(work: LivePass, row: Any, message_ids: int) -> dict[str, Any]:
+def named_words(work: LivePass, row: Any, columns: Sequence[Column]) -> dict[str, Any]:
     """A row's words by the names of `Reference.dump`."""
+    message_ids = work.config.features.message_ids
     layout = work.layout
     whole = row.view(np.int64)
     words: dict[str, Any] = {"clock": row[0]}
     words |= {f"applied.{topic}": int(whole[1 + which]) for which, topic in enumerate(layout.topics)}
     words["ids.count"] = row[layout.ring_at]
     words |= {f"ids[{index}]": int(whole[layout.ring_at + 1 + index]) for index in range(message_ids)}
-    for column in declared().columns:
+    for column in columns:
         start = layout.column_at[column.name]
         for place, word in enumerate(kinds.new_words(column)):
             bitmap = word == "bitmap"

@@ -1,12 +1,14 @@
 """A worker as a process of its own, slowed down so that it can be killed in the middle of a replay.
 
-    python -m tests.doubles.worker_process BOOTSTRAP GROUP PARTITIONS PAUSE_S
+python -m tests.doubles.worker_process BOOTSTRAP GROUP PARTITIONS PAUSE_S
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from agents.role import run_role, set_up_logging
 from agents.worker import Worker
@@ -17,10 +19,12 @@ from streams.batch import RawBatch
 FETCH_BYTES = 4096  # or all of a short log would come at once, and be folded between two commits
 
 
-def main(bootstrap: str, group: str, partitions: int, pause_s: float) -> int:
+def main(bootstrap: str, group: str, partitions: int, pause_s: float, state: str) -> int:
     set_up_logging()
     app.FETCH_BYTES = FETCH_BYTES
-    settings = load_settings(kafka=bootstrap, partitions=partitions, worker_port=0, redis="memory://")
+    settings = load_settings(
+        kafka=bootstrap, partitions=partitions, worker_port=0, redis="memory://", state=Path(state)
+    )
     worker = Worker(settings, group=group)
     receive = worker.engine.receive
 
@@ -33,4 +37,5 @@ def main(bootstrap: str, group: str, partitions: int, pause_s: float) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))
+    with tempfile.TemporaryDirectory() as folder:
+        sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), folder))

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 
 class Record(NamedTuple):
-    """`value` is framed (a zero byte, the schema id, the Avro body); `timestamp` is the append time in ms (-1: not known)."""
+    """`value` is framed (a zero byte, the schema id, the Avro body); `timestamp` is the append time in
+    ms (-1: not known)."""
 
     topic: str
     partition: int

@@ -9,7 +9,7 @@ from tests.reference import streams
 from tests.reference.batches import varint
 from tests.reference.record import Record
 
-HUGE = (varint(-1), varint(2**31), varint(2**62), varint(2**63 - 1), varint(-(2**63)), b"\xff" * 10, b"\xff" * 9 + b"\x02")
+HUGE = (*map(varint, (-1, 2**31, 2**62, 2**63 - 1, -(2**63))), b"\xff" * 10, b"\xff" * 9 + b"\x02")
 NOISE = b"\xff\xc0\x80\x00\x02\x01\xed\xa0\xf5\x7f"
 
 

@@ -75,7 +75,11 @@ def program_of(writer: Any, reader: Any, captures: dict[str, Capture]) -> Progra
 
 
 def event(**fields: Any) -> dict[str, Any]:
-    return {"type": "record", "name": "event", "fields": [*HEAD, *({"name": n, "type": t} for n, t in fields.items())]}
+    return {
+        "type": "record",
+        "name": "event",
+        "fields": [*HEAD, *({"name": n, "type": t} for n, t in fields.items())],
+    }
 
 
 def run(schema: Any, value: dict[str, Any], captures: dict[str, Capture], reader: Any = None) -> list[float]:
@@ -165,7 +169,10 @@ def test_a_time_in_microseconds_is_whole_milliseconds() -> None:
 
 def test_a_count_counts_items_of_any_type_that_are_not_null() -> None:
     words = {"type": "array", "items": ["null", "string"]}
-    rows = {"type": "array", "items": {"type": "record", "name": "R", "fields": [{"name": "x", "type": "double"}]}}
+    rows = {
+        "type": "array",
+        "items": {"type": "record", "name": "R", "fields": [{"name": "x", "type": "double"}]},
+    }
     captures = {"words[]": Capture(0, COUNT), "rows[]": Capture(1, COUNT), "rows[].x": Capture(2, COUNT)}
     value = {"words": ["a", None, "b"], "rows": [{"x": 9.0}, {"x": 9.0}]}
     assert run(event(words=words, rows=rows), value, captures) == [2, 2, 2]
@@ -181,7 +188,10 @@ def test_a_symbol_is_a_string_like_any_other_whatever_its_index() -> None:
 
 
 def test_a_list_that_is_null_is_absent_and_an_empty_one_is_not() -> None:
-    numbers, words = ["null", {"type": "array", "items": "double"}], ["null", {"type": "array", "items": "string"}]
+    numbers, words = (
+        ["null", {"type": "array", "items": "double"}],
+        ["null", {"type": "array", "items": "string"}],
+    )
     schema = event(numbers=numbers, words=words)
     captures = {"numbers[]": Capture(0, SUM), "words[]": Capture(1, BITS)}
     assert all(math.isnan(v) for v in run(schema, {"numbers": None, "words": None}, captures))
@@ -200,7 +210,10 @@ def test_a_type_that_the_reader_uses_twice_by_its_name() -> None:
 def test_fields_that_the_writer_did_not_know_have_the_readers_default_also_in_lists() -> None:
     old = {"type": "record", "name": "L", "fields": [{"name": "q", "type": "double"}]}
     new = {**old, "fields": [*old["fields"], {"name": "tax", "type": "double", "default": 0.5}]}
-    writer, reader = event(lines={"type": "array", "items": old}), event(lines={"type": "array", "items": new})
+    writer, reader = (
+        event(lines={"type": "array", "items": old}),
+        event(lines={"type": "array", "items": new}),
+    )
     reader["fields"].append({"name": "currency", "type": "string", "default": "EUR"})
     captures = {"lines[].tax": Capture(0, SUM), "currency": Capture(1)}
     assert run(writer, {"lines": [{"q": 1.0}, {"q": 1.0}]}, captures, reader) == [1.0, hash52("EUR")]
@@ -217,7 +230,8 @@ def test_bytes_that_are_read_as_a_string_in_a_union_must_be_one() -> None:
 def test_infinities_that_cancel_out_are_no_sum() -> None:
     schema = event(x={"type": "array", "items": "double"})
     body = encoded(
-        schema, {"message_id": "m", "time": 1_600_000_000_000, "kind": "page", "x": [math.inf, -math.inf, 5.0]}
+        schema,
+        {"message_id": "m", "time": 1_600_000_000_000, "kind": "page", "x": [math.inf, -math.inf, 5.0]},
     )
     assert Decoded(program_of(schema, schema, {"x[]": Capture(0, SUM)}), body, 1).status == OUT_OF_BOUNDS
 
@@ -246,7 +260,8 @@ def test_recursive_types_and_deep_ones_are_refused() -> None:
 
 
 def test_captured_as_it_stands() -> None:
-    schema = event(flag="boolean", size={"type": "fixed", "name": "F", "size": 3}, day={"type": "int", "logicalType": "date"})
+    fixed, date = {"type": "fixed", "name": "F", "size": 3}, {"type": "int", "logicalType": "date"}
+    schema = event(flag="boolean", size=fixed, day=date)
     captures = {"flag": Capture(0, SET), "size": Capture(1), "day": Capture(2)}
     found = run(schema, {"flag": True, "size": b"abc", "day": 3}, captures)
     assert found == [1.0, float(hash64(b"abc") % 2**52), 3 * 86_400_000.0]

@@ -85,7 +85,9 @@ class Worker:
         restorer = Restorer(layout.layout_id, layout.words, self.work.migration)
         sent = self.broker.changelog.get(number, [])
         for at in range(0, len(sent), 17):
-            part = [Record(CHANGELOG, number, at + i, s.key, s.value, 0) for i, s in enumerate(sent[at : at + 17])]
+            part = [
+                Record(CHANGELOG, number, at + i, s.key, s.value, 0) for i, s in enumerate(sent[at : at + 17])
+            ]
             restorer.apply(partition, parse_batch(batches.batch(part), first=0))
         clocks = restorer.control.get("clocks")
         if clocks:
@@ -151,7 +153,9 @@ def test_the_order_of_the_steps() -> None:
     worker.work.adopt = lambda *given: worker.rig.outputs.steps.append("adopt") or adopt(*given)  # type: ignore[method-assign]
     worker.rig.outputs.steps.clear()
     worker.commit()
-    steps = [s for at, s in enumerate(worker.rig.outputs.steps) if s != worker.rig.outputs.steps[at - 1] or not at]
+    steps = [
+        s for at, s in enumerate(worker.rig.outputs.steps) if s != worker.rig.outputs.steps[at - 1] or not at
+    ]
     assert steps == ["settled", f"send {CHANGELOG}", "settled", "commit", "adopt"]
     keys = [sent.key for sent in worker.rig.outputs.of(CHANGELOG) if sent.partition == 0]
     assert keys[0].startswith(LAYOUT_KEY)

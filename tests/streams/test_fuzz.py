@@ -52,7 +52,11 @@ def expected(record: Record) -> Event | None:
 def same(columns: Columns, row: int, event: Event) -> bool:
     """Time, kind, message id and every field, to the bit."""
     kind = FEATURES.kinds.index(event.kind) if event.kind in FEATURES.kinds else -1
-    if (columns.times[row], columns.kinds[row], columns.message_ids[row]) != (event.time, kind, event.message_id):
+    if (columns.times[row], columns.kinds[row], columns.message_ids[row]) != (
+        event.time,
+        kind,
+        event.message_id,
+    ):
         return False
     for index, field in enumerate(FEATURES.fields):
         ours, theirs = float(columns.fields[row, index]), event.fields[field.name]

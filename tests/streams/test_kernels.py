@@ -59,7 +59,9 @@ def test_varints_are_read_as_they_are_written(number: int, behind: bytes) -> Non
     assert out[: put_long(out, 0, np.int64(number))].tobytes() == data
 
 
-@pytest.mark.parametrize("data", [b"\xff" * 11, b"\xff" * 9 + b"\x02", b"\x80" * 10 + b"\x01", b"\xff" * 9 + b"\x7f"])
+@pytest.mark.parametrize(
+    "data", [b"\xff" * 11, b"\xff" * 9 + b"\x02", b"\x80" * 10 + b"\x01", b"\xff" * 9 + b"\x7f"]
+)
 def test_varints_of_more_than_64_bits_are_refused(data: bytes) -> None:
     assert int(read_varint(array(data), 0, len(data))[1]) == -1
 
@@ -85,7 +87,11 @@ def test_utf8_as_python_takes_it(data: bytes) -> None:
 def test_every_utf8_boundary() -> None:
     for lead in range(256):
         for second in (0x00, 0x7F, 0x80, 0x8F, 0x90, 0x9F, 0xA0, 0xBF, 0xC0):
-            for data in (bytes([lead, second]), bytes([lead, second, 0x80]), bytes([lead, second, 0x80, 0x80])):
+            for data in (
+                bytes([lead, second]),
+                bytes([lead, second, 0x80]),
+                bytes([lead, second, 0x80, 0x80]),
+            ):
                 try:
                     data.decode()
                     good = True
@@ -223,7 +229,9 @@ heads = st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=4
 
 @many
 @given(heads, st.data())
-def test_merge_takes_the_earliest_head_and_waits_for_what_is_not_here(topics: list[list[int]], data: Any) -> None:
+def test_merge_takes_the_earliest_head_and_waits_for_what_is_not_here(
+    topics: list[list[int]], data: Any
+) -> None:
     waiting = [data.draw(st.booleans()) for _ in topics]
     times, following, first = [], [], []
     for events in topics:
@@ -233,13 +241,17 @@ def test_merge_takes_the_earliest_head_and_waits_for_what_is_not_here(topics: li
             following.append(len(times) if place + 1 < len(events) else -1)
     expected, left = [], [list(events) for events in topics]
     taken = [0] * len(topics)
-    while any(left) and not (len(topics) > 1 and any(w and not e for w, e in zip(waiting, left, strict=True))):
+    while any(left) and not (
+        len(topics) > 1 and any(w and not e for w, e in zip(waiting, left, strict=True))
+    ):
         time, which = min((events[0], number) for number, events in enumerate(left) if events)
         expected.append(first[which] + taken[which])
         taken[which] += 1
         left[which].pop(0)
     order, at = np.zeros(max(1, len(times)), np.int64), np.array(first, np.int64)
-    count = merge(np.array(times or [0.0]), np.array(following or [0], np.int64), at, np.array(waiting), order)
+    count = merge(
+        np.array(times or [0.0]), np.array(following or [0], np.int64), at, np.array(waiting), order
+    )
     assert order[:count].tolist() == expected
     rest = [first[n] + taken[n] if left[n] else -1 for n in range(len(topics))]
     assert at.tolist() == rest
@@ -249,7 +261,9 @@ def test_merge_takes_the_earliest_head_and_waits_for_what_is_not_here(topics: li
 
 
 @many
-@given(st.lists(st.tuples(st.integers(1, 6), st.integers(0, 9), st.booleans()), max_size=60), st.integers(0, 99))
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.integers(0, 9), st.booleans()), max_size=60), st.integers(0, 99)
+)
 def test_the_heap_is_a_sorted_list(steps: list[tuple[int, int, bool]], seed: int) -> None:
     draw = random.Random(seed)
     hashes = np.array([draw.getrandbits(64) for _ in range(10)], np.uint64)

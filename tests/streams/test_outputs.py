@@ -1,4 +1,4 @@
-"""Outputs through librdkafka to the embedded broker: what is acknowledged is counted, what is refused ends the worker."""
+"""Outputs through librdkafka: what is acknowledged is counted, what is refused ends the worker."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_settled_waits_for_everything_up_to_its_epoch(outputs: Outputs) -> None:
 
 def test_a_record_that_no_broker_takes_ends_the_worker_and_does_not_hang_it(outputs: Outputs) -> None:
     messages = [{"key": b"k", "value": bytes(2_000_000)}, {"key": b"k", "value": b"good"}]
-    with pytest.raises(Fatal, match="output to t cannot be produced.*too large"):
+    with pytest.raises(Fatal, match=r"output to t cannot be produced.*too large"):
         outputs.send("t", messages, 0)
 
 

@@ -33,12 +33,18 @@ QUIET.addHandler(logging.NullHandler())
 
 
 def records(first: int, count: int = 3) -> list[Record]:
-    return [Record("web.events", 3, first + n, b"k%d" % n, bytes(50) + b"v%d" % n, 1000 + n) for n in range(count)]
+    return [
+        Record("web.events", 3, first + n, b"k%d" % n, bytes(50) + b"v%d" % n, 1000 + n) for n in range(count)
+    ]
 
 
-def fetched(buffer: bytes, *, aborted: list[tuple[int, int]] | None = None, offset: int = 0) -> RawPartitionRecords:
+def fetched(
+    buffer: bytes, *, aborted: list[tuple[int, int]] | None = None, offset: int = 0
+) -> RawPartitionRecords:
     """What aiokafka makes of a fetch response's record set."""
-    return RawPartitionRecords(AT, _MemoryRecordsPy(buffer), aborted, offset, None, None, True, READ_COMMITTED)
+    return RawPartitionRecords(
+        AT, _MemoryRecordsPy(buffer), aborted, offset, None, None, True, READ_COMMITTED
+    )
 
 
 def opened(buffer: bytes, **given: Any) -> list[RawBatch]:
@@ -120,10 +126,10 @@ def test_message_formats_before_v2_are_refused_by_name(magic: int, codec: str) -
 
 
 def test_a_wrong_checksum_is_refused_and_nothing_of_the_fetch_is_handed_over() -> None:
-    good, bad = (list(fetched(batches.batch(records(0), wrong_crc=wrong)))[0] for wrong in (False, True))
+    good, bad = (next(fetched(batches.batch(records(0), wrong_crc=wrong))) for wrong in (False, True))
     with pytest.raises(Poison, match="does not match its checksum"):
         open_batch(bad)
-    bad = list(fetched(batches.batch(records(0), wrong_crc=True)))[0]
+    bad = next(fetched(batches.batch(records(0), wrong_crc=True)))
     thread: Any = object.__new__(ConsumerThread)
     prepared: list[RawBatch] = []
     thread.app = SimpleNamespace(
@@ -233,7 +239,12 @@ def test_a_consumer_yields_raw_batches_of_every_codec_from_a_broker() -> None:
         sent = []
         for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
             producer = Producer(
-                {"bootstrap.servers": broker.bootstrap, "compression.type": codec, "linger.ms": 50, "log_level": 0},
+                {
+                    "bootstrap.servers": broker.bootstrap,
+                    "compression.type": codec,
+                    "linger.ms": 50,
+                    "log_level": 0,
+                },
                 logger=QUIET,
             )
             for n in range(20):
@@ -244,7 +255,9 @@ def test_a_consumer_yields_raw_batches_of_every_codec_from_a_broker() -> None:
 
 
 async def _read(bootstrap: str, count: int) -> list[tuple[bytes, bytes]]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
+    )
     await consumer.start()
     try:
         # what streams.transport sets or asks for by these names

@@ -1,0 +1,93 @@
+"""A changed declaration is a new layout, and rows move to it by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from customers.columns import load_features
+from customers.layout import Layout, Migration
+from decisions.live import event_kinds
+from streams.errors import ConfigError
+
+OLD = """
+lateness: 5m
+message_ids: 2
+sources: [{topic: web.events, schema: web_event}, {topic: sales.events, schema: sales_event}]
+fields:
+  amount: {sales.events: amount}
+columns:
+  pages: {kind: decayed, on: [page], half_life: [1h, 1d]}
+  visits: {kind: count, on: [page]}
+  spend: {kind: sum, on: [order], field: amount}
+  recent: {kind: ring, on: [order], field: amount, size: 2}
+  smallest: {kind: minimum, on: [order], field: amount}
+"""
+NEW = OLD.replace("[1h, 1d]", "[1d, 1w]").replace("size: 2", "size: 3")
+NEW = NEW.replace("  visits: {kind: count, on: [page]}\n", "")
+NEW = NEW.replace("web_event}, ", "web_event}, {topic: social.events, schema: social_event}, ")
+NEW += "  largest: {kind: maximum, on: [order], field: amount}\n"
+
+
+def layout(
+    folder: Path, text: str, models: dict[str, int] | None = None, policies: list[str] | None = None
+) -> Layout:
+    path = folder / "features.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Layout(load_features(path, event_kinds()), models or {"m": ("a", "b", "c")}, policies or ["p"])
+
+
+def numbered(found: Layout) -> np.ndarray:
+    """A row whose words are all different and none a default."""
+    return np.arange(100.0, 100.0 + found.words).reshape(1, -1)
+
+
+def test_the_words_stand_in_the_order_of_the_contract(tmp_path: Path) -> None:
+    found = layout(tmp_path, OLD)
+    assert [(group.name, group.start, group.words) for group in found.groups] == [
+        ("clock", 0, 1), ("applied:web.events", 1, 1), ("applied:sales.events", 2, 1), ("message_ids", 3, 3),
+        ("pages_1h", 6, 1), ("pages_1d", 7, 1), ("visits", 8, 1), ("spend", 9, 1), ("recent", 10, 3),
+        ("smallest", 13, 1), ("example:m", 14, 6), ("policy:p", 20, 2),
+    ]  # fmt: skip
+    assert found.default_row.view(np.int64)[1:3].tolist() == [-1, -1]
+    assert found.packed_bytes == len(found.pack(numbered(found)))
+
+
+def test_a_row_of_the_same_layout_moves_as_it_is(tmp_path: Path) -> None:
+    found = layout(tmp_path, OLD)
+    assert Migration(found, found.description).apply(numbered(found)).tobytes() == numbered(found).tobytes()
+
+
+def test_words_move_by_name_and_what_is_new_or_changed_has_its_default(tmp_path: Path) -> None:
+    old = layout(tmp_path, OLD, {"m": 3, "gone": 2}, ["p", "q"])
+    new = layout(tmp_path, NEW, {"m": 4, "n": 1}, ["q", "r"])
+    assert old.layout_id != new.layout_id
+    row = numbered(old)
+    moved = Migration(new, old.description).apply(np.vstack([row, row + 1000]))
+    there = {group.name: group for group in old.groups}
+    kept = {"clock", "applied:web.events", "applied:sales.events", "message_ids"}
+    kept |= {"pages_1d", "spend", "smallest", "policy:q"}
+    for group in new.groups:
+        mine = slice(group.start, group.start + group.words)
+        if group.name in kept:
+            start = there[group.name].start
+            assert moved[0, mine].tolist() == row[0, start : start + group.words].tolist(), group.name
+            assert moved[1, mine].tolist() == (row[0, start : start + group.words] + 1000).tolist()
+        else:  # pages_1w, largest and social.events are new; recent and example:m mean something else now
+            assert moved[0, mine].tobytes() == new.default_row[mine].tobytes(), group.name
+
+
+def test_the_id_follows_from_the_declaration_alone(tmp_path: Path) -> None:
+    assert layout(tmp_path, OLD).layout_id == layout(tmp_path, OLD.replace("5m", "6m")).layout_id
+    assert layout(tmp_path, OLD).layout_id != layout(tmp_path, OLD.replace("visits", "seen")).layout_id
+
+
+@pytest.mark.parametrize("path", ["amount", "time", "kind", "message_id"])
+def test_two_readers_of_one_value_are_refused(tmp_path: Path, path: str) -> None:
+    text = OLD.replace("columns:", f"  again: {{sales.events: {path}}}\ncolumns:")
+    with pytest.raises(
+        ConfigError, match=rf"features\.yaml:7: field 'again': {path} of sales\.events is read by"
+    ):
+        layout(tmp_path, text)
