@@ -23,7 +23,9 @@ READY_LINE = "ready"  # what a role prints when it takes events: `streamwise up`
 
 def set_up_logging(level: int = logging.WARNING) -> None:
     """Plain lines on standard error."""
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
 
 

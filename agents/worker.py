@@ -52,14 +52,22 @@ class Worker:
         )  # fmt: skip
         self.app, self.engine, self.cycle = self.processor.app, self.processor.engine, self.processor.cycle
         self.feed = SnapshotFeed(settings.kafka, MODELS, self.work.config.models.names, self._offer)
-        self.store: ViewStore = MemoryViews() if settings.redis.startswith("memory") else RedisViews(settings.redis)
+        self.store: ViewStore = (
+            MemoryViews() if settings.redis.startswith("memory") else RedisViews(settings.redis)
+        )
         self.publisher = ViewPublisher(self.store, self._changed_views, self._views_back, limit=VIEWS_A_TAKE)
-        self.watchdog = Watchdog(self._waiting, lambda: self.engine.counters.events, lambda: self.cycle.completed_at)
-        self.http = HttpPort("worker", settings.host, settings.worker_port, self.status, self.ready, self.customer)
-        self._given: list[tuple[Partition, Any]] = []  # whose views the publisher has in hand: partition, slots
+        self.watchdog = Watchdog(
+            self._waiting, lambda: self.engine.counters.events, lambda: self.cycle.completed_at
+        )
+        self.http = HttpPort(
+            "worker", settings.host, settings.worker_port, self.status, self.ready, self.customer
+        )
+        # whose views the publisher has in hand: partition, slots
+        self._given: list[tuple[Partition, Any]] = []
         self._turn = 0
         self._rate = (time.monotonic(), 0, 0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._telling: asyncio.Future[None] | None = None  # the loop itself holds a task only weakly
 
     # -- snapshots ---------------------------------------------------------------------------------------
 
@@ -176,7 +184,8 @@ class Worker:
             "partitions": len(live),
             "customers": sum(p.index.known for p in live),
             "models": {
-                name: {"version": max((v.get(name, 0) for v in versions), default=0)} for name in self.work.models
+                name: {"version": max((v.get(name, 0) for v in versions), default=0)}
+                for name in self.work.models
             },
             "views_written": written,
             "view_failures": failures,
@@ -210,10 +219,9 @@ class Worker:
     def _started(self) -> None:
         self.publisher.start()
         self.watchdog.start()
-        asyncio.ensure_future(self._tell_ready())
+        self._telling = asyncio.ensure_future(self._tell_ready())
 
     async def _tell_ready(self) -> None:
         while not self.ready()[0]:
             await asyncio.sleep(0.05)
         print(f"worker {READY_LINE} http://{self.settings.host}:{self.http.server.port}", flush=True)
-

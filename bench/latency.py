@@ -39,7 +39,7 @@ from streams.topics import ensure
 
 PARTITIONS = 4
 CUSTOMERS = 10_000
-WARM_UP_S = 8.0
+WARM_UP_S = 15.0  # the JVM of the broker compiles, rows and buffers grow
 SECONDS = 20.0
 TURN_S = 0.002  # the load is produced in turns this long
 POLICY = "spotted"
@@ -172,7 +172,9 @@ def _read(bootstrap: str, topic: str) -> Iterator[Any]:
     """All records of a topic."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "latency", "enable.auto.commit": False})
     try:
-        marks = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), 10)[1] for n in range(PARTITIONS)}
+        marks = {
+            n: consumer.get_watermark_offsets(TopicPartition(topic, n), 10)[1] for n in range(PARTITIONS)
+        }
         left = sum(marks.values())
         consumer.assign([TopicPartition(topic, n, 0) for n in range(PARTITIONS)])
         while left > 0:
@@ -205,7 +207,9 @@ def _latencies(bootstrap: str, from_ms: float) -> Any:
 
 def main(argv: list[str] | None = None) -> int:
     """Print progress on standard error and the figures as one JSON line on standard output."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--settings", default=",".join(SETTINGS), help="which of " + ", ".join(SETTINGS))
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")

@@ -20,7 +20,9 @@ from streams.kernel import kernel
 
 TOPICS = ("web.events", "social.events", "sales.events")
 SHARES = np.array([0.94, 0.98])  # web, web + social; the rest is sales
-WEB_KINDS = np.array([0.64, 0.74, 0.94, 0.96, 0.98])  # page, search, view, cart_add, cart_remove; the rest checkout
+WEB_KINDS = np.array(
+    [0.64, 0.74, 0.94, 0.96, 0.98]
+)  # page, search, view, cart_add, cart_remove; the rest checkout
 SOCIAL_KINDS = np.array([0.5, 0.7, 0.85, 0.95])  # mention, review, email, ticket; the rest survey
 ORDERS = 0.9
 CHUNK_EVENTS = 100_000
@@ -52,7 +54,9 @@ def chunks(
             topic[:] = only
         draws = rng.random((CHUNK_EVENTS, 4))[:n]
         times = (first_ms + step_ms * (first + np.arange(n))).astype(np.int64)
-        yield [_encode_topic(which, first, customer, topic, draws, times, ids) for which in range(len(TOPICS))]
+        yield [
+            _encode_topic(which, first, customer, topic, draws, times, ids) for which in range(len(TOPICS))
+        ]
 
 
 def _encode_topic(

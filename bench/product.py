@@ -107,7 +107,9 @@ def _measure(stack: ExitStack, bootstrap: str, redis_url: str, events: int) -> d
         [sys.executable, "-m", "cli", "ledger"], env=environment, stdout=subprocess.DEVNULL, stderr=sys.stderr
     )
     stack.callback(_end, ledger)
-    time.sleep(5)  # the ledger has compiled what it needs and joined its group: its start is not what is measured
+    time.sleep(
+        5
+    )  # the ledger has compiled what it needs and joined its group: its start is not what is measured
     command = [sys.executable, "-m", "bench.product_worker", "--bootstrap", bootstrap, "--redis", redis_url]
     command += ["--events", str(events), "--partitions", str(PARTITIONS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
@@ -132,7 +134,9 @@ def _say(line: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Print progress on standard error and the figures as one JSON line on standard output."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--customers", type=int, default=CUSTOMERS)
     parser.add_argument("--runs", type=int, default=3)

@@ -1,6 +1,6 @@
 """The product's worker, timed: `bench.product` starts it as a process of its own.
 
-    python -m bench.product_worker --bootstrap 127.0.0.1:9092 --redis redis://127.0.0.1:6379/0 --events N --partitions 4
+python -m bench.product_worker --bootstrap 127.0.0.1:9092 --redis redis://127.0.0.1:6379/0 --events N --partitions 4
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Profile:
 
 def main(argv: list[str] | None = None) -> int:
     """Consume the event topics once and print the figures as one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--redis", required=True)
     parser.add_argument("--events", type=int, required=True)
@@ -60,12 +62,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path)
     given = parser.parse_args(argv)
     settings = load_settings(
-        kafka=given.bootstrap, redis=given.redis, partitions=given.partitions, worker_port=0, config=given.config
+        kafka=given.bootstrap,
+        redis=given.redis,
+        partitions=given.partitions,
+        worker_port=0,
+        config=given.config,
     )
     worker = Worker(settings, group=f"product-{uuid.uuid4().hex[:8]}")
     profile = Profile()
-    profile.watch(worker.engine, "prepare", "decode (fetch thread)")
-    worker.app.prepare = worker.engine.prepare
+    profile.watch(worker.engine, "prepare", "open and decode (the main thread's share)")
     profile.watch(worker.engine, "receive", "slots and inbox")
     profile.watch(worker.work, "run", "pass: fold, score, decide, mature")
     profile.watch(worker.engine, "_drain", "outputs to librdkafka")
@@ -78,7 +83,8 @@ def main(argv: list[str] | None = None) -> int:
 async def _run(worker: Worker, clock: Clock, profile: Profile) -> None:
     work = asyncio.ensure_future(worker.run())
     read = asyncio.get_running_loop().run_in_executor(None, clock.done.wait, PATIENCE_S)
-    await asyncio.wait({work, read}, return_when=asyncio.FIRST_COMPLETED)
+    either: set[asyncio.Future[Any]] = {work, read}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not clock.done.is_set():
         reason = work.exception() if work.done() else f"the topics were not read in {PATIENCE_S:.0f} s"
         sys.stderr.write(f"{reason!r}\n")

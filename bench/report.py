@@ -22,7 +22,11 @@ PAGE = ROOT / "docs" / "BENCHMARKS.md"
 def keep(name: str, figures: dict[str, Any]) -> None:
     """Leave a bench's figures for the page."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    about = {"measured": datetime.now(UTC).strftime("%Y-%m-%d"), "cores": os.cpu_count(), "machine": platform.machine()}
+    about = {
+        "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+    }
     text = json.dumps({"about": about, "figures": figures}, indent=1)
     (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
 
@@ -36,7 +40,12 @@ def _engine(figures: dict[str, Any]) -> list[str]:
         "",
     ]
     for customers, engines in figures["customers"].items():
-        lines += [f"### {int(customers):,} customers", "", "| engine | events/s | CPU µs an event | alerts |", "|---|---:|---:|---:|"]
+        lines += [
+            f"### {int(customers):,} customers",
+            "",
+            "| engine | events/s | CPU µs an event | alerts |",
+            "|---|---:|---:|---:|",
+        ]
         for name, result in sorted(engines.items(), key=lambda pair: -pair[1]["events_per_s"]):
             lines.append(
                 f"| {name} | {result['events_per_s']:,.0f} | {result['cpu_us_per_event']:.2f} | {result['alerts']:,} |"
@@ -104,7 +113,11 @@ PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
 
 def page() -> str:
     """The page's text."""
-    lines = ["# Benchmarks", "Written by `python -m bench.report` from the last run of each bench. Compare ratios: machines differ.", ""]
+    lines = [
+        "# Benchmarks",
+        "Written by `python -m bench.report` from the last run of each bench. Compare ratios: machines differ.",
+        "",
+    ]
     for name, render in PARTS.items():
         path = RESULTS / f"{name}.json"
         if path.exists():

@@ -126,11 +126,30 @@ class SmallPass:
         inbox, index = partition.inbox, partition.index
         return int(
             fold_small_job(
-                first, count, inbox.order, inbox.times, inbox.kinds, inbox.offsets, inbox.slots, inbox.fields,
-                partition.rows, partition.bits, partition.dirty, partition.changed, partition.counts, self._model,
-                self._x, index.ends, index.arena, outbox.data, outbox.at, outbox.size, outbox.slot, outbox.used,
+                first,
+                count,
+                inbox.order,
+                inbox.times,
+                inbox.kinds,
+                inbox.offsets,
+                inbox.slots,
+                inbox.fields,
+                partition.rows,
+                partition.bits,
+                partition.dirty,
+                partition.changed,
+                partition.counts,
+                self._model,
+                self._x,
+                index.ends,
+                index.arena,
+                outbox.data,
+                outbox.at,
+                outbox.size,
+                outbox.slot,
+                outbox.used,
                 self.largest_output_bytes,
-            )  # fmt: skip
+            )
         )
 
     def label(self, topic: int, label: int) -> str:
@@ -191,7 +210,9 @@ class _Nowhere:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the job over the topic once and print its figures as one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--topic", required=True)
     parser.add_argument("--events", type=int, required=True)

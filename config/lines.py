@@ -72,7 +72,7 @@ def _scalar(node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
         # YAML 1.1 reads 1e9 as text and on/off/yes/no as booleans: take numbers wherever Python sees one.
-        value = loader.construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+        value = loader.construct_object(node, deep=True)
         if isinstance(value, str) and node.style is None:  # type: ignore[attr-defined]
             try:
                 return float(value)
@@ -80,7 +80,7 @@ def _scalar(node: yaml.Node) -> Any:
                 return value
         return value
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}

@@ -41,7 +41,9 @@ KINDS: dict[str, KindSpec] = {
         (0.0, 0.0, 0.0, 0.0, 0.0), (("", MEAN_OF, 1), (".spread", SPREAD_OF, 1), (".last", IF_ANY, 4))
     ),
     "session": KindSpec(  # last time, sessions, events, start
-        (0.0, 0.0, 0.0, 0.0), (("", PLAIN, 1), (".events", PLAIN, 2), (".minutes", MINUTES, 0)), frozenset({"gap"})
+        (0.0, 0.0, 0.0, 0.0),
+        (("", PLAIN, 1), (".events", PLAIN, 2), (".minutes", MINUTES, 0)),
+        frozenset({"gap"}),
     ),
     "distinct": KindSpec((0.0,), (("", BITS_OF, 0),), field="required"),
     "ring": KindSpec((0.0,), (("", RING_MEAN, 0),), frozenset({"size"}), "required"),
@@ -123,7 +125,9 @@ def load_features(path: str | Path, kinds_of: dict[str, tuple[str, ...]]) -> Fea
     allowed = {"lateness", "idle_after", "message_ids", "sources", "fields", "columns"}
     top.expect(allowed, {"sources", "columns"})
     sources, kinds = _sources(top, kinds_of)
-    fields = tuple(_field(top["fields"], name, {s.topic for s in sources}) for name in top.get("fields") or {})
+    fields = tuple(
+        _field(top["fields"], name, {s.topic for s in sources}) for name in top.get("fields") or {}
+    )
     _check_paths(top, fields)
     columns: list[Column] = []
     names = {f.name for f in fields}
@@ -156,14 +160,18 @@ def _mapping(parent: Located, key: str) -> Located:
     return value
 
 
-def _sources(top: Located, kinds_of: dict[str, tuple[str, ...]]) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+def _sources(
+    top: Located, kinds_of: dict[str, tuple[str, ...]]
+) -> tuple[tuple[Source, ...], tuple[str, ...]]:
     sources, kinds = [], []
     for item in top["sources"]:
         if not isinstance(item, Located):
             raise top.error("sources: expected a list of {topic, schema}", "sources")
         item.expect({"topic", "schema"}, {"topic", "schema"})
         if item["schema"] not in kinds_of:
-            raise item.error(f"unknown schema {item['schema']!r}; expected one of {sorted(kinds_of)}", "schema")
+            raise item.error(
+                f"unknown schema {item['schema']!r}; expected one of {sorted(kinds_of)}", "schema"
+            )
         sources.append(Source(item["topic"], item["schema"]))
         kinds += [kind for kind in kinds_of[item["schema"]] if kind not in kinds and kind != "other"]
     if not sources or len(sources) > 8:
@@ -194,7 +202,9 @@ def _check_paths(top: Located, fields: tuple[FieldSpec, ...]) -> None:
     taken: dict[tuple[str, str], str] = {}
     for field in fields:
         for topic, path in field.paths.items():
-            other = "the engine itself" if path in ("time", "kind", "message_id") else taken.get((topic, path))
+            other = (
+                "the engine itself" if path in ("time", "kind", "message_id") else taken.get((topic, path))
+            )
             if other is not None:
                 wrong = f"field {field.name!r}: {path} of {topic} is read by {other} already"
                 raise top["fields"].error(wrong, field.name)
@@ -217,13 +227,17 @@ def _columns(spec: Located, parent: Located, name: str, kinds: set[str], fields:
         raise spec.error(f"column {name!r}: kind: expected one of {sorted(KINDS)}, got {kind!r}", "kind")
     rule = KINDS[kind]
     allowed = {"kind", "on"} | rule.options | (set() if rule.field == "none" else {"field"})
-    required = {"kind", "on"} | (rule.options - {"clear_on"}) | ({"field"} if rule.field == "required" else set())
+    required = (
+        {"kind", "on"} | (rule.options - {"clear_on"}) | ({"field"} if rule.field == "required" else set())
+    )
     spec.expect(set(allowed), set(required))
     if "." in name or not name.isidentifier():
         raise parent.error(f"column {name!r}: expected a name of letters, digits and underscores", name)
     field = spec.get("field")
     if field is not None and field not in fields:
-        raise spec.error(f"column {name!r}: unknown field {field!r}; expected one of {sorted(fields)}", "field")
+        raise spec.error(
+            f"column {name!r}: unknown field {field!r}; expected one of {sorted(fields)}", "field"
+        )
     size = spec.get("size", 0)
     if "size" in spec and (not isinstance(size, int) or not 1 <= size <= 256):
         raise spec.error(f"size: expected a number from 1 to 256, got {size!r}", "size")
@@ -242,4 +256,6 @@ def _columns(spec: Located, parent: Located, name: str, kinds: set[str], fields:
             Column(f"{name}_{text}", half_life_ms=parse_duration_ms(text, spec, "half_life"), **common)
             for text in lives
         ]
-    return [Column(name, half_life_ms=parse_duration_ms(lives, spec, "half_life") if lives else 0.0, **common)]
+    return [
+        Column(name, half_life_ms=parse_duration_ms(lives, spec, "half_life") if lives else 0.0, **common)
+    ]

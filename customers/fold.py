@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from streams.kernel import inlined, kernel
 
 from .columns import (
@@ -38,7 +39,8 @@ _OPCODES = {
 
 class FoldProgram(NamedTuple):
     """What each event kind does: steps `start[kind] .. start[kind + 1]` of `opcode, word, field: int64[s]` and
-    `parameter: float64[s]` (rate in 1/ms, a duration in ms, or a ring's size). `field` -1 = the value 1. `decay_factor: float64[g]` is scratch."""
+    `parameter: float64[s]` (rate in 1/ms, a duration in ms, or a ring's size). `field` -1 = the value 1.
+    `decay_factor: float64[g]` is scratch."""
 
     start: Any
     opcode: Any
@@ -83,16 +85,17 @@ def fold_program(features: Features, layout: Layout) -> FoldProgram:
 
 @inlined
 def power_of_two(x: float) -> float:
-    """2^x for x <= 0, within 2 units of the last place; 0 below 2^-1000. Plain operations, so loops over it run on vectors.
+    """2^x for x <= 0, within 2 units of the last place; 0 below 2^-1000. Plain operations: loops run on vectors.
 
-    2^x = 2^n * 2^f with n = round(x), and 2^f = exp(f ln 2) by its Taylor series, |f| <= 1/2 (the first term left out is
-    below 4e-18).
+    2^x = 2^n * 2^f with n = round(x), and 2^f = exp(f ln 2) by its Taylor series, |f| <= 1/2 (the first term
+    left out is below 4e-18).
     """
     bounded = max(x, -1000.0)
     n = np.floor(bounded + 0.5)
     t = (bounded - n) * LN2
-    series = 1.0 + t * (1.0 + t * (1 / 2 + t * (1 / 6 + t * (1 / 24 + t * (1 / 120 + t * (1 / 720 + t * (1 / 5040 + t * (
-        1 / 40320 + t * (1 / 362880 + t * (1 / 3628800 + t * (1 / 39916800 + t * (1 / 479001600 + t / 6227020800.0))))
+    series = 1.0 + t * (1.0 + t * (1 / 2 + t * (1 / 6 + t * (1 / 24 + t * (1 / 120 + t * (1 / 720 + t * (
+        1 / 5040 + t * (1 / 40320 + t * (1 / 362880 + t * (1 / 3628800 + t * (1 / 39916800 + t * (
+        1 / 479001600 + t / 6227020800.0))))
     ))))))))  # fmt: skip
     scale = np.int64((np.int64(n) + 1023) << 52).view(np.float64)
     return series * scale if x > -1000.0 else 0.0
@@ -206,7 +209,7 @@ def look_at(rows: Any, bits: Any, slots: Any, opcode: Any, word: Any, parameter:
 
 
 @inlined
-def popcount(word: Any) -> int:
+def popcount(word: Any) -> Any:
     """Number of bits set (Warren, Hacker's Delight, 5-1)."""
     x = np.uint64(word)
     x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -216,7 +219,7 @@ def popcount(word: Any) -> int:
 
 
 @kernel
-def view(rows: Any, bits: Any, slot: int, opcode: int, word: int, parameter: float, now: float) -> float:
+def view(rows: Any, bits: Any, slot: int, opcode: int, word: int, parameter: float, now: float) -> Any:
     """One view of a row as of `now` (>= the row's clock, word 0). NaN where there is nothing to see."""
     x = rows[slot, word]
     if opcode == DECAY:

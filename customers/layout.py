@@ -57,7 +57,9 @@ class Layout:
         minus_one = float(np.array([-1], np.int64).view(np.float64)[0])
         for topic in self.topics:
             self._add(f"applied:{topic}", (minus_one,), ("applied",))
-        self.ring_at = self._add("message_ids", (0.0,) * (1 + features.message_ids), ("ids", features.message_ids))
+        self.ring_at = self._add(
+            "message_ids", (0.0,) * (1 + features.message_ids), ("ids", features.message_ids)
+        )
         self.ring_size = features.message_ids
         self._columns(features.columns)
         self.example_at = {
@@ -100,7 +102,9 @@ class Layout:
         for column in columns:
             for suffix, opcode, word in KINDS[column.kind].views:
                 parameter = 1.0 / column.half_life_ms if opcode == DECAY else float(column.size)
-                views.append(View(column.name + suffix, opcode, self.column_at[column.name] + word, parameter))
+                views.append(
+                    View(column.name + suffix, opcode, self.column_at[column.name] + word, parameter)
+                )
         return views
 
     def _describe(self) -> bytes:

@@ -76,12 +76,16 @@ def _check_models(path: Path, views: Sequence[str], kinds: Sequence[str]) -> Non
     top = load(path)
     for item in top["features"]:
         if "view" in item and item["view"] not in views:
-            raise item.error(f"unknown view {item['view']!r}; {suggestion(item['view'], views, 'a view')}", "view")
+            raise item.error(
+                f"unknown view {item['view']!r}; {suggestion(item['view'], views, 'a view')}", "view"
+            )
     for spec in top["models"].values():
         for key in ("open", "proof"):
             for kind in spec[key]:
                 if kind not in kinds:
-                    raise spec.error(f"{key}: unknown event kind {kind!r}; expected one of {', '.join(kinds)}", key)
+                    raise spec.error(
+                        f"{key}: unknown event kind {kind!r}; expected one of {', '.join(kinds)}", key
+                    )
 
 
 def _string_fields(features: Features) -> list[str]:
@@ -108,7 +112,9 @@ def decode_programs(features: Features) -> list[Program]:
         captures = {"time": Capture(TIME), "kind": Capture(KIND), "message_id": Capture(MESSAGE_ID)}
         for number, field in enumerate(features.fields):
             if source.topic in field.paths:
-                captures[field.paths[source.topic]] = Capture(number, MODES[field.reduce], field.low, field.high)
+                captures[field.paths[source.topic]] = Capture(
+                    number, MODES[field.reduce], field.low, field.high
+                )
         writers = {
             schemas.schema_id(source.schema, version): schemas.schema(source.schema, version)
             for version in schemas.versions(source.schema)
@@ -151,7 +157,9 @@ class LivePass:
         names = [*self.models, *(policy.name for policy in config.policies)]
         longest = max((len(name) for name in names), default=0)
         # 3 keys of at most 1024 bytes, the names, the numbers of the receipt
-        self.largest_output_bytes = 4096 + 8 * longest + 8 * (views + self.fields + 4 * len(names)) + 4 * features
+        self.largest_output_bytes = (
+            4096 + 8 * longest + 8 * (views + self.fields + 4 * len(names)) + 4 * features
+        )
         self._room = Room(
             np.full(features, np.nan), np.zeros(features), np.full(len(self.models), np.nan),
             np.zeros(self.policies.width), np.zeros(self.policies.depth + 1), np.zeros(views),
@@ -163,7 +171,10 @@ class LivePass:
         models, features = len(self.models), len(self.config.models.features)
         return State(
             Weights(
-                np.zeros((models, features)), np.zeros(models), np.zeros(models, np.uint8), np.zeros(models, np.int64)
+                np.zeros((models, features)),
+                np.zeros(models),
+                np.zeros(models, np.uint8),
+                np.zeros(models, np.int64),
             )
         )
 
@@ -173,7 +184,8 @@ class LivePass:
         outbox.ensure(self.largest_output_bytes, len(self.models) + len(self.config.policies) + 1)
         inbox, index = partition.inbox, partition.index
         events = Events(
-            inbox.times, inbox.kinds, inbox.topics, inbox.offsets, inbox.message_ids, inbox.slots, inbox.fields, inbox.order
+            inbox.times, inbox.kinds, inbox.topics, inbox.offsets, inbox.message_ids, inbox.slots, inbox.fields,
+            inbox.order,
         )  # fmt: skip
         table = Table(
             partition.number, partition.rows, partition.bits, partition.rows.view(np.float32), index.hashes, index.ends,
@@ -240,7 +252,8 @@ class LivePass:
         rows, bits = partition.rows, partition.bits
         now = max(rows[slot, 0], now_ms or 0.0)
         return {
-            v.name: float(view(rows, bits, slot, v.opcode, v.word, v.parameter, now)) for v in self.layout.views
+            v.name: float(view(rows, bits, slot, v.opcode, v.word, v.parameter, now))
+            for v in self.layout.views
         }
 
     def packed_views(self, partition: Partition, slots: Any) -> list[bytes]:

@@ -42,10 +42,10 @@ class Views(NamedTuple):
 
 
 class Vector(NamedTuple):
-    """The feature vector: the view of each feature (int64[f], -1 for the calendar), the word
-    that holds it as of the row's clock (`plain: int64[f]`, word 0 where that is not so), the features for which it is not
-    so and that have a view (`other: int64[k]`), transform codes, `missing`,
-    and the places of the calendar features (int64[c])."""
+    """The feature vector: the view of each feature (int64[f], -1 for the calendar), the word that holds it as
+    of the row's clock (`plain: int64[f]`, word 0 where that is not so), the features for which it is not so
+    and that have a view (`other: int64[k]`), transform codes, `missing`, and the places of the calendar
+    features (int64[c])."""
 
     source: Any
     plain: Any
@@ -130,7 +130,7 @@ def build_plan(features: Features, layout: Layout, config: ModelConfig, program:
         ),
         models=_models(features, layout, config),
         rules=Rules(
-            *(getattr(program, name) for name in Rules._fields[:-2]),
+            **{name: getattr(program, name) for name in Rules._fields[:-2]},
             topic=np.array([OFFERS if p.kind == "offer" else ALERTS for p in program.policies], np.int64),
             word=np.array([layout.policy_at[name] for name in policies], np.int64),
         ),

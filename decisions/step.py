@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from streams.kernel import inlined, kernel
 
 from customers.fold import ABSENT_BITS, decay, fold, view
 from models.scorer import score, transform
@@ -19,6 +18,7 @@ from streams.encode import (
     put_long,
     put_raw,
 )
+from streams.kernel import inlined, kernel
 
 from .machine import evaluate
 from .plan import EXAMPLES, Plan
@@ -27,7 +27,6 @@ from .program import FIELD, SCORE, VIEW
 DUPLICATES, SKIPPED, LATE, FIRED = range(4)  # counters
 EXAMPLE_HEAD = 4  # opened, due, score, snapshot; then the features as float32
 MANY_COLONS = 3
-
 
 
 class Events(NamedTuple):
@@ -101,7 +100,7 @@ class Room(NamedTuple):
 
 
 @inlined
-def _room_left(out: Out, records: int) -> bool:
+def _room_left(out: Out, records: int) -> Any:
     return out.used[0] + records <= len(out.at) and out.used[1] + records * out.largest <= len(out.data)
 
 
@@ -150,7 +149,9 @@ def _put_text(data: Any, p: int, names: Any, number: int) -> int:
 
 
 @kernel
-def _put_joined(data: Any, p: int, table: Table, slot: int, names: Any, number: int, time: int, tail: Any, last: int) -> int:
+def _put_joined(
+    data: Any, p: int, table: Table, slot: int, names: Any, number: int, time: int, tail: Any, last: int
+) -> int:
     """The id `<customer>:<name>:<time>`, and `:<tail>` unless `last` is -1."""
     start = table.key_ends[slot]
     stop = table.key_ends[slot + 1]
@@ -196,7 +197,7 @@ def _put_key(data: Any, p: int, table: Table, slot: int) -> int:
 
 
 @inlined
-def _field(fields: Any, event: int, index: int, plan: Plan) -> float:
+def _field(fields: Any, event: int, index: int, plan: Plan) -> Any:
     """A field as a number; a set of bits counts as the unsigned integer it is."""
     value = fields[event, index]
     if plan.bit_fields[index]:
@@ -211,7 +212,10 @@ def _decide(
     table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, policy: int, now: float, topic: int,
     offset: int, cause: int, due: float, fields: Any, event: int,
 ) -> None:  # fmt: skip
-    """Encode one decision with its receipt. `topic` -1: deadline `cause` that was `due`; else an event of kind `cause`."""
+    """Encode one decision with its receipt.
+
+    `topic` -1: deadline `cause` that was `due`; else an event of kind `cause`.
+    """
     views = plan.views
     for v in range(len(views.opcode)):
         room.all_views[v] = view(
@@ -270,7 +274,9 @@ def _judge(
         index = rules.input_index[i]
         if kind == VIEW:
             v = plan.views
-            value = view(table.rows, table.bits, slot, v.opcode[index], v.word[index], v.parameter[index], now)
+            value = view(
+                table.rows, table.bits, slot, v.opcode[index], v.word[index], v.parameter[index], now
+            )
         elif kind == SCORE:
             value = room.scores[index]
         elif kind == FIELD:
@@ -282,7 +288,12 @@ def _judge(
     hysteresis = rules.exit_stop[policy] > rules.exit_start[policy]
     if hysteresis and table.rows[slot, word + 1] != 0.0:
         left = evaluate(
-            rules.code, rules.exit_start[policy], rules.exit_stop[policy], rules.constants, room.inputs, room.stack
+            rules.code,
+            rules.exit_start[policy],
+            rules.exit_stop[policy],
+            rules.constants,
+            room.inputs,
+            room.stack,
         )
         if left == 1.0:
             table.rows[slot, word + 1] = 0.0
@@ -292,7 +303,12 @@ def _judge(
     if fired != 0.0 and now - fired < rules.cooldown_ms[policy]:
         return
     holds = evaluate(
-        rules.code, rules.when_start[policy], rules.when_stop[policy], rules.constants, room.inputs, room.stack
+        rules.code,
+        rules.when_start[policy],
+        rules.when_stop[policy],
+        rules.constants,
+        room.inputs,
+        room.stack,
     )
     if holds == 1.0:
         table.rows[slot, word] = now
@@ -315,12 +331,16 @@ def _look(table: Table, plan: Plan, weights: Weights, room: Room, slot: int, now
         for k in range(len(vector.other)):
             f = vector.other[k]
             v = vector.source[f]
-            room.looked[f] = view(rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now)
+            room.looked[f] = view(
+                rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now
+            )
     else:
         for f in range(len(vector.source)):
             v = vector.source[f]
             if v >= 0:
-                room.looked[f] = view(rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now)
+                room.looked[f] = view(
+                    rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now
+                )
     transform(room.looked, now, vector.code, vector.missing, vector.calendar, room.x)
     score(room.x, weights.weights, weights.bias, weights.have, room.scores)
 
@@ -412,7 +432,7 @@ def _repeated(table: Table, plan: Plan, slot: int, message_id: int) -> bool:
     if size == 0:
         return False
     at = plan.ring_at
-    entered = np.int64(table.rows[slot, at])
+    entered: Any = np.int64(table.rows[slot, at])
     for k in range(min(entered, size)):
         if table.bits[slot, at + 1 + k] == message_id:
             return True
@@ -457,14 +477,21 @@ def _event(events: Events, e: int, table: Table, plan: Plan, weights: Weights, o
                 proven = plan.models.on_proof[m]
                 _close(table, plan, out, slot, m, proven if time <= due else 1 - proven, min(time, due))
                 moved = True
-        if fold(rows, table.bits, slot, kind, time, clock, late, table.clocks[0], events.fields, e, plan.fold):
+        if fold(
+            rows, table.bits, slot, kind, time, clock, late, table.clocks[0], events.fields, e, plan.fold
+        ):
             moved = True
     _look(table, plan, weights, room, slot, clock)
     if kind < 0:
         return
     for m in range(models):
         due = time + plan.models.within_ms[m]
-        if plan.models.open[m, kind] and not late and due > table.clocks[0] and rows[slot, plan.models.word[m]] == 0.0:
+        if (
+            plan.models.open[m, kind]
+            and not late
+            and due > table.clocks[0]
+            and rows[slot, plan.models.word[m]] == 0.0
+        ):
             _open(table, plan, weights, room, slot, m, time)
             moved = True
     for j in range(plan.rules.kind_start[kind], plan.rules.kind_start[kind + 1]):

@@ -15,7 +15,9 @@ from .transport import SCHEME, Consumer, install
 COMMIT_INTERVAL_S = 1.0
 SESSION_TIMEOUT_S = 6.0  # after a kill the group stands still this long
 HEARTBEAT_S = 1.5
-FETCH_BYTES = 4 << 20  # the share of a partition in one fetch: fewer, larger turns (measured: a tenth less CPU than at 1 MiB)
+FETCH_BYTES = (
+    4 << 20
+)  # the share of a partition in one fetch: fewer, larger turns (measured: a tenth less CPU than at 1 MiB)
 GIL_SWITCH_S = 0.0005  # the fetch thread waits this long for the interpreter at most (5 ms by default)
 
 
@@ -25,7 +27,7 @@ class App(faust.App):  # type: ignore[misc]
     committer: Callable[[Consumer], Awaitable[bool]]
     backlog: Callable[[TP], bool]
     before_live: Callable[[set[int]], Awaitable[None]]
-    prepare: Callable[[str, RawBatch], None]
+    fetched: Callable[[str, RawBatch], None]
     bundled: frozenset[str]
 
 
@@ -64,6 +66,6 @@ def make_app(role: str, bootstrap: str, *, partitions: int, standbys: int = 0, *
     app.committer = _commit_nothing
     app.backlog = lambda tp: False
     app.before_live = _nothing_before
-    app.prepare = lambda topic, batch: None
+    app.fetched = lambda topic, batch: None
     app.bundled = frozenset()
     return app

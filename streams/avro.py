@@ -75,7 +75,9 @@ class _Compiler:
     scales: list[float] = field(default_factory=lambda: [1.0])
     named: dict[str, Any] = field(default_factory=dict)
     open_names: list[str] = field(default_factory=list)
-    counted: set[str] = field(default_factory=set)  # arrays whose blocks are counted, not their items one by one
+    counted: set[str] = field(
+        default_factory=set
+    )  # arrays whose blocks are counted, not their items one by one
     depth: int = 0
 
     def emit(self, opcode: int, capture: Capture | None = None, a: int = 0, b: int = 0) -> int:
@@ -222,7 +224,9 @@ class _Compiler:
         """An empty array sums to 0 and is no bits; one that is not there stays absent."""
         for path, inside in self.captures.items():
             # bits may look like NaN once some are set, so that only the outermost array may ask
-            if path.startswith(child) and (inside.mode in (SUM, COUNT) or (inside.mode == BITS and outermost)):
+            if path.startswith(child) and (
+                inside.mode in (SUM, COUNT) or (inside.mode == BITS and outermost)
+            ):
                 self.emit(ZERO, inside)
 
     def _check_mode(self, capture: Capture | None, kind: str) -> None:

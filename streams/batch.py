@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gzip
 import struct
+import threading
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cramjam
@@ -18,7 +19,8 @@ from .errors import Fatal, Poison
 HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES = HEADER.size  # 61
 CRC_FROM = 21  # the checksum covers everything after itself
-SMALLEST_RECORD_BYTES = 7  # seven parts of at least a byte each: no batch makes us reserve more than it can fill
+# seven parts of at least a byte each: no batch makes us reserve more than it can fill
+SMALLEST_RECORD_BYTES = 7
 MAX_BATCH_BYTES = 256 << 20  # decompressed; beyond this a batch is a bomb, not data
 
 CODEC_MASK, TIMESTAMP_TYPE, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
@@ -30,7 +32,7 @@ class RawBatch:
 
     `buf: uint8[:]` holds the records (decompressed, without the header); `first` is the lowest offset
     that is still wanted; `next_offset` the one after the batch; `columns`: its records as `streams.columns.Columns`, once decoded; `closed`: its bytes as they came,
-    until `open_batch`; `error` says why none of its records can be read although the checksum holds.
+    until `open_batch`; `lock`: held while it is opened and decoded; `error` says why none of its records can be read although the checksum holds.
     """
 
     base_offset: int
@@ -42,6 +44,7 @@ class RawBatch:
     error: str = ""
     columns: Any = None
     closed: Any = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def offset(self) -> int:

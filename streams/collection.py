@@ -28,7 +28,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
     ) -> None:  # fmt: skip
         """Say whose rows these are. `on_live(partition, control)` is called when a partition is restored."""
         self.engine, self.cycle = engine, cycle
-        self._make = lambda: Restorer(rows.layout_id, words, migration)
+        self._make: Callable[[], Restorer] = lambda: Restorer(rows.layout_id, words, migration)
         self._on_live = on_live
         self._restorers: dict[int, Restorer] = {}
         self.recovered = False

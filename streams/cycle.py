@@ -21,9 +21,17 @@ LAYOUT_KEY = b"\x00layout:"  # followed by the layout's id in decimal digits
 class RowFormat(Protocol):
     """How rows look in the changelog."""
 
-    layout_id: int
-    description: bytes
-    packed_bytes: int
+    @property
+    def layout_id(self) -> int:
+        """Names the layout."""
+
+    @property
+    def description(self) -> bytes:
+        """The layout in JSON, for who reads the rows later."""
+
+    @property
+    def packed_bytes(self) -> int:
+        """The size of one changelog value."""
 
     def pack(self, rows: Any) -> bytes:
         """Rows (float64[n, words]) as changelog values, end to end."""
@@ -73,16 +81,25 @@ class CommitCycle:
                     # What may be replayed is scored as it was the first time: its outputs have one content.
                     adoption = self._adoption
                     proposal = (adoption.offered if partition.caught_up else adoption.in_force)(partition)
-                    work.append((partition, offsets, slots, rows, self._control(partition, offsets, proposal), proposal))
+                    work.append(
+                        (
+                            partition,
+                            offsets,
+                            slots,
+                            rows,
+                            self._control(partition, offsets, proposal),
+                            proposal,
+                        )
+                    )
         # What is folded from here on is replayed with what this cycle puts in force, so it must be folded with it.
-        engine.held = any(self._adoption.in_force(partition) != offer for partition, *_rest, offer in work)
+        engine.held = any(self._adoption.in_force(partition) != proposal for partition, *_rest, proposal in work)
         epoch = engine.outputs.begin_epoch()
         await engine.outputs.settled(epoch)  # 1. every output produced so far
         self._reached("outputs")
         for partition, _offsets, slots, rows, *_rest in work:  # 2. rows, then the control row
             await self._write_rows(partition, slots, rows)
         self._reached("rows")
-        for partition, _offsets, _slots, _rows, control, _offer in work:
+        for partition, _offsets, _slots, _rows, control, _proposal in work:
             self._write_control(partition, control)
         await self._log.settled(self._log.begin_epoch())
         self._reached("control")
@@ -139,7 +156,9 @@ class CommitCycle:
             log.send(self._changelog, messages, partition.number)
             await asyncio.sleep(0)
 
-    def _control(self, partition: Partition, offsets: Mapping[tuple[str, int], int], proposal: dict[str, Any]) -> bytes:
+    def _control(
+        self, partition: Partition, offsets: Mapping[tuple[str, int], int], proposal: dict[str, Any]
+    ) -> bytes:
         watermark, highest = partition.clocks.tolist()
         return orjson.dumps(
             {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from .kernel import inlined, kernel
 
 from .avro import (
     BITS,
@@ -34,6 +33,7 @@ from .avro import (
     ZERO,
 )
 from .hashing import MASK52, hash64
+from .kernel import inlined, kernel
 from .records import read_varint
 
 OK, NO_KEY, NO_VALUE, NOT_FRAMED, UNKNOWN_SCHEMA, MALFORMED, OUT_OF_BOUNDS, BAD_TIME, BAD_KEY = range(9)
@@ -56,7 +56,7 @@ AHEAD_MS = 86_400_000.0  # a clock this far ahead of the append would fire every
 
 
 @inlined
-def is_ascii(buf: Any, p: int, end: int) -> bool:
+def is_ascii(buf: Any, p: int, end: int) -> Any:
     """Whether `buf[p:end]` has no byte above 127; eight at a time."""
     while p + 8 <= end:
         if buf[p : p + 8].view(np.uint64)[0] & HIGH_BITS != np.uint64(0):
@@ -89,7 +89,12 @@ def valid_utf8(buf: Any, p: int, end: int) -> bool:
                 return False
             p += 3
         elif a < 0xF5:
-            if p + 3 >= end or buf[p + 1] & 0xC0 != 0x80 or buf[p + 2] & 0xC0 != 0x80 or buf[p + 3] & 0xC0 != 0x80:
+            if (
+                p + 3 >= end
+                or buf[p + 1] & 0xC0 != 0x80
+                or buf[p + 2] & 0xC0 != 0x80
+                or buf[p + 3] & 0xC0 != 0x80
+            ):
                 return False
             if (a == 0xF0 and buf[p + 1] < 0x90) or (a == 0xF4 and buf[p + 1] >= 0x90):
                 return False
@@ -263,15 +268,16 @@ def _run(
 
 @kernel
 def decode(
-    buf: Any, count: int, value_at: Any, value_size: Any, key_at: Any, key_size: Any, code: Any, tables: Any, scales: Any, ids: Any,
-    entry: Any, initial: Any, bounds: Any, latest_ms: float, times: Any, kinds: Any, message_ids: Any, fields: Any, status: Any,
-    left: Any,
+    buf: Any, count: int, value_at: Any, value_size: Any, key_at: Any, key_size: Any, code: Any, tables: Any,
+    scales: Any, ids: Any, entry: Any, initial: Any, bounds: Any, latest_ms: float, times: Any, kinds: Any,
+    message_ids: Any, fields: Any, status: Any, left: Any,
 ) -> int:  # fmt: skip
     """Decode `count` records of `buf` into rows 0..count-1 of the outputs; returns how many are bad.
 
-    Inputs are those of `find_records` and of an `avro.Program`; `latest_ms`: times from here on are bad. Outputs: `times: float64[n]` ms, `kinds: int32[n]`
-    (-1 = a kind nobody names), `message_ids: int64[n]`, `fields: float64[n, f]`, `status: uint8[n]` (OK, or
-    an index into `REASONS`; the other outputs of a bad row mean nothing). `left: int64[MAX_DEPTH]` is scratch.
+    Inputs are those of `find_records` and of an `avro.Program`; `latest_ms`: times from here on are bad.
+    Outputs: `times: float64[n]` ms, `kinds: int32[n]` (-1 = a kind nobody names), `message_ids: int64[n]`,
+    `fields: float64[n, f]`, `status: uint8[n]` (OK, or an index into `REASONS`; the other outputs of a bad
+    row mean nothing). `left: int64[MAX_DEPTH]` is scratch.
     """
     bits = fields.view(np.int64)
     width = fields.shape[1]
@@ -283,7 +289,9 @@ def decode(
             bad += 1
             continue
         key_end = key_at[i] + key_size[i]
-        if key_size[i] > MAX_KEY_BYTES or not (is_ascii(buf, key_at[i], key_end) or valid_utf8(buf, key_at[i], key_end)):
+        if key_size[i] > MAX_KEY_BYTES or not (
+            is_ascii(buf, key_at[i], key_end) or valid_utf8(buf, key_at[i], key_end)
+        ):
             status[i] = BAD_KEY
             bad += 1
             continue
@@ -297,7 +305,10 @@ def decode(
             bad += 1
             continue
         schema_id = (
-            np.int64(buf[p + 1]) << 24 | np.int64(buf[p + 2]) << 16 | np.int64(buf[p + 3]) << 8 | np.int64(buf[p + 4])
+            np.int64(buf[p + 1]) << 24
+            | np.int64(buf[p + 2]) << 16
+            | np.int64(buf[p + 3]) << 8
+            | np.int64(buf[p + 4])
         )
         which = -1
         for s in range(len(ids)):

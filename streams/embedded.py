@@ -30,7 +30,9 @@ class EmbeddedBroker:
 
     def make_topics(self, names: Iterable[str]) -> None:
         """Make topics by asking for them."""
-        client = Producer({"bootstrap.servers": self.bootstrap, "allow.auto.create.topics": True, "log_level": 0})
+        client = Producer(
+            {"bootstrap.servers": self.bootstrap, "allow.auto.create.topics": True, "log_level": 0}
+        )
         for name in names:
             client.list_topics(name, timeout=10)
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .avro import Program
-from .batch import RawBatch
+from .batch import RawBatch, open_batch
 from .columns import decode_columns
 from .decode import REASONS
 from .outputs import Outbox, Outputs
@@ -22,19 +22,27 @@ from .partition import Partition
 
 TopicPartition = tuple[str, int]
 LIVE_MS = 3_600_000  # a stream is live while its events are younger than this when they are appended
-LETTER_BYTES = 256 << 10  # of a bad key and value; all of it could be more than a broker takes, and stands at its offset
+LETTER_BYTES = (
+    256 << 10
+)  # of a bad key and value; all of it could be more than a broker takes, and stands at its offset
 BACKLOG_EVENTS = 200_000  # decoded events of one topic's partition that may wait for the other topics
 
 
 class Pass(Protocol):
     """Steps 5 to 7 and 10: what is done with the events of a partition."""
 
-    programs: Sequence[Program]  # one for each source topic
     fields: int  # width of an event's field vector
-    outputs: Sequence[str]  # output topics, by the numbers that the pass writes into the outbox
     default_row: Any  # float64[words]
     deadline_words: Any  # int64[d]
     largest_output_bytes: int  # the outbox always has room for one record of this size
+
+    @property
+    def programs(self) -> Sequence[Program]:
+        """One for each source topic."""
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """Output topics, by the numbers that the pass writes into the outbox."""
 
     def new_state(self) -> Any:
         """What a partition carries besides rows (for `Partition.state`)."""
@@ -89,7 +97,9 @@ class Engine:
         self.partitions: dict[int, Partition] = {}
         self.dead_letters = dead_letters
         self.end_of = end_of
-        self.held = False  # while other snapshots come into force: a replay must change them at the same event
+        self.held = (
+            False  # while other snapshots come into force: a replay must change them at the same event
+        )
         self._wall_clock_ms = wall_clock_ms
         self._idle_after_ms = idle_after_ms
         self._topic_number = {topic: number for number, topic in enumerate(self.sources)}
@@ -106,15 +116,17 @@ class Engine:
         return found
 
     def prepare(self, topic: str, batch: RawBatch) -> None:
-        """Decode a batch ahead of `receive`, in another thread: nothing but the batch is touched."""
-        which = self._topic_number.get(topic)
-        if which is not None and batch.count:
-            batch.columns = decode_columns(batch, self.work.programs[which])
+        """Open and decode a batch. Any thread may: one does it, another that comes meanwhile waits for it."""
+        with batch.lock:
+            open_batch(batch)
+            if batch.columns is None and batch.count:
+                batch.columns = decode_columns(batch, self.work.programs[self._topic_number[topic]])
 
     def receive(self, topic: str, number: int, batch: RawBatch) -> int:
         """Decode a batch into its partition's inbox without folding it. Returns the good events."""
         partition = self.partition(number)
         which = self._topic_number[topic]
+        self.prepare(topic, batch)
         good = partition.receive(which, batch, self.work.programs[which], self._bury)
         self.counters.batches += 1
         self._last_arrival_ms = self._wall_clock_ms()
@@ -168,7 +180,11 @@ class Engine:
         keys = partition.index.keys(outbox.slot[:count])
         by_topic: dict[int, list[dict[str, Any]]] = {}
         rows = zip(
-            outbox.topic[:count].tolist(), outbox.at[:count].tolist(), outbox.size[:count].tolist(), keys, strict=True
+            outbox.topic[:count].tolist(),
+            outbox.at[:count].tolist(),
+            outbox.size[:count].tolist(),
+            keys,
+            strict=True,
         )
         for topic, at, length, key in rows:
             by_topic.setdefault(topic, []).append({"key": key, "value": data[at : at + length]})

@@ -1,10 +1,10 @@
 """The one error tree.
 
-    StreamwiseError
-    ├── Retryable      the same call may succeed later (broker or store away)
-    ├── Poison         this record can never be processed; it goes to the dead letters
-    └── Fatal          the process must end; exit status 1
-        └── ConfigError    a file the user wrote is wrong; exit status 2, nothing consumed
+StreamwiseError
+├── Retryable      the same call may succeed later (broker or store away)
+├── Poison         this record can never be processed; it goes to the dead letters
+└── Fatal          the process must end; exit status 1
+    └── ConfigError    a file the user wrote is wrong; exit status 2, nothing consumed
 """
 
 from __future__ import annotations

@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 
 from numba import njit
 
-F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
 
 OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
 
-def kernel(function: F) -> F:
-    """Compile `function` on its first call."""
-    compiled: F = njit(**OPTIONS)(function)
+def kernel(function: Callable[..., R]) -> Callable[..., R]:
+    """Compile `function` on its first call. Its arguments go unchecked: Numba takes an `np.int64` for an `int`."""
+    compiled: Callable[..., R] = njit(**OPTIONS)(function)
     return compiled
 
 
-def inlined(function: F) -> F:
+def inlined(function: Callable[..., R]) -> Callable[..., R]:
     """Compile `function` into each of its callers: for small ones in inner loops."""
-    compiled: F = njit(**OPTIONS, forceinline=True)(function)
+    compiled: Callable[..., R] = njit(**OPTIONS, forceinline=True)(function)
     return compiled

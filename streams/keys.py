@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from .kernel import kernel
 
 from .hashing import hash64
+from .kernel import kernel
 
 _LOW32 = np.uint64(0xFFFFFFFF)
 
@@ -97,7 +97,8 @@ class KeyIndex:
         row = 0
         while True:
             row, self.known = find_slots(
-                buf, key_at, key_size, status, row, count, self.table, self.hashes, self.ends, self.arena, self.known, out
+                buf, key_at, key_size, status, row, count, self.table, self.hashes, self.ends, self.arena,
+                self.known, out,
             )  # fmt: skip
             if row == count:
                 return

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from .kernel import kernel
 
 from .columns import Columns
+from .kernel import kernel
 from .keys import grown
 
 
@@ -53,7 +53,7 @@ def merge(times: Any, following: Any, heads: Any, waiting: Any, order: Any) -> i
 @kernel
 def link(status: Any, start: int, count: int, following: Any, tail: int) -> Any:
     """Chain the good rows `start..start+count-1` behind `tail` (-1 = none). Returns (first, last, good)."""
-    first = np.int64(-1)
+    first: Any = np.int64(-1)
     good = 0
     for row in range(start, start + count):
         if status[row] != 0:
@@ -119,7 +119,8 @@ class Inbox:
             self.used = 0
         if self.used + count > len(self.times):
             self._compact()
-            if 2 * (self.used + count) > len(self.times):  # half of it stays free, so that compactions are rare
+            # half of it stays free, so that compactions are rare
+            if 2 * (self.used + count) > len(self.times):
                 self._grow(2 * (self.used + count))
         return self.used
 

@@ -25,7 +25,9 @@ class Outbox:
 
     def __init__(self, records: int = 4096, data_bytes: int = 4 << 20) -> None:
         self.data = np.zeros(data_bytes, np.uint8)
-        self.at, self.size, self.slot, self.topic, self.label = (np.zeros(records, np.int64) for _ in range(5))
+        self.at, self.size, self.slot, self.topic, self.label = (
+            np.zeros(records, np.int64) for _ in range(5)
+        )
         self.used = np.zeros(2, np.int64)  # records, bytes
 
     def clear(self) -> None:
@@ -107,7 +109,9 @@ class Outputs:
     def _try(self, topic: str, batch: list[dict[str, Any]], extra: dict[str, int]) -> int:
         return int(self._producer.produce_batch(topic, batch, on_delivery=self._callback, **extra))
 
-    def send_one(self, topic: str, key: bytes, value: bytes, partition: int, landed: Callable[[int], None]) -> None:
+    def send_one(
+        self, topic: str, key: bytes, value: bytes, partition: int, landed: Callable[[int], None]
+    ) -> None:
         """Queue one record; `landed(offset)` is called when it is acknowledged."""
         counted = self._callback
 
@@ -120,7 +124,9 @@ class Outputs:
         self.produced += 1
         while True:
             try:
-                self._producer.produce(topic, key=key, value=value, partition=partition, on_delivery=delivered)
+                self._producer.produce(
+                    topic, key=key, value=value, partition=partition, on_delivery=delivered
+                )
                 return
             except BufferError:
                 self._producer.poll(QUEUE_FULL_PAUSE_S)

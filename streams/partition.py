@@ -45,7 +45,8 @@ class Partition:
         self.dirty = np.zeros(1024, np.uint8)
         self.changed = np.zeros(1024, np.int64)
         self.seen = np.zeros(1024, np.int64)
-        self.counts = np.zeros(3, np.int64)  # slots in `changed`, slots in `seen` (views), entries in the heap
+        # slots in `changed`, slots in `seen` (views), entries in the heap
+        self.counts = np.zeros(3, np.int64)
         self.wake = np.zeros(1024)
         self.heap_times = np.zeros(4096)
         self.heap_slots = np.zeros(4096, np.int64)
@@ -89,7 +90,9 @@ class Partition:
             for at, size in ((columns.key_at, columns.key_size), (columns.value_at, columns.value_size)):
                 parts.append(batch.buf[at[i] : at[i] + size[i]].tobytes() if size[i] >= 0 else None)
             reason = int(columns.status[i])
-            dead(topic, self.number, int(columns.offsets[i]), reason, parts[0], parts[1], batch.append_time_ms)
+            dead(
+                topic, self.number, int(columns.offsets[i]), reason, parts[0], parts[1], batch.append_time_ms
+            )
 
     def take(self) -> int:
         """Merge what may be merged now; the events stand in `inbox.order[:n]`."""
@@ -154,7 +157,8 @@ class Partition:
             self.heap_times = np.zeros(2 * self.index.known + 64)
             self.heap_slots = np.zeros(2 * self.index.known + 64, np.int64)
         self.counts[2] = rebuild(
-            self.rows, self.index.known, self.deadline_words, self.heap_times, self.heap_slots, self.index.hashes, self.wake
+            self.rows, self.index.known, self.deadline_words, self.heap_times, self.heap_slots,
+            self.index.hashes, self.wake,
         )  # fmt: skip
         known = self.index.known
         self.dirty[:known] = VIEWS  # a view that was not written before a crash is written now
@@ -174,7 +178,8 @@ class Partition:
         count = int(self.counts[1])
         taken = min(count, limit)
         slots = self.seen[:taken].copy()
-        self.seen[: count - taken] = self.seen[taken:count].copy()  # first come, first written: nobody starves
+        # first come, first written: nobody starves
+        self.seen[: count - taken] = self.seen[taken:count].copy()
         self.counts[1] = count - taken
         self.dirty[slots] &= np.uint8(255 ^ VIEWS)
         return slots

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 from faust.types.tuples import TP
 
+from .ahead import DecodeAhead
 from .app import App, make_app
 from .collection import RowTable
 from .cycle import Adoption, CommitCycle, RowFormat
@@ -22,10 +23,12 @@ from .transport import Consumer
 TICK_S = 0.25
 
 
-class Layout(RowFormat):
+class Layout(RowFormat, Protocol):
     """A row format that knows its width."""
 
-    words: int
+    @property
+    def words(self) -> int:
+        """Words in a row."""
 
 
 async def _nothing() -> None:
@@ -72,7 +75,7 @@ class Processor:
         self.app.committer = self._commit
         self.app.backlog = lambda tp: self.engine.full(tp.topic, tp.partition)
         self.app.before_live = self._before_live
-        self.app.prepare = self.engine.prepare
+        self.app.fetched = DecodeAhead(self.engine.prepare).offer
         self.app.bundled = frozenset(self.sources)
 
     def _table(self, changelog: str, partitions: int) -> RowTable:
@@ -90,11 +93,11 @@ class Processor:
     def _agent(self) -> None:
         source = self.app.topic(*self.sources, key_serializer="raw", value_serializer="raw")
 
-        @self.app.agent(source, name="fold")  # type: ignore[untyped-decorator]
+        @self.app.agent(source, name="fold")
         async def fold(stream: Any) -> None:
             await guarded(stream.events(), self._on_message)
 
-        @self.app.timer(TICK_S)  # type: ignore[untyped-decorator]
+        @self.app.timer(TICK_S)
         async def tick() -> None:
             self.engine.tick()
             self.outputs.poll()

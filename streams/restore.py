@@ -73,7 +73,9 @@ class Restorer:
         partition.rows[slots] = rows  # of a key that stands here twice, NumPy keeps the last
         self.rows += len(which)
 
-    def _put_mixed(self, partition: Partition, batch: RawBatch, at: Positions, found: int, plain: set[int]) -> None:
+    def _put_mixed(
+        self, partition: Partition, batch: RawBatch, at: Positions, found: int, plain: set[int]
+    ) -> None:
         for i in range(found):
             key = batch.buf[at.key_at[i] : at.key_at[i] + max(0, at.key_size[i])].tobytes()
             size = int(at.value_size[i])

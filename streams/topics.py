@@ -28,7 +28,9 @@ class TopicSpec:
 
 def broker_away(bootstrap: str) -> Retryable:
     """The error to raise when nobody answers."""
-    return Retryable(f"no Kafka broker answers at {bootstrap}; start one with `make kafka`, or set STREAMWISE_KAFKA")
+    return Retryable(
+        f"no Kafka broker answers at {bootstrap}; start one with `make kafka`, or set STREAMWISE_KAFKA"
+    )
 
 
 def existing(bootstrap: str, timeout_s: float = TIMEOUT_S) -> dict[str, int]:

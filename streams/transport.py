@@ -7,7 +7,6 @@ faust-streaming are pinned; `tests/streams/test_transport.py` fails when what is
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -23,12 +22,14 @@ from .errors import Fatal, Poison
 
 SCHEME = "batch"
 Bundle = list[tuple[TP, RawBatch]]  # all that one fetch brought, in the order of each partition
-TURNS_TO_FETCH = 4  # loop turns until aiokafka, told that its records were taken, has sent the next fetch
-FETCH_MAX_WAIT_MS = 10  # one fetch is in flight for all partitions of a broker: a silent one holds the others up this long
+# one fetch is in flight for all partitions of a broker: a silent one holds the others up this long
+FETCH_MAX_WAIT_MS = 10
 
 
 class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
     """Yields `RawBatch` instead of records. Control and aborted batches come as empty ones, so offsets move."""
+
+    next_fetch_offset: int
 
     def _unpack_records(self) -> Iterator[RawBatch]:
         records = self._records
@@ -62,7 +63,9 @@ def install() -> None:
     """Put the raw-batch classes in place and register the `batch://` scheme. Idempotent."""
     for name in ("_unpack_records", "_consume_aborted_up_to"):
         if not hasattr(fetcher.PartitionRecords, name):
-            raise Fatal(f"this aiokafka has no PartitionRecords.{name}; install the version in requirements.lock")
+            raise Fatal(
+                f"this aiokafka has no PartitionRecords.{name}; install the version in requirements.lock"
+            )
     fetcher.PartitionRecords = RawPartitionRecords
     fetcher.MemoryRecords = _MemoryRecordsPy
     faust.transport.by_url.__self__.aliases[SCHEME] = f"{__name__}:Transport"
@@ -83,21 +86,21 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._ensure_consumer()._fetcher._prefetch_backoff = 0
 
     async def _fetch_records(self, *given: Any, **named: Any) -> Any:
-        """Drain what was fetched, let the next fetch go out, then open and decode: beside it, and beside the pass.
+        """Drain what was fetched. Of the calls between Faust's two threads this is the one that runs in the consumer's own.
 
-        Of the calls between Faust's two threads this is the one that runs in the consumer's own.
+        Batches of bundled topics stay closed: the pass, or a thread ahead of it, opens them.
         """
         records = await super()._fetch_records(*given, **named)
-        for _ in range(TURNS_TO_FETCH):
-            await asyncio.sleep(0)
-        prepare, check_crc = self.app.prepare, self.app.conf.broker_check_crcs
         for tp, batches in records.items():
+            bundled = tp.topic in self.app.bundled
             for batch in batches:
+                if bundled:
+                    self.app.fetched(tp.topic, batch)
+                    continue
                 try:
-                    open_batch(batch, check_crc=check_crc)
+                    open_batch(batch, check_crc=self.app.conf.broker_check_crcs)
                 except Poison as error:  # never acknowledged: the next process fetches it again
                     raise CorruptRecordException(f"{tp.topic}[{tp.partition}]: {error}") from error
-                prepare(tp.topic, batch)
         return records
 
     async def pause_in_client(self, tps: set[TP]) -> None:
@@ -109,7 +112,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 consumer.pause(tp)
 
     async def bounds(self, tps: set[TP]) -> dict[TP, tuple[int, int]]:
-        """Where reading begins (committed, or the earliest offset) and the end of each partition, asked of the broker."""
+        """Where reading begins (committed, or the earliest offset) and where each partition ends; asks the broker."""
         consumer = self._ensure_consumer()
         wanted = [driver.ensure_aiokafka_TP(tp) for tp in tps]
         first = await consumer.beginning_offsets(wanted)
@@ -134,9 +137,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     """Delivers raw batches to Faust and asks the role's committer what to commit.
 
     `app.committer` is called by every commit Faust makes (periodic, on revocation, on shutdown);
-    `app.backlog(tp)` says whether enough of a partition lies decoded already; `app.prepare(topic, batch)`
-    is called with each batch in the fetch thread. What a fetch brought of the topics in `app.bundled` comes as one message
-    (its value a `Bundle`), as Faust's own work for a message costs more than the pass over a small batch.
+    `app.backlog(tp)` says whether enough of a partition lies decoded already. What a fetch brought of the topics in
+    `app.bundled` comes as one message (its value a `Bundle`, its batches closed), as Faust's own work for a message costs
+    more than the pass over a small batch; `app.fetched(topic, batch)` is called with each in the fetch thread.
     """
 
     def _new_consumer_thread(self) -> ConsumerThread:

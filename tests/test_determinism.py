@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ def recorded(seed: int) -> Log:
 LOG = recorded(1)
 
 
-def outcome(size: int, codec: str = "none", *, seed: int | None = None, rig: Rig | None = None) -> object:
+def outcome(size: int, codec: str = "none", *, seed: int | None = None, rig: Rig | None = None) -> tuple[Any, ...]:
     """Rows and outputs as bytes, and the dead letters, of LOG in batches of `size`."""
     rig = rig or Rig(SNAPSHOTS)
     batches = {place: streams.cut(records, [size], [codec]) for place, records in LOG.items()}
@@ -83,5 +84,5 @@ def test_topics_that_come_one_after_the_other_wait_for_each_other() -> None:
             if place == last[place[1]] and raw is raws[0]:
                 assert not rig.engine.partitions[place[1]].rows[:, 0].any()  # nothing was folded without it
             rig.receive(*place, raw, fold=True)
-    rows, *_ = EXPECTED  # type: ignore[misc]
+    rows, *_ = EXPECTED
     assert rig.row_bytes() == rows

@@ -23,6 +23,7 @@ from tests.reference import streams
 from tests.reference.batches import CODECS
 from tests.reference.declared import declare
 from tests.reference.engine import Reference
+from tests.reference.hashing import hash64
 from tests.reference.record import Log, Record
 from tests.reference.scoring import Snapshot
 from tests.test_reference import FEATURES, MODELS
@@ -42,7 +43,7 @@ class Twins:
     """One rig and one reference, fed the same batches. `files`: another config than the shipped one."""
 
     def __init__(
-        self, snapshots: Mapping[str, Snapshot] | None = None, files: Sequence[Path] | None = None
+        self, snapshots: Mapping[str, Snapshot] | None = None, files: tuple[Path, Path, Path] | None = None
     ) -> None:
         self.snapshots = weights(1) if snapshots is None else snapshots
         config = load_config(files[0].parent) if files else None
@@ -283,7 +284,7 @@ def journey(until_ms: int, partitions: int) -> Log:
         if time_ms > begins + until_ms:
             break
         if topic == "sales.events":
-            number = streams.hash64(key) % partitions
+            number = hash64(key) % partitions
             records = log[topic, number]
             records.append(Record(topic, number, len(records), key, value, time_ms))
     return log

@@ -31,8 +31,14 @@ NEW = NEW.replace("web_event}, ", "web_event}, {topic: social.events, schema: so
 NEW += "  largest: {kind: maximum, on: [order], field: amount}\n"
 
 
+ABC = ("a", "b", "c")  # what a model sees
+
+
 def layout(
-    folder: Path, text: str, models: dict[str, int] | None = None, policies: list[str] | None = None
+    folder: Path,
+    text: str,
+    models: dict[str, tuple[str, ...]] | None = None,
+    policies: list[str] | None = None,
 ) -> Layout:
     path = folder / "features.yaml"
     path.write_text(text, encoding="utf-8")
@@ -61,21 +67,21 @@ def test_a_row_of_the_same_layout_moves_as_it_is(tmp_path: Path) -> None:
 
 
 def test_words_move_by_name_and_what_is_new_or_changed_has_its_default(tmp_path: Path) -> None:
-    old = layout(tmp_path, OLD, {"m": 3, "gone": 2}, ["p", "q"])
-    new = layout(tmp_path, NEW, {"m": 4, "n": 1}, ["q", "r"])
+    old = layout(tmp_path, OLD, {"m": ABC, "kept": ("a", "b"), "gone": ("a",)}, ["p", "q"])
+    new = layout(tmp_path, NEW, {"m": ("a", "b", "other"), "kept": ("a", "b"), "n": ("a",)}, ["q", "r"])
     assert old.layout_id != new.layout_id
     row = numbered(old)
     moved = Migration(new, old.description).apply(np.vstack([row, row + 1000]))
     there = {group.name: group for group in old.groups}
     kept = {"clock", "applied:web.events", "applied:sales.events", "message_ids"}
-    kept |= {"pages_1d", "spend", "smallest", "policy:q"}
+    kept |= {"pages_1d", "spend", "smallest", "policy:q", "example:kept"}
     for group in new.groups:
         mine = slice(group.start, group.start + group.words)
         if group.name in kept:
             start = there[group.name].start
             assert moved[0, mine].tolist() == row[0, start : start + group.words].tolist(), group.name
             assert moved[1, mine].tolist() == (row[0, start : start + group.words] + 1000).tolist()
-        else:  # pages_1w, largest and social.events are new; recent and example:m mean something else now
+        else:  # pages_1w, largest and social.events are new; recent and example:m (another feature) mean something else now
             assert moved[0, mine].tobytes() == new.default_row[mine].tobytes(), group.name
 
 

@@ -22,7 +22,7 @@ from tests.reference.declared import Column, Declared, declare
 from tests.reference.scoring import Snapshot
 
 CONFIG = Path(__file__).parents[2] / "config"
-FILES = tuple(CONFIG / f"{name}.yaml" for name in ("features", "models", "policies"))
+FILES = (CONFIG / "features.yaml", CONFIG / "models.yaml", CONFIG / "policies.yaml")
 Batches = Mapping[tuple[str, int], Sequence[bytes]]
 
 

@@ -21,7 +21,7 @@ CONFIG = Path(__file__).parents[2] / "config" / "models.yaml"
 ROWS, EVENTS, EXAMPLES, RUNS = 1024, 500_000, 5_000, 7
 
 
-@njit(nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@njit(nogil=True, error_model="numpy")
 def _events(
     events: int,
     rows: NDArray[np.float64],

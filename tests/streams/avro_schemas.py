@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from decimal import Decimal
 from random import Random
@@ -89,7 +89,7 @@ class Maker:
 
     def union(self, depth: int) -> Any:
         """Null, and at most one branch of each sort that values tell apart."""
-        sorts = [
+        sorts: list[Callable[[], Any]] = [
             lambda: self.draw.choice(("int", "long", "double")),
             lambda: self.draw.choice(("string", self.enum())),
             lambda: {"type": "array", "items": self.type(depth - 1)},

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ import schemas
 from streams.batch import parse_batch
 from streams.cycle import CONTROL_KEY, LAYOUT_KEY, CommitCycle, read_control
 from streams.errors import Fatal
+from streams.partition import Partition
 from streams.restore import Restorer
 from tests.doubles import CapturedOutputs, Rig, Sent, weights
 from tests.reference import batches, streams
@@ -150,7 +152,12 @@ def test_the_order_of_the_steps() -> None:
     for _ in range(8):
         worker.step(draw)
     adopt = worker.work.adopt
-    worker.work.adopt = lambda *given: worker.rig.outputs.steps.append("adopt") or adopt(*given)  # type: ignore[method-assign]
+
+    def noted(partition: Partition, offered: dict[str, Any]) -> None:
+        worker.rig.outputs.steps.append("adopt")
+        adopt(partition, offered)
+
+    worker.work.adopt = noted  # type: ignore[method-assign]
     worker.rig.outputs.steps.clear()
     worker.commit()
     steps = [
@@ -200,7 +207,12 @@ def test_only_changed_rows_are_written_and_a_change_during_the_cycle_belongs_to_
     for _ in range(30):
         worker.step(draw)
     before = worker.rig.row_bytes()
-    worker.rig.outputs.during_settling = lambda: all(worker.step(draw) for _ in range(9)) and None
+
+    def go_on() -> None:
+        for _ in range(9):
+            worker.step(draw)
+
+    worker.rig.outputs.during_settling = go_on
     worker.commit()
     worker.rig.outputs.during_settling = None
     assert worker.rig.row_bytes() != before
@@ -231,7 +243,7 @@ def test_a_crash_between_any_two_steps(step: str, seed: int) -> None:
         if step != "none":
             worker.cycle.failpoints[step] = crash
             # other tasks go on while the cycle waits
-            worker.rig.outputs.during_settling = lambda w=worker: w.step(draw) and None  # type: ignore[misc]
+            worker.rig.outputs.during_settling = lambda w=worker: w.step(draw) and None
             with pytest.raises(Crash):
                 worker.commit()
         broker.keep(worker.rig.outputs, lambda: draw.random() < 0.5)
@@ -286,7 +298,7 @@ def test_new_snapshots_come_into_force_at_the_same_event_in_a_replay(step: str, 
                 newer = weights(51 + life, version=100 * life + 10 * (turn + 1))
                 worker.rig.offer(newer)
                 published.append(newer)
-            worker.rig.outputs.during_settling = lambda w=worker: go_on(w, 10)  # type: ignore[misc]
+            worker.rig.outputs.during_settling = lambda w=worker: go_on(w, 10)
             if turn == 3 and step != "none":
                 worker.cycle.failpoints[step] = crash
                 with pytest.raises(Crash):

@@ -172,7 +172,8 @@ def slots_of(index: KeyIndex, keys: list[bytes], status: list[int] | None = None
 @many
 @given(st.lists(st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=40), max_size=6))
 def test_keys_have_the_slots_of_their_arrival_through_any_growth(chunks: list[list[bytes]]) -> None:
-    index, known = KeyIndex(capacity=2), {}
+    index = KeyIndex(capacity=2)
+    known: dict[bytes, int] = {}
     for keys in chunks:
         expected = [known.setdefault(key, len(known)) for key in keys]
         assert slots_of(index, keys) == expected
@@ -233,7 +234,9 @@ def test_merge_takes_the_earliest_head_and_waits_for_what_is_not_here(
     topics: list[list[int]], data: Any
 ) -> None:
     waiting = [data.draw(st.booleans()) for _ in topics]
-    times, following, first = [], [], []
+    times: list[float] = []
+    following: list[int] = []
+    first: list[int] = []
     for events in topics:
         first.append(len(times) if events else -1)
         for place, time in enumerate(events):
@@ -268,7 +271,8 @@ def test_the_heap_is_a_sorted_list(steps: list[tuple[int, int, bool]], seed: int
     draw = random.Random(seed)
     hashes = np.array([draw.getrandbits(64) for _ in range(10)], np.uint64)
     times, slots, wake = np.zeros(64), np.zeros(64, np.int64), np.zeros(10)
-    size, model = 0, []
+    size = 0
+    model: list[tuple[float, int]] = []
     for time, slot, take in steps:
         if take and model:
             expected = model.pop(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -140,13 +140,13 @@ def test_a_wrong_checksum_is_refused_and_nothing_of_the_fetch_is_handed_over() -
         return {TP(*AT): [good, bad]}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver.AIOKafkaConsumerThread, "getmany", drained)
+        patch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", drained)
         with pytest.raises(CorruptRecordException, match=r"web\.events\[3\]: .*offset 0"):
-            asyncio.run(thread.getmany(None, 1.0))
+            asyncio.run(thread._fetch_records(None, 1.0))
     assert prepared == [good]
 
 
-SPOILT = {
+SPOILT: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda body: body[:-9],
     "snappy": lambda body: body[:-2],
     "snappy-raw": lambda body: b"\xff" * len(body),
@@ -210,7 +210,7 @@ def test_aiokafkas_reader_is_what_ours_stands_on() -> None:
     assert bytes(memory._next_slice) == batches.batch(records(0))
     memory._cache_next()
     assert bytes(memory._next_slice) == batches.batch(records(3))
-    for name in ("_create_worker_consumer", "getmany", "_ensure_consumer", "on_start"):
+    for name in ("_create_worker_consumer", "_fetch_records", "_ensure_consumer", "on_start"):
         assert callable(getattr(driver.AIOKafkaConsumerThread, name))
     for name in ("force_commit", "_commit", "_add_gap", "_getmany", "_wait_next_records", "perform_seek"):
         assert callable(getattr(driver.Consumer, name))
