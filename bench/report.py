@@ -34,9 +34,9 @@ def keep(name: str, figures: dict[str, Any]) -> None:
 def _engine(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## The engine on one small job",
-        "Avro decode, decayed state for each customer, a logistic regression that predicts and learns, alerts. One Kafka",
-        "4.1 broker on the same machine; every engine alone, from the first record to the last. Streamwise runs with its",
-        "changelog, commit cycle and acknowledged alerts. `streamwise bench engine --json`",
+        "Avro decode, decayed state for each customer, a logistic regression that predicts and learns, alerts. One",
+        "Kafka 4.1 broker on the same machine; every engine alone, from the first record to the last. Streamwise runs",
+        "with its changelog, commit cycle and acknowledged alerts. `streamwise bench engine --json`",
         "",
     ]
     for customers, engines in figures["customers"].items():
@@ -58,12 +58,16 @@ def _engine(figures: dict[str, Any]) -> list[str]:
 def _product(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## The whole product",
-        f"{figures['columns']} columns, {figures['models']} models scored on every event, {figures['policies']} policies,",
-        f"receipts, views in Redis, the SQL ledger beside it; {figures['outputs_per_event']:.2%} of the events lead to an alert",
-        f"or offer, {figures['examples_per_event']:.2%} to a training example. Synthetic events. `streamwise bench product --json`",
+        f"{figures['columns']} columns, {figures['models']} models scored on every event, "
+        f"{figures['policies']} policies,",
+        f"receipts, views in Redis, the SQL ledger beside it; {figures['outputs_per_event']:.2%} of the events "
+        "lead to an alert",
+        f"or offer, {figures['examples_per_event']:.2%} to a training example. Synthetic events. "
+        "`streamwise bench product --json`",
         "",
         f"- {figures['events_per_s']:,.0f} events/s on one worker, {figures['cpu_us_per_event']:.2f} µs CPU an event",
-        f"- in the same run, Kafka Streams on the small job alone: {figures['kafka_streams_events_per_s']:,.0f} events/s",
+        "- in the same run, Kafka Streams on the small job alone: "
+        f"{figures['kafka_streams_events_per_s']:,.0f} events/s",
         "",
         "| where the time goes | CPU µs an event |",
         "|---|---:|",

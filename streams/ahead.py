@@ -13,7 +13,7 @@ LARGE_BYTES = 32 << 10  # waking a thread costs more than decoding less than thi
 
 
 class DecodeAhead:
-    """Calls `prepare(topic, batch)` for the batches it is offered, in order.
+    """Calls `prepare(topic, batch)` for the batches it is given, in order.
 
     `prepare` may be called for the same batch by the pass at the same time: whoever is second waits and finds it done
     (`Engine.prepare`). An error is left for the pass to meet, which knows what to do with it.
@@ -24,7 +24,7 @@ class DecodeAhead:
         self._queue: queue.SimpleQueue[tuple[str, RawBatch]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="decode", daemon=True).start()
 
-    def offer(self, topic: str, batch: RawBatch) -> None:
+    def give(self, topic: str, batch: RawBatch) -> None:
         """Prepare the batch soon, if that pays."""
         if batch.closed is not None and len(batch.closed) > LARGE_BYTES:
             self._queue.put((topic, batch))

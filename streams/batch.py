@@ -31,8 +31,9 @@ class RawBatch:
     """A record batch of one partition. `count` 0 = nothing to fold (control, aborted): only offsets move.
 
     `buf: uint8[:]` holds the records (decompressed, without the header); `first` is the lowest offset
-    that is still wanted; `next_offset` the one after the batch; `columns`: its records as `streams.columns.Columns`, once decoded; `closed`: its bytes as they came,
-    until `open_batch`; `lock`: held while it is opened and decoded; `error` says why none of its records can be read although the checksum holds.
+    that is still wanted; `next_offset` the one after the batch; `columns`: its records as
+    `streams.columns.Columns`, once decoded; `closed`: its bytes as they came, until `open_batch`; `lock`: held
+    while it is opened and decoded; `error` says why none of its records can be read although the checksum holds.
     """
 
     base_offset: int

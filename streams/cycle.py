@@ -92,7 +92,9 @@ class CommitCycle:
                         )
                     )
         # What is folded from here on is replayed with what this cycle puts in force, so it must be folded with it.
-        engine.held = any(self._adoption.in_force(partition) != proposal for partition, *_rest, proposal in work)
+        engine.held = any(
+            self._adoption.in_force(partition) != proposal for partition, *_rest, proposal in work
+        )
         epoch = engine.outputs.begin_epoch()
         await engine.outputs.settled(epoch)  # 1. every output produced so far
         self._reached("outputs")

@@ -75,7 +75,7 @@ class Processor:
         self.app.committer = self._commit
         self.app.backlog = lambda tp: self.engine.full(tp.topic, tp.partition)
         self.app.before_live = self._before_live
-        self.app.fetched = DecodeAhead(self.engine.prepare).offer
+        self.app.fetched = DecodeAhead(self.engine.prepare).give
         self.app.bundled = frozenset(self.sources)
 
     def _table(self, changelog: str, partitions: int) -> RowTable:

@@ -86,8 +86,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._ensure_consumer()._fetcher._prefetch_backoff = 0
 
     async def _fetch_records(self, *given: Any, **named: Any) -> Any:
-        """Drain what was fetched. Of the calls between Faust's two threads this is the one that runs in the consumer's own.
+        """Drain what was fetched.
 
+        Of the calls between Faust's two threads this is the one that runs in the consumer's own.
         Batches of bundled topics stay closed: the pass, or a thread ahead of it, opens them.
         """
         records = await super()._fetch_records(*given, **named)
@@ -137,9 +138,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     """Delivers raw batches to Faust and asks the role's committer what to commit.
 
     `app.committer` is called by every commit Faust makes (periodic, on revocation, on shutdown);
-    `app.backlog(tp)` says whether enough of a partition lies decoded already. What a fetch brought of the topics in
-    `app.bundled` comes as one message (its value a `Bundle`, its batches closed), as Faust's own work for a message costs
-    more than the pass over a small batch; `app.fetched(topic, batch)` is called with each in the fetch thread.
+    `app.backlog(tp)` says whether enough of a partition lies decoded already. What a fetch brought of the
+    topics in `app.bundled` comes as one message (its value a `Bundle`, its batches closed), as Faust's own work
+    for a message costs more than the pass over a small batch; `app.fetched(topic, batch)` is called with each
+    in the fetch thread.
     """
 
     def _new_consumer_thread(self) -> ConsumerThread:

@@ -33,7 +33,9 @@ def recorded(seed: int) -> Log:
 LOG = recorded(1)
 
 
-def outcome(size: int, codec: str = "none", *, seed: int | None = None, rig: Rig | None = None) -> tuple[Any, ...]:
+def outcome(
+    size: int, codec: str = "none", *, seed: int | None = None, rig: Rig | None = None
+) -> tuple[Any, ...]:
     """Rows and outputs as bytes, and the dead letters, of LOG in batches of `size`."""
     rig = rig or Rig(SNAPSHOTS)
     batches = {place: streams.cut(records, [size], [codec]) for place, records in LOG.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -237,12 +237,12 @@ def test_drawn_streams_in_drawn_batches(data: st.DataObject, log: Log, seed: int
 # -- another config: every kind of column in its plainest form
 
 
-def every_kind(folder: Path, policies: str) -> list[Path]:
+def every_kind(folder: Path, policies: str) -> tuple[Path, Path, Path]:
     features = "".join(line for line in FEATURES.splitlines(True) if not line.startswith("  newest:"))
     parts = {"features": features, "models": MODELS, "policies": policies}
     for name, text in parts.items():
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
-    return [folder / f"{name}.yaml" for name in parts]
+    return folder / "features.yaml", folder / "models.yaml", folder / "policies.yaml"
 
 
 POLICIES = """

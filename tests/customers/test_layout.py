@@ -81,7 +81,7 @@ def test_words_move_by_name_and_what_is_new_or_changed_has_its_default(tmp_path:
             start = there[group.name].start
             assert moved[0, mine].tolist() == row[0, start : start + group.words].tolist(), group.name
             assert moved[1, mine].tolist() == (row[0, start : start + group.words] + 1000).tolist()
-        else:  # pages_1w, largest and social.events are new; recent and example:m (another feature) mean something else now
+        else:  # pages_1w, largest, social.events are new; recent, example:m (another feature) mean something else now
             assert moved[0, mine].tobytes() == new.default_row[mine].tobytes(), group.name
 
 

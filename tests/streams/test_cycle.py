@@ -7,7 +7,6 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -153,7 +152,7 @@ def test_the_order_of_the_steps() -> None:
         worker.step(draw)
     adopt = worker.work.adopt
 
-    def noted(partition: Partition, offered: dict[str, Any]) -> None:
+    def noted(partition: Partition, offered: Mapping[str, int]) -> None:
         worker.rig.outputs.steps.append("adopt")
         adopt(partition, offered)
 
