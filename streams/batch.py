@@ -21,7 +21,6 @@ HEADER_BYTES = HEADER.size  # 61
 CRC_FROM = 21  # the checksum covers everything after itself
 # seven parts of at least a byte each: no batch makes us reserve more than it can fill
 SMALLEST_RECORD_BYTES = 7
-MAX_BATCH_BYTES = 256 << 20  # decompressed; beyond this a batch is a bomb, not data
 
 CODEC_MASK, TIMESTAMP_TYPE, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
 
