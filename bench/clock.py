@@ -21,10 +21,10 @@ class Clock:
         self._on_bundle = engine.on_bundle
         engine.on_bundle = self._timed  # type: ignore[method-assign]
 
-    def _timed(self, bundle: Any) -> None:
+    def _timed(self, bundle: Any, ends: Any) -> None:
         if self._started is None:
             self._started = time.perf_counter(), time.process_time()
-        self._on_bundle(bundle)
+        self._on_bundle(bundle, ends)
         if self._engine.counters.events >= self.events and not self.done.is_set():
             self.wall_s = time.perf_counter() - self._started[0]
             self.cpu_s = time.process_time() - self._started[1]

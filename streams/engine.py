@@ -7,7 +7,7 @@ what it does durable in the commit cycle (docs/ARCHITECTURE.md).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -84,7 +84,6 @@ class Engine:
         outputs: Outputs,
         *,
         dead_letters: str = "dead-letters",
-        end_of: Callable[[str, int], int] | None = None,
         wall_clock_ms: Callable[[], float] = lambda: time.time() * 1000,
         idle_after_ms: float = np.inf,
     ) -> None:
@@ -96,7 +95,6 @@ class Engine:
         self.counters = Counters()
         self.partitions: dict[int, Partition] = {}
         self.dead_letters = dead_letters
-        self.end_of = end_of
         self.held = (
             False  # while other snapshots come into force: a replay must change them at the same event
         )
@@ -137,12 +135,22 @@ class Engine:
         self.receive(topic, number, batch)
         self.fold(self.partitions[number])
 
-    def on_bundle(self, bundle: Iterable[tuple[TopicPartition, RawBatch]]) -> None:
-        """Receive all batches of a fetch, then fold each partition that they touched once."""
+    def on_bundle(
+        self, bundle: Iterable[tuple[TopicPartition, RawBatch]], ends: Mapping[TopicPartition, int]
+    ) -> None:
+        """Receive all batches of a fetch, then fold each partition that they touched once.
+
+        `ends`: where each partition ended when these were taken; a topic that is not there yet is waited for.
+        """
         touched = {}
         for (topic, number), batch in bundle:
             self.receive(topic, number, batch)
             touched[number] = self.partitions[number]
+        for (topic, number), end in ends.items():
+            partition = self.partitions.get(number)
+            if partition is not None:
+                which = self._topic_number[topic]
+                partition.ends[which] = max(partition.ends[which], end)
         for partition in touched.values():
             self.fold(partition)
 
@@ -150,9 +158,6 @@ class Engine:
         """Merge and fold what may be folded now; returns how many events."""
         if self.held or not partition.live:
             return 0
-        if self.end_of is not None:
-            for which, topic in enumerate(self.sources):
-                partition.ends[which] = max(partition.ends[which], self.end_of(topic, partition.number))
         count = partition.take()
         if count:
             self._run(partition, count)

@@ -65,7 +65,7 @@ class Processor:
         Path(datadir).mkdir(parents=True, exist_ok=True)
         self.outputs = Outputs({"bootstrap.servers": bootstrap})
         self.app: App = make_app(group, bootstrap, partitions=partitions, standbys=standbys, datadir=datadir)
-        self.engine = Engine(self.sources, work, self.outputs, end_of=self._end_of, **engine_settings)
+        self.engine = Engine(self.sources, work, self.outputs, **engine_settings)
         self.log = Outputs({"bootstrap.servers": bootstrap})
         self.cycle = CommitCycle(self.engine, rows, changelog, adoption, self.log)
         self._prepare, self._on_cycle = prepare, on_cycle
@@ -104,7 +104,7 @@ class Processor:
             self.log.poll()
 
     def _on_message(self, message: Any) -> None:
-        self.engine.on_bundle(message.value)
+        self.engine.on_bundle(message.value.batches, message.value.ends)
 
     async def _commit(self, consumer: Consumer) -> bool:
         async def commit(offsets: Mapping[tuple[str, int], int]) -> bool:
@@ -127,6 +127,3 @@ class Processor:
             partition = self.engine.partition(tp.partition)
             which = self.sources.index(tp.topic)
             partition.positions[which], partition.ends[which] = position, end
-
-    def _end_of(self, topic: str, number: int) -> int:
-        return int(self.app.consumer.end_of(TP(topic, number)))

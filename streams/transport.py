@@ -8,6 +8,7 @@ faust-streaming are pinned; `tests/streams/test_transport.py` fails when what is
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import aiokafka.consumer.fetcher as fetcher
@@ -21,9 +22,16 @@ from .batch import CONTROL, HEADER, TRANSACTIONAL, RawBatch, open_batch, read_he
 from .errors import Fatal, Poison
 
 SCHEME = "batch"
-Bundle = list[tuple[TP, RawBatch]]  # all that one fetch brought, in the order of each partition
 # one fetch is in flight for all partitions of a broker: a silent one holds the others up this long
 FETCH_MAX_WAIT_MS = 10
+
+
+@dataclass(slots=True)
+class Bundle:
+    """All that one fetch brought, in the order of each partition, and where the partitions ended then."""
+
+    batches: list[tuple[TP, RawBatch]]
+    ends: dict[TP, int]
 
 
 class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
@@ -72,7 +80,9 @@ def install() -> None:
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """aiokafka's consumer with settings that Faust hard-wires otherwise."""
+    """aiokafka's consumer with settings that Faust hard-wires otherwise. `ends`: see `Bundle`, as of the last fetch."""
+
+    ends: dict[TP, int]
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -92,6 +102,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         Batches of bundled topics stay closed: the pass, or a thread ahead of it, opens them.
         """
         records = await super()._fetch_records(*given, **named)
+        self.ends = self._ends()
         for tp, batches in records.items():
             bundled = tp.topic in self.app.bundled
             for batch in batches:
@@ -103,6 +114,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 except Poison as error:  # never acknowledged: the next process fetches it again
                     raise CorruptRecordException(f"{tp.topic}[{tp.partition}]: {error}") from error
         return records
+
+    def _ends(self) -> dict[TP, int]:
+        """The last stable offsets that the newest fetches told, of the bundled topics."""
+        subscription = self._consumer._subscription.subscription if self._consumer is not None else None
+        assignment = subscription.assignment if subscription is not None else None
+        if assignment is None:
+            return {}
+        states = ((tp, assignment.state_value(tp)) for tp in assignment.tps if tp.topic in self.app.bundled)
+        return {
+            TP(tp.topic, tp.partition): int(state.lso)
+            for tp, state in states
+            if state and state.lso is not None
+        }
 
     async def pause_in_client(self, tps: set[TP]) -> None:
         """Stop fetching `tps` in the client itself until the next assignment."""
@@ -155,19 +179,19 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         if not self.flow_active:
             await self.perform_seek()
             return
-        bundle: Bundle = []
+        bundle = Bundle([], self._thread.ends)
         for tp, batches in records.items():
             if active is not None and tp not in active and tp not in self._buffered_partitions:
                 continue
             if tp.topic in self.app.bundled:
-                bundle += [(tp, batch) for batch in batches]
+                bundle.batches += [(tp, batch) for batch in batches]
                 continue
             for batch in batches:
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
                 yield tp, _message(tp, batch, batch, generation)
-        if bundle and self.flow_active and self.app.consumer_generation_id == generation:
-            tp, batch = bundle[0]
+        if bundle.batches and self.flow_active and self.app.consumer_generation_id == generation:
+            tp, batch = bundle.batches[0]
             yield tp, _message(tp, batch, bundle, generation)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
@@ -198,6 +222,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self.stop_flow()
+        await self.maybe_wait_for_commit_to_finish()  # one under way began before the last events
         await self.commit()
         await super().on_partitions_revoked(revoked)
 

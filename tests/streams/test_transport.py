@@ -19,8 +19,10 @@ from confluent_kafka import Producer
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 
+from streams.ahead import DecodeAhead
 from streams.batch import RawBatch, open_batch
 from streams.embedded import EmbeddedBroker
+from streams.engine import Engine
 from streams.errors import Fatal, Poison
 from streams.transport import FETCH_MAX_WAIT_MS, SCHEME, ConsumerThread, RawPartitionRecords, install
 from tests.reference import batches
@@ -131,10 +133,8 @@ def test_a_wrong_checksum_is_refused_and_nothing_of_the_fetch_is_handed_over() -
         open_batch(bad)
     bad = next(fetched(batches.batch(records(0), wrong_crc=True)))
     thread: Any = object.__new__(ConsumerThread)
-    prepared: list[RawBatch] = []
-    thread.app = SimpleNamespace(
-        prepare=lambda topic, batch: prepared.append(batch), conf=SimpleNamespace(broker_check_crcs=True)
-    )
+    thread._consumer = None
+    thread.app = SimpleNamespace(bundled=frozenset(), conf=SimpleNamespace(broker_check_crcs=True))
 
     async def drained(*_: Any) -> Any:
         return {TP(*AT): [good, bad]}
@@ -143,7 +143,29 @@ def test_a_wrong_checksum_is_refused_and_nothing_of_the_fetch_is_handed_over() -
         patch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", drained)
         with pytest.raises(CorruptRecordException, match=r"web\.events\[3\]: .*offset 0"):
             asyncio.run(thread._fetch_records(None, 1.0))
-    assert prepared == [good]
+
+
+def test_batches_of_bundled_topics_stay_closed_and_a_wrong_checksum_meets_the_pass() -> None:
+    good, bad = (next(fetched(batches.batch(records(0), wrong_crc=wrong))) for wrong in (False, True))
+    offered: list[RawBatch] = []
+    thread: Any = object.__new__(ConsumerThread)
+    thread._consumer = None
+    thread.app = SimpleNamespace(
+        bundled=frozenset({AT[0]}), fetched=lambda topic, batch: offered.append(batch), conf=None
+    )
+
+    async def drained(*_: Any) -> Any:
+        return {TP(*AT): [good, bad]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", drained)
+        asyncio.run(thread._fetch_records(None, 1.0))
+    assert offered == [good, bad]
+    assert good.closed is not None
+    engine = Engine([AT[0]], SimpleNamespace(largest_output_bytes=1), SimpleNamespace())  # type: ignore[arg-type]
+    with pytest.raises(Poison, match="does not match its checksum"):
+        engine.prepare(AT[0], bad)
+    DecodeAhead(engine.prepare).give(AT[0], bad)  # a thread ahead of the pass leaves the error to it
 
 
 SPOILT: dict[str, Callable[[bytes], bytes]] = {
