@@ -163,7 +163,7 @@ class LivePass:
         self._room = Room(
             np.full(features, np.nan), np.zeros(features), np.full(len(self.models), np.nan),
             np.zeros(self.policies.width), np.zeros(self.policies.depth + 1), np.zeros(views),
-            np.full((1, max(1, self.fields)), np.nan), np.zeros(self.fields),
+            np.full((1, max(1, self.fields)), np.nan), np.zeros(self.fields), np.zeros(1, np.int64),
         )  # fmt: skip
 
     def new_state(self) -> State:
