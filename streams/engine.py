@@ -25,7 +25,7 @@ LIVE_MS = 3_600_000  # a stream is live while its events are younger than this w
 LETTER_BYTES = (
     256 << 10
 )  # of a bad key and value; all of it could be more than a broker takes, and stands at its offset
-BACKLOG_EVENTS = 200_000  # decoded events of one topic's partition that may wait for the other topics
+BACKLOG_EVENTS = 20_000  # decoded events of one topic's partition that may wait for the other topics
 
 
 class Pass(Protocol):

@@ -91,7 +91,7 @@ class Inbox:
     `offsets: int64`, `message_ids: int64`, `slots: int64`, `fields: float64[., f]`, `status: uint8`.
     """
 
-    def __init__(self, topics: int, fields: int, capacity: int = 4096) -> None:
+    def __init__(self, topics: int, fields: int, capacity: int = 1 << 17) -> None:  # memory comes as it is touched
         self.topic_count = topics
         self.used = 0
         self.heads = np.full(topics, -1, np.int64)
