@@ -84,6 +84,9 @@ def pending_rows(heads: Any, following: Any, rows: Any, starts: Any) -> int:
     return count
 
 
+CAPACITY = 1 << 17  # rows; memory comes as it is touched
+
+
 class Inbox:
     """The decoded events of one partition number, of all topics, until the pass has taken them.
 
@@ -91,7 +94,7 @@ class Inbox:
     `offsets: int64`, `message_ids: int64`, `slots: int64`, `fields: float64[., f]`, `status: uint8`.
     """
 
-    def __init__(self, topics: int, fields: int, capacity: int = 1 << 17) -> None:  # memory comes as it is touched
+    def __init__(self, topics: int, fields: int, capacity: int = CAPACITY) -> None:
         self.topic_count = topics
         self.used = 0
         self.heads = np.full(topics, -1, np.int64)
