@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,11 +155,3 @@ class Migration:
         moved = np.tile(self._default, (len(rows), 1))
         moved[:, self._to] = rows[:, self._from]
         return moved
-
-
-_ID = struct.Struct("<q")
-
-
-def layout_id_of(value: bytes) -> int:
-    """The layout id at the head of a packed row."""
-    return int(_ID.unpack_from(value)[0])

@@ -10,7 +10,6 @@ from .avro import Program
 from .batch import RawBatch
 from .columns import Columns, decode_columns
 from .deadlines import rebuild
-from .errors import Poison
 from .keys import KeyIndex, grown
 from .merge import Inbox
 
@@ -191,9 +190,3 @@ class Partition:
         self.seen[count : count + len(again)] = again
         self.counts[1] = count + len(again)
         self.dirty[again] |= VIEWS
-
-
-def check_whole(value: bytes, width: int) -> None:
-    """Raise `Poison` unless a changelog value holds exactly `width` words after its layout id."""
-    if len(value) != 8 * (1 + width):
-        raise Poison(f"a row of {len(value)} bytes; its layout has {8 * (1 + width)}")

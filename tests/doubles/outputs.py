@@ -66,10 +66,6 @@ class CapturedOutputs:
         self.send(topic, [{"key": key, "value": value}], partition)
         self._landed.append((self.epoch, landed, offset))
 
-    async def send_slowly(self, topic: str, messages: Sequence[dict[str, Any]], partition: int) -> None:
-        self.send(topic, messages, partition)
-        await asyncio.sleep(0)
-
     async def settled(self, epoch: int) -> None:
         if self.during_settling is not None:
             self.during_settling()
