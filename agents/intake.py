@@ -1,4 +1,4 @@
-"""A Faust app without rows: raw batches of some topics, taken in order by one agent that may wait.
+"""A Faust app without rows: raw batches of some topics, a fetch at a time, taken in order by one agent that may wait.
 
 The learner and the ledger stand on this. What is taken is counted in `positions`; a role says itself what
 may be committed. Faust's own acknowledgements are not used (streams/transport.py).
@@ -15,18 +15,20 @@ from typing import Any, Protocol
 from faust.types.tuples import TP
 
 from streams.app import App, make_app
-from streams.batch import RawBatch
+from streams.batch import RawBatch, open_batch
 from streams.errors import StreamwiseError
 from streams.guards import end_process
 from streams.transport import Consumer
 
 log = logging.getLogger(__name__)
 
-BUFFERED_BATCHES = 32  # fetched and not taken: with back pressure no more than this waits in memory
+BUFFERED_FETCHES = 2  # fetched and not taken: with back pressure no more than this waits in memory
 
 Bounds = dict[
     TP, tuple[int, int]
 ]  # where reading would begin (committed, or the earliest offset), and the end
+
+Batches = Sequence[tuple[TP, RawBatch]]  # opened, in the order of each partition
 
 
 class Taker(Protocol):
@@ -35,8 +37,8 @@ class Taker(Protocol):
     async def begin(self, bounds: Bounds) -> dict[TP, int]:
         """These partitions are assigned now: from which offset on each is wanted. Called before any batch."""
 
-    async def take(self, tp: TP, batch: RawBatch) -> None:
-        """Handle one batch, telling `Intake.taken` as it goes; it may wait for as long as it needs."""
+    async def take(self, batches: Batches) -> None:
+        """Handle what one fetch brought, telling `Intake.taken` as it goes; it may wait for as long as it needs."""
 
     async def commit(self) -> dict[TP, int]:
         """Make what was taken durable; returns the offsets that may be committed now."""
@@ -73,9 +75,10 @@ class Intake:
             bootstrap,
             partitions=partitions,
             datadir=str(folder),
-            stream_buffer_maxsize=BUFFERED_BATCHES,
+            stream_buffer_maxsize=BUFFERED_FETCHES,
         )
         self.app.committer = self._commit
+        self.app.bundled = frozenset(self.topics)
         self.app.on_rebalance_complete.connect(self._on_assigned)
         self.app.on_partitions_revoked.connect(self._on_revoked)
         source = self.app.topic(*self.topics, key_serializer="raw", value_serializer="raw")
@@ -83,7 +86,7 @@ class Intake:
         @self.app.agent(source, name=group)
         async def take(stream: Any) -> None:
             async for event in stream.events():
-                await self._guarded(self._take, event.message)
+                await self._guarded(self._take, event.message.value.batches)
 
     def taken(self, tp: TP, next_offset: int, epoch: int) -> bool:
         """Everything below `next_offset` is handled; false when the partition has been taken away since `epoch`."""
@@ -108,14 +111,21 @@ class Intake:
         """Commit now; the app does so every second by itself."""
         await self.app.consumer.commit()
 
-    async def _take(self, message: Any) -> None:
-        tp, batch = TP(message.topic, message.partition), message.value
-        position = self.positions.get(tp)
-        if position is None or batch.next_offset <= position:
-            return  # of an assignment that is over, or fetched again
-        if batch.first > position and not await self._skip(tp, position, batch.first):
-            return
-        await self._taker.take(tp, batch)
+    async def _take(self, fetched: Batches) -> None:
+        wanted = []
+        positions = dict(self.positions)
+        for tp, batch in fetched:
+            position = positions.get(tp)
+            if position is None or batch.next_offset <= position:
+                continue  # of an assignment that is over, or fetched again
+            if batch.first > position and not await self._skip(tp, position, batch.first):
+                del positions[tp]
+                continue
+            open_batch(batch)
+            wanted.append((tp, batch))
+            positions[tp] = batch.next_offset
+        if wanted:
+            await self._taker.take(wanted)
 
     async def _skip(self, tp: TP, position: int, first: int) -> bool:
         """Between what is wanted and what came, records are missing: they are gone, or have to be fetched again."""

@@ -26,7 +26,7 @@ from streams.errors import Fatal, Poison
 from streams.outputs import Outputs
 from streams.watchdog import Watchdog
 
-from .intake import Bounds, Intake
+from .intake import Batches, Bounds, Intake
 from .letters import DeadLetters
 from .period import Period, PeriodFigures
 from .published import partition_of, read_published, snapshot_key
@@ -119,9 +119,14 @@ class LearnerRole:
         self._published[name], self._metrics[name] = learner.examples, learner.metrics()
         self._kept[name] = versions
 
-    async def take(self, tp: TP, batch: RawBatch) -> None:
-        """Learn a batch, a slice at a time."""
+    async def take(self, batches: Batches) -> None:
+        """Learn what a fetch brought, a slice at a time."""
         epoch = self.intake.epoch
+        for tp, batch in batches:
+            if self.intake.epoch == epoch:
+                await self._take_batch(tp, batch, epoch)
+
+    async def _take_batch(self, tp: TP, batch: RawBatch, epoch: int) -> None:
         try:
             found = records(batch)
         except Poison as error:

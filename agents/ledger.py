@@ -10,19 +10,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from faust.types.tuples import TP
 
 import schemas
 from config.settings import Settings
+from serving import receipts
 from serving.ledger import TOPICS, Ledger, Record, Written
 from serving.status import RoleStatus
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison, Retryable
 from streams.outputs import Outputs
 
-from .intake import Bounds, Intake
+from .intake import Batches, Bounds, Intake
 from .letters import DeadLetters
 from .ready import announce
 from .records import records
@@ -35,6 +36,7 @@ T = TypeVar("T")
 GROUP = "streamwise-ledger"
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 10.0
 START_PATIENCE_S = 30.0
+TRANSACTION_ROWS = 4000
 
 
 class Arrived(NamedTuple):
@@ -83,13 +85,26 @@ class LedgerRole:
         earliest = await self.intake.earliest(unknown) if unknown else {}
         return {tp: earliest[tp] if tp in earliest else applied[tp.topic, tp.partition] + 1 for tp in bounds}
 
-    async def take(self, tp: TP, batch: RawBatch) -> None:
-        """Write one batch in one transaction."""
+    async def take(self, batches: Batches) -> None:
+        """Write what a fetch brought, in transactions of whole batches: one costs much more than a row."""
         epoch = self.intake.epoch
-        written = await self._write(self._decode(tp, batch, self.intake.positions[tp]))
-        self.inserted += written.inserted
-        self.repeated += written.repeated
-        self.intake.taken(tp, batch.next_offset, epoch)
+        arrived: list[Arrived] = []
+        ends: dict[TP, int] = {}
+        for number, (tp, batch) in enumerate(batches):
+            if (
+                self.intake.epoch != epoch
+            ):  # what is left of the fetch will be read again, from what SQL holds then
+                return
+            arrived += self._decode(tp, batch, self.intake.positions[tp])
+            ends[tp] = batch.next_offset
+            if len(arrived) < TRANSACTION_ROWS and number + 1 < len(batches):
+                continue
+            written = await self._write(arrived)
+            self.inserted += written.inserted
+            self.repeated += written.repeated
+            for end in ends.items():
+                self.intake.taken(*end, epoch)
+            arrived, ends = [], {}
 
     async def commit(self) -> dict[TP, int]:
         """All that was taken is in SQL; the dead letters have to be acknowledged, too."""
@@ -102,21 +117,19 @@ class LedgerRole:
         found: list[Arrived] = []
         time_ms = batch.append_time_ms
         try:
-            for offset, key, value in records(batch):
-                if offset < position:
-                    continue
-                try:
-                    found.append(
-                        Arrived(
-                            (tp.topic, tp.partition, offset, _decoded(tp.topic, value)), key, value, time_ms
-                        )
-                    )
-                except Poison as error:
-                    self.letters.send(
-                        tp, offset, str(error), f"not a record of {tp.topic}", key, value, time_ms
-                    )
+            wanted = [each for each in records(batch) if each[0] >= position]
         except Poison as error:
             self.letters.send(tp, batch.base_offset, str(error), "damaged batch", None, None, time_ms)
+            return found
+        cut: list[dict[str, Any] | None] = [None] * len(wanted)
+        if schemas.TOPICS[tp.topic] == "decision":
+            cut = receipts.cut([value for _, _, value in wanted])
+        for (offset, key, value), record in zip(wanted, cut, strict=True):
+            try:
+                decoded = record or _decoded(tp.topic, value)
+                found.append(Arrived((tp.topic, tp.partition, offset, decoded), key, value, time_ms))
+            except Poison as error:
+                self.letters.send(tp, offset, str(error), f"not a record of {tp.topic}", key, value, time_ms)
         return found
 
     async def _write(self, arrived: list[Arrived]) -> Written:

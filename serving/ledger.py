@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,9 @@ BUSY_TIMEOUT_S = 10
 CONNECT_TIMEOUT_S = 5
 # Silence on a sent packet after which a PostgreSQL that vanished counts as gone.
 SILENCE_TIMEOUT_MS = 10_000
+# Ids are random, so that each row touches pages of its own: they are written back less often than by default.
+CHECKPOINT_PAGES = 8000
+CACHE_KIB = 64 << 10
 # Any constant will do: two roles that start at once create the tables one after the other.
 CREATE_LOCK = 0x57726561
 
@@ -119,7 +123,14 @@ class Ledger:
     def _insert(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
         """How many of `rows` were new."""
         statement = self._into(table).on_conflict_do_nothing(index_elements=[table.c.id])
-        return connection.execute(statement, rows, execution_options={"preserve_rowcount": True}).rowcount
+        compiled = statement.compile(dialect=connection.dialect)
+        given: list[Any] = rows
+        if compiled.positiontup is not None:
+            given = list(map(itemgetter(*compiled.positiontup), rows))
+        # past SQLAlchemy's own handling of every value: the rows hold what the drivers take as it is
+        return connection.exec_driver_sql(
+            str(compiled), given, execution_options={"preserve_rowcount": True}
+        ).rowcount
 
     def _note_applied(self, connection: Connection, last: Mapping[tuple[str, int], int]) -> None:
         """Offsets only rise, so that a replay does not take back what is applied."""
@@ -190,6 +201,8 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     """Readers do not hold up the writer, and a commit needs no flush: see the docstring above."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
 
 
 def _make_folder(url: URL) -> None:

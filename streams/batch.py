@@ -78,13 +78,14 @@ def read_header(data: memoryview | bytes, *, first: int) -> RawBatch:
 
 def open_batch(batch: RawBatch, *, check_crc: bool = True) -> None:
     """Fill `count` and `buf`, or `error`. Raises `Poison` when the checksum does not hold."""
-    data, batch.closed = batch.closed, None
+    data = batch.closed
     if data is None:
         return
     header = HEADER.unpack_from(data, 0)
     crc, attributes, count = header[4], header[5], header[12]
     if check_crc and calc_crc32c(data[CRC_FROM:]) != crc:
         raise Poison(f"a record batch at offset {batch.base_offset} does not match its checksum")
+    batch.closed = None  # from here on it is known: a damaged one stays closed, whoever opens it
     if attributes & CONTROL:
         return
     try:

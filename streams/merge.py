@@ -84,7 +84,10 @@ def pending_rows(heads: Any, following: Any, rows: Any, starts: Any) -> int:
     return count
 
 
-CAPACITY = 1 << 17  # rows; memory comes as it is touched
+CAPACITY = 1 << 18  # rows; memory comes as it is touched
+SPARSE = (
+    4  # rows for one that is pending: to move those few costs less than to go on in memory not touched lately
+)
 
 
 class Inbox:
@@ -101,16 +104,16 @@ class Inbox:
         self.tails = np.full(topics, -1, np.int64)
         self.waiting = np.zeros(topics, np.bool_)
         self.pending = np.zeros(topics, np.int64)
-        self.times = np.zeros(capacity)
-        self.kinds = np.zeros(capacity, np.int32)
-        self.topics = np.zeros(capacity, np.int32)
-        self.offsets = np.zeros(capacity, np.int64)
-        self.message_ids = np.zeros(capacity, np.int64)
-        self.slots = np.zeros(capacity, np.int64)
-        self.fields = np.zeros((capacity, fields))
-        self.status = np.zeros(capacity, np.uint8)
-        self.following = np.zeros(capacity, np.int64)
-        self.order = np.zeros(capacity, np.int64)
+        self.times = np.empty(capacity)
+        self.kinds = np.empty(capacity, np.int32)
+        self.topics = np.empty(capacity, np.int32)
+        self.offsets = np.empty(capacity, np.int64)
+        self.message_ids = np.empty(capacity, np.int64)
+        self.slots = np.empty(capacity, np.int64)
+        self.fields = np.empty((capacity, fields))
+        self.status = np.empty(capacity, np.uint8)
+        self.following = np.empty(capacity, np.int64)
+        self.order = np.empty(capacity, np.int64)
 
     _COLUMNS = (
         "times", "kinds", "topics", "offsets", "message_ids", "slots", "fields", "status", "following", "order",
@@ -118,13 +121,13 @@ class Inbox:
 
     def reserve(self, count: int) -> int:
         """Make room for `count` rows and return the first one; they count once `accept` links them."""
-        if not self.pending.any():
+        pending = int(self.pending.sum())
+        if not pending:
             self.used = 0
-        if self.used + count > len(self.times):
+        elif self.used >= SPARSE * pending or self.used + count > len(self.times):
             self._compact()
-            # half of it stays free, so that compactions are rare
-            if 2 * (self.used + count) > len(self.times):
-                self._grow(2 * (self.used + count))
+        if self.used + count > len(self.times):
+            self._grow(2 * (self.used + count))
         return self.used
 
     def _grow(self, rows: int) -> None:

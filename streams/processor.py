@@ -16,6 +16,7 @@ from .collection import RowTable
 from .cycle import Adoption, CommitCycle, RowFormat
 from .engine import Engine, Pass
 from .guards import end_process, guarded
+from .memory import keep_memory
 from .outputs import Outputs
 from .restore import Mover
 from .transport import Consumer
@@ -61,6 +62,7 @@ class Processor:
         on_cycle: Callable[[float], None] = lambda seconds: None,
         **engine_settings: Any,
     ) -> None:
+        keep_memory()
         self.sources = list(sources)
         Path(datadir).mkdir(parents=True, exist_ok=True)
         self.outputs = Outputs({"bootstrap.servers": bootstrap})

@@ -7,7 +7,8 @@ faust-streaming are pinned; `tests/streams/test_transport.py` fails when what is
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from aiokafka.record.memory_records import _MemoryRecordsPy
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
+from . import frames
 from .batch import CONTROL, HEADER, TRANSACTIONAL, RawBatch, open_batch, read_header, skipped
 from .errors import Fatal, Poison
 
@@ -39,20 +41,32 @@ class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
     next_fetch_offset: int
 
-    def _unpack_records(self) -> Iterator[RawBatch]:
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.batches: list[RawBatch] = []
+        self._damage: Fatal | Poison | None = None
+        try:
+            self._read_headers(self.next_fetch_offset)
+        except (Fatal, Poison) as error:  # whoever asks for it meets it
+            self._damage = error
+
+    def _read_headers(self, first: int) -> None:
         records = self._records
         while records.has_next():
             data = records._next_slice
             records._cache_next()
-            yield self._raw_batch(data)
+            batch = read_header(data, first=first)
+            if self._aborted(data, batch):
+                batch = skipped(batch.base_offset, batch.next_offset)
+            first = max(first, batch.next_offset)
+            self.batches.append(batch)
 
-    def _raw_batch(self, data: memoryview) -> RawBatch:
-        first = self.next_fetch_offset
-        batch = read_header(data, first=first)
-        if self._aborted(data, batch):
-            batch = skipped(batch.base_offset, batch.next_offset)
-        self.next_fetch_offset = max(first, batch.next_offset)
-        return batch
+    def _unpack_records(self) -> Iterator[RawBatch]:
+        for batch in self.batches:
+            self.next_fetch_offset = max(self.next_fetch_offset, batch.next_offset)
+            yield batch
+        if self._damage is not None:
+            raise self._damage
 
     def _aborted(self, data: memoryview, batch: RawBatch) -> bool:
         """Whether the batch belongs to a transaction that was rolled back."""
@@ -76,7 +90,20 @@ def install() -> None:
             )
     fetcher.PartitionRecords = RawPartitionRecords
     fetcher.MemoryRecords = _MemoryRecordsPy
+    frames.install()
     faust.transport.by_url.__self__.aliases[SCHEME] = f"{__name__}:Transport"
+
+
+class Arrivals(OrderedDict[Any, Any]):
+    """aiokafka's store of what was fetched and not asked for yet, with a call for each result that comes in."""
+
+    def __init__(self, arrived: Callable[[Any, Any], None]) -> None:
+        super().__init__()
+        self._arrived = arrived
+
+    def __setitem__(self, tp: Any, result: Any) -> None:
+        super().__setitem__(tp, result)
+        self._arrived(tp, result)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -93,7 +120,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     async def on_start(self) -> None:
         await super().on_start()
         # A partition that is not drained at once (back pressure) must not hold up the others of its broker.
-        self._ensure_consumer()._fetcher._prefetch_backoff = 0
+        own = self._ensure_consumer()._fetcher
+        own._prefetch_backoff = 0
+        own._records = Arrivals(self._arrived)
+
+    def _arrived(self, tp: Any, result: Any) -> None:
+        """A fetch came in, while the pass still has the one before it: a thread may begin to decode."""
+        if tp.topic in self.app.bundled and isinstance(result, fetcher.FetchResult):
+            for batch in result._partition_records.batches:
+                self.app.fetched(tp.topic, batch)
 
     async def _fetch_records(self, *given: Any, **named: Any) -> Any:
         """Drain what was fetched.
@@ -104,11 +139,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         records = await super()._fetch_records(*given, **named)
         self.ends = self._ends()
         for tp, batches in records.items():
-            bundled = tp.topic in self.app.bundled
+            if tp.topic in self.app.bundled:
+                continue
             for batch in batches:
-                if bundled:
-                    self.app.fetched(tp.topic, batch)
-                    continue
                 try:
                     open_batch(batch, check_crc=self.app.conf.broker_check_crcs)
                 except Poison as error:  # never acknowledged: the next process fetches it again

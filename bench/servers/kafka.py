@@ -21,6 +21,9 @@ KAFKA_HOME = ROOT / ".kafka"
 # Any id does for a cluster of one: 22 characters, the base64 of 16 bytes.
 CLUSTER_ID = "c3RyZWFtd2lzZS1vbmUtbg"
 
+MEMORY = Path("/dev/shm")
+MEMORY_NEEDED_BYTES = 8 << 30
+
 # The flags of Kafka's own start script, less those for its log files.
 JVM_FLAGS = (
     "-server",
@@ -46,6 +49,7 @@ class KafkaServer(Server):
     ) -> None:
         super().__init__(port, data_dir)
         self._properties = dict(properties or {})
+        self._scratch = _memory()
 
     @property
     def bootstrap(self) -> str:
@@ -80,6 +84,13 @@ class KafkaServer(Server):
             return bool(client.list_topics(timeout=5).brokers)
         except KafkaException:
             return False
+
+
+def _memory() -> Path | None:
+    """A folder in memory for a log that is thrown away: to write it to the disk takes turns with what is measured."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < MEMORY_NEEDED_BYTES:
+        return None
+    return MEMORY
 
 
 def _kafka_jars() -> Path:

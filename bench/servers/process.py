@@ -57,6 +57,9 @@ class Server:
     def __init__(self, port: int | None, data_dir: Path | None) -> None:
         self.port = port if port is not None else free_ports(1)[0]
         self._given_dir = data_dir
+        self._scratch: Path | None = (
+            None  # where a data directory is made; the usual place for such when None
+        )
         self._data_dir: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -84,7 +87,9 @@ class Server:
             if probe.connect_ex((HOST, self.port)) == 0:
                 raise ServerError(f"port {self.port} is in use: choose another one for {self.name}")
         try:
-            self._data_dir = self._given_dir or Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
+            self._data_dir = self._given_dir or Path(
+                tempfile.mkdtemp(prefix=f"{self.name}-", dir=self._scratch)
+            )
             self._data_dir.mkdir(parents=True, exist_ok=True)
             command = self._prepare(self._data_dir)
             with self._log_path.open("wb") as log:

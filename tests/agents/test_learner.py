@@ -47,7 +47,7 @@ def outputs(role: LearnerRole) -> CapturedOutputs:
 
 
 def take(role: LearnerRole, base: int, values: Sequence[bytes | None]) -> None:
-    asyncio.run(role.take(TP(TOPIC, 0), raw_batch(base, [(b"k", value) for value in values])))
+    asyncio.run(role.take([(TP(TOPIC, 0), raw_batch(base, [(b"k", value) for value in values]))]))
 
 
 def test_poisonous_examples_are_dead_letters_and_the_next_is_learned(

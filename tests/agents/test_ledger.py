@@ -75,7 +75,7 @@ def test_sql_away_is_waited_for_and_nothing_is_lost(
     fake: Any = FakeLedger(failures=4)
     role.ledger = fake
     values = encode("decision", [decision(n) for n in range(3)])
-    asyncio.run(role.take(ALERTS, raw_batch(0, [(b"k", value) for value in values])))
+    asyncio.run(role.take([(ALERTS, raw_batch(0, [(b"k", value) for value in values]))]))
     assert [offset for _, _, offset, _ in fake.rows] == [0, 1, 2]
     assert role.intake.positions == {ALERTS: 3}
     assert role.ready() == (True, "")
@@ -93,7 +93,7 @@ def test_what_makes_no_row_is_a_dead_letter_and_the_rest_is_written(
     role.ledger = fake
     outcome = schemas.encode("outcome", {"id": "1", "customer": "c", "offer": "o", "kind": "sent", "time": 1})
     values = [*encode("decision", [decision(n) for n in range(2)]), b"nonsense", None, outcome]
-    asyncio.run(role.take(ALERTS, raw_batch(0, [(b"k", value) for value in values])))
+    asyncio.run(role.take([(ALERTS, raw_batch(0, [(b"k", value) for value in values]))]))
     assert [offset for _, _, offset, _ in fake.rows] == [0]
     found = letters(role)
     assert sorted(letter["offset"] for letter in found) == [1, 2, 3, 4]

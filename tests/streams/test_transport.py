@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,14 @@ from streams.batch import RawBatch, open_batch
 from streams.embedded import EmbeddedBroker
 from streams.engine import Engine
 from streams.errors import Fatal, Poison
-from streams.transport import FETCH_MAX_WAIT_MS, SCHEME, ConsumerThread, RawPartitionRecords, install
+from streams.transport import (
+    FETCH_MAX_WAIT_MS,
+    SCHEME,
+    Arrivals,
+    ConsumerThread,
+    RawPartitionRecords,
+    install,
+)
 from tests.reference import batches
 from tests.reference.record import Record
 
@@ -145,27 +153,43 @@ def test_a_wrong_checksum_is_refused_and_nothing_of_the_fetch_is_handed_over() -
             asyncio.run(thread._fetch_records(None, 1.0))
 
 
-def test_batches_of_bundled_topics_stay_closed_and_a_wrong_checksum_meets_the_pass() -> None:
-    good, bad = (next(fetched(batches.batch(records(0), wrong_crc=wrong))) for wrong in (False, True))
+def test_batches_of_bundled_topics_are_offered_closed_as_they_arrive() -> None:
     offered: list[RawBatch] = []
     thread: Any = object.__new__(ConsumerThread)
     thread._consumer = None
     thread.app = SimpleNamespace(
         bundled=frozenset({AT[0]}), fetched=lambda topic, batch: offered.append(batch), conf=None
     )
+    arrivals = Arrivals(thread._arrived)
+    held = fetched(batches.batch(records(0)) + batches.batch(records(3)))
+    other = TopicPartition("changelog", 0)
+    for tp, read in ((AT, held), (other, fetched(batches.batch(records(0))))):
+        arrivals[tp] = fetcher.FetchResult(tp, assignment=None, partition_records=read, backoff=0)
+    arrivals[TopicPartition(AT[0], 9)] = fetcher.FetchError(error=ValueError(), backoff=0)
+    assert list(arrivals)[:2] == [AT, other]
+    assert offered == held.batches
+    assert [batch.closed is not None for batch in offered] == [True, True]
+    assert list(held) == offered  # the pass is given the same ones
 
-    async def drained(*_: Any) -> Any:
-        return {TP(*AT): [good, bad]}
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", drained)
-        asyncio.run(thread._fetch_records(None, 1.0))
-    assert offered == [good, bad]
-    assert good.closed is not None
+def test_a_wrong_checksum_is_left_to_the_pass_by_the_thread_ahead_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streams.ahead.LARGE_BYTES", 0)
+    tried = threading.Event()
+    (bad,) = fetched(batches.batch(records(0), wrong_crc=True))
     engine = Engine([AT[0]], SimpleNamespace(largest_output_bytes=1), SimpleNamespace())  # type: ignore[arg-type]
+
+    def prepare(topic: str, batch: RawBatch) -> None:
+        try:
+            engine.prepare(topic, batch)
+        finally:
+            tried.set()
+
+    DecodeAhead(prepare).give(AT[0], bad)
+    assert tried.wait(10)
     with pytest.raises(Poison, match="does not match its checksum"):
         engine.prepare(AT[0], bad)
-    DecodeAhead(engine.prepare).give(AT[0], bad)  # a thread ahead of the pass leaves the error to it
 
 
 SPOILT: dict[str, Callable[[bytes], bytes]] = {
@@ -222,7 +246,7 @@ def test_a_batch_that_claims_more_records_than_it_can_hold_reserves_nothing(coun
 
 
 def test_aiokafkas_reader_is_what_ours_stands_on() -> None:
-    names = list(inspect.signature(fetcher.PartitionRecords.__init__).parameters)
+    names = list(inspect.signature(RawPartitionRecords.__base__.__init__).parameters)
     assert names == [
         "self", "tp", "records", "aborted_transactions", "fetch_offset", "key_deserializer", "value_deserializer",
         "check_crcs", "isolation_level",
