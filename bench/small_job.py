@@ -103,7 +103,6 @@ class SmallPass:
     fields = 1
     largest_output_bytes = 1100
     words = WORDS
-    packed_bytes = 8 * (1 + WORDS)
     description = b'{"groups": [["small job", 9, []]]}'
     layout_id = hash_bytes(description) >> 1
 
@@ -160,13 +159,6 @@ class SmallPass:
         """The topic holds none: one that appears is a fault of the bench."""
         raise AssertionError(f"{topic}[{partition}]@{offset}: {reason}")
 
-    def pack(self, rows: Any) -> bytes:
-        """Rows as changelog values, end to end."""
-        packed = np.empty((len(rows), 1 + WORDS))
-        packed.view(np.int64)[:, 0] = self.layout_id
-        packed[:, 1:] = rows
-        return packed.tobytes()
-
     def in_force(self, partition: Partition) -> dict[str, Any]:
         """Nothing is adopted."""
         return {}
@@ -194,7 +186,7 @@ def _compile(work: SmallPass) -> None:
     body = b"\0\0\0" + bytes([len(key) << 1]) + key + _size(len(value)) + value + b"\0"
     record = _size(len(body)) + body
     engine.on_batch("t", 0, RawBatch(0, 1, 0, 1, -1, np.frombuffer(record, np.uint8)))
-    engine.partition(0).take_changed()
+    engine.partition(0).take_changed(work.layout_id)
     work._model[:] = 0.0
 
 

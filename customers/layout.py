@@ -116,18 +116,6 @@ class Layout:
         columns = [self.column_at[name] for name in self.deadline_columns]
         return np.array(columns + [at + 1 for at in self.example_at.values()], np.int64)
 
-    def pack(self, rows: Any) -> bytes:
-        """Rows (float64[n, words]) as changelog values, end to end: the layout id, then the words."""
-        packed = np.empty((len(rows), 1 + self.words))
-        packed.view(np.int64)[:, 0] = self.layout_id
-        packed[:, 1:] = rows
-        return packed.tobytes()
-
-    @property
-    def packed_bytes(self) -> int:
-        """The size of one changelog value."""
-        return 8 * (1 + self.words)
-
 
 class Migration:
     """Moves rows of an older layout, known by its description, to `layout` by name.

@@ -10,6 +10,7 @@ import numpy as np
 import schemas
 from streams.batch import RawBatch
 from streams.engine import Engine
+from streams.packing import unpack_rows
 from streams.partition import Partition
 
 if TYPE_CHECKING:
@@ -34,9 +35,11 @@ def exercise(work: LivePass) -> None:
         engine.receive(topic, 0, _one_record(topic, work))
     engine.fold(partition)
     engine.raise_watermark(partition, partition.clocks[1] + 1e12)
-    slots, rows = partition.take_changed()
+    slots, values, ends = partition.take_changed(work.layout.layout_id)
     again = Partition(0, len(work.layout.topics), work.fields, work.default_row, work.deadline_words)
-    again.restore(partition.index.keys(slots), rows)
+    at = np.concatenate([[0], 8 * ends[:-1]])
+    again.index.slot_of(b"w")
+    unpack_rows(values.view(np.uint8), at, 8 * ends - at, slots, again.bits)
     again.activate()
     work.packed_views(partition, slots)
     partition.index.find(b"nobody")

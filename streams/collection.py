@@ -23,12 +23,12 @@ class RowTable(faust.Table):  # type: ignore[misc]
     cycle: CommitCycle
 
     def bind(
-        self, engine: Engine, cycle: CommitCycle, rows: RowFormat, words: int, migration: Callable[[bytes], Mover],
+        self, engine: Engine, cycle: CommitCycle, rows: RowFormat, migration: Callable[[bytes], Mover],
         on_live: Callable[[int, dict[str, Any]], None],
     ) -> None:  # fmt: skip
         """Say whose rows these are. `on_live(partition, control)` is called when a partition is restored."""
         self.engine, self.cycle = engine, cycle
-        self._make: Callable[[], Restorer] = lambda: Restorer(rows.layout_id, words, migration)
+        self._make: Callable[[], Restorer] = lambda: Restorer(rows.layout_id, migration)
         self._on_live = on_live
         self._restorers: dict[int, Restorer] = {}
         self.recovered = False

@@ -13,7 +13,7 @@ import orjson
 
 from .engine import Engine
 from .outputs import SLICE, Outputs
-from .partition import Partition
+from .partition import Changed, Partition
 
 PACE_S = (
     0.002  # between slices of rows: a cycle that takes a fifth of its second disturbs fetches and alerts less
@@ -32,13 +32,6 @@ class RowFormat(Protocol):
     @property
     def description(self) -> bytes:
         """The layout in JSON, for who reads the rows later."""
-
-    @property
-    def packed_bytes(self) -> int:
-        """The size of one changelog value."""
-
-    def pack(self, rows: Any) -> bytes:
-        """Rows (float64[n, words]) as changelog values, end to end."""
 
 
 class Adoption(Protocol):
@@ -60,8 +53,7 @@ class _Share:
 
     partition: Partition
     offsets: dict[tuple[str, int], int]
-    slots: Any
-    rows: Any
+    changed: Changed
     control: bytes
     proposal: dict[str, Any]
 
@@ -117,15 +109,15 @@ class CommitCycle:
         return bool(merged) and done
 
     async def _snapshots(self) -> list[_Share]:
-        """Each live partition as it stands, its changed rows copied; one at a time, with a turn of the loop between."""
+        """Each live partition as it stands, its changed rows packed; one at a time, with a turn of the loop between."""
         engine, adoption = self._engine, self._adoption
         work = []
         for partition in list(engine.partitions.values()):
             if not partition.live:
                 continue
             offsets = self._offsets(partition)
-            slots, rows = partition.take_changed()
-            if not offsets and not len(slots):
+            changed = partition.take_changed(self._rows.layout_id)
+            if not offsets and not len(changed.slots):
                 continue
             in_force = adoption.in_force(partition)
             # What may be replayed is scored as it was the first time: its outputs have one content.
@@ -133,7 +125,7 @@ class CommitCycle:
             # What is folded from here on is replayed with what this cycle puts in force, so it must be folded with it.
             engine.held = engine.held or proposal != in_force
             control = self._control(partition, offsets, proposal)
-            work.append(_Share(partition, offsets, slots, rows, control, proposal))
+            work.append(_Share(partition, offsets, changed, control, proposal))
             await asyncio.sleep(0)
         return work
 
@@ -159,17 +151,23 @@ class CommitCycle:
         return found
 
     async def _write_rows(self, share: _Share) -> None:
-        partition, slots, rows = share.partition, share.slots, share.rows
+        partition, (slots, values, ends) = share.partition, share.changed
         log, layout_id = self._log, self._rows.layout_id
         if layout_id not in partition.known_layouts:
             key = LAYOUT_KEY + str(layout_id).encode()
             log.send(self._changelog, [{"key": key, "value": self._rows.description}], partition.number)
             partition.known_layouts.add(layout_id)
-        size = self._rows.packed_bytes
+        begin = 0
         for start in range(0, len(slots), SLICE):  # so that the event loop is never held for long
-            data = self._rows.pack(rows[start : start + SLICE])
+            stops = ends[start : start + SLICE]
+            data = values[begin : stops[-1]].tobytes()
+            cuts = (8 * (stops - begin)).tolist()
             keys = partition.index.keys(slots[start : start + SLICE])
-            messages = [{"key": key, "value": data[i * size : (i + 1) * size]} for i, key in enumerate(keys)]
+            messages = [
+                {"key": key, "value": data[first:stop]}
+                for key, first, stop in zip(keys, [0, *cuts], cuts, strict=False)
+            ]
+            begin = stops[-1]
             log.send(self._changelog, messages, partition.number)
             await asyncio.sleep(PACE_S)
 

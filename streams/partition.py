@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,8 +12,17 @@ from .columns import Columns, decode_columns
 from .deadlines import rebuild
 from .keys import KeyIndex, grown
 from .merge import Inbox
+from .packing import packed
 
 CHANGELOG, VIEWS = 1, 2  # who still has to see a changed row
+
+
+class Changed(NamedTuple):
+    """Changed rows for the changelog: `slots: int64[n]`, and their values (see `streams.packing.packed`)."""
+
+    slots: Any
+    values: Any
+    ends: Any
 
 
 class DeadRecord(Protocol):
@@ -128,14 +137,6 @@ class Partition:
             size = max(needed, 2 * len(self.heap_times))
             self.heap_times, self.heap_slots = grown(self.heap_times, size), grown(self.heap_slots, size)
 
-    def restore(self, keys: list[bytes], rows: Any) -> None:
-        """Put rows (float64[n, words]) read from the changelog in place; the last one of a key stays."""
-        for key, row in zip(keys, rows, strict=True):
-            slot = self.index.slot_of(key)
-            if slot >= len(self.rows):
-                self.make_room()
-            self.rows[slot] = row
-
     def forget(self, key: bytes) -> None:
         """A tombstone: the row of `key` starts anew."""
         slot = self.index.find(key)
@@ -165,12 +166,12 @@ class Partition:
         self.counts[:2] = 0, known
         self.live = True
 
-    def take_changed(self) -> tuple[Any, Any]:
-        """Slots changed since the last call (int64[n]) and a copy of their rows as they stand now."""
+    def take_changed(self, layout_id: int) -> Changed:
+        """The rows changed since the last call, packed as they stand now."""
         slots = self.changed[: self.counts[0]].copy()
         self.counts[0] = 0
         self.dirty[slots] &= np.uint8(255 ^ CHANGELOG)
-        return slots, self.rows[slots]
+        return Changed(slots, *packed(self.bits, slots, layout_id))
 
     def take_seen(self, limit: int) -> Any:
         """At most `limit` slots whose views changed since they were last taken (int64[n])."""

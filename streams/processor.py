@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import faust
 from faust.types.tuples import TP
@@ -22,14 +22,6 @@ from .restore import Mover
 from .transport import Consumer
 
 TICK_S = 0.25
-
-
-class Layout(RowFormat, Protocol):
-    """A row format that knows its width."""
-
-    @property
-    def words(self) -> int:
-        """Words in a row."""
 
 
 async def _nothing() -> None:
@@ -50,7 +42,7 @@ class Processor:
         sources: Sequence[str],
         work: Pass,
         *,
-        rows: Layout,
+        rows: RowFormat,
         adoption: Adoption,
         migration: Callable[[bytes], Mover],
         changelog: str,
@@ -72,7 +64,7 @@ class Processor:
         self.cycle = CommitCycle(self.engine, rows, changelog, adoption, self.log)
         self._prepare, self._on_cycle = prepare, on_cycle
         self.table = self._table(changelog, partitions)
-        self.table.bind(self.engine, self.cycle, rows, rows.words, migration, on_live)
+        self.table.bind(self.engine, self.cycle, rows, migration, on_live)
         self._agent()
         self.app.committer = self._commit
         self.app.backlog = lambda tp: self.engine.full(tp.topic, tp.partition)

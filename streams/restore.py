@@ -10,6 +10,7 @@ import numpy as np
 from .batch import RawBatch
 from .cycle import CONTROL_KEY, LAYOUT_KEY, read_control
 from .errors import Fatal
+from .packing import unpack_rows
 from .partition import Partition
 from .records import find_records
 
@@ -36,8 +37,8 @@ class Positions(NamedTuple):
 class Restorer:
     """Applies changelog batches of one partition to its rows; remembers its newest control row."""
 
-    def __init__(self, layout_id: int, words: int, migration: Callable[[bytes], Mover]) -> None:
-        self._layout_id, self._words, self._migration = layout_id, words, migration
+    def __init__(self, layout_id: int, migration: Callable[[bytes], Mover]) -> None:
+        self._layout_id, self._migration = layout_id, migration
         self._movers: dict[int, Mover] = {}
         self.control: dict[str, Any] = {}
         self.rows = 0
@@ -53,10 +54,9 @@ class Restorer:
         if found < 0:
             raise Fatal(f"changelog partition {partition.number} at offset {batch.base_offset} is damaged; "
                         "restore it from a backup, or delete the topic to start anew")  # fmt: skip
-        sizes = at.value_size[:found]
-        own = (sizes == 8 * (1 + self._words)) & (at.key_size[:found] > 0)
+        own = (at.value_size[:found] >= 8) & (at.key_size[:found] > 0)
         own &= batch.buf[np.minimum(at.key_at[:found], len(batch.buf) - 1)] != 0
-        ids = _words_at(batch.buf, at.value_at[:found], own, 1).view(np.int64)[:, 0]
+        ids = _longs_at(batch.buf, at.value_at[:found][own])
         plain = np.flatnonzero(own)[ids == self._layout_id]
         if len(plain) == found:
             self._put(partition, batch, at, plain)
@@ -69,9 +69,13 @@ class Restorer:
         good = np.zeros(len(which), np.uint8)
         partition.index.slots(batch.buf, at.key_at[which], at.key_size[which], good, len(which), slots)
         partition.make_room()
-        rows = _words_at(batch.buf, at.value_at[which] + 8, np.ones(len(which), np.bool_), self._words)
-        partition.rows[slots] = rows  # of a key that stands here twice, NumPy keeps the last
+        self._unpack(partition, batch.buf, at.value_at[which], at.value_size[which], slots, partition.bits)
         self.rows += len(which)
+
+    def _unpack(self, partition: Partition, buf: Any, at: Any, size: Any, slots: Any, bits: Any) -> None:
+        if unpack_rows(buf, at, size, slots, bits) >= 0:
+            raise Fatal(f"changelog partition {partition.number} holds a row that is not whole; "
+                        "restore it from a backup, or delete the topic to start anew")  # fmt: skip
 
     def _put_mixed(
         self, partition: Partition, batch: RawBatch, at: Positions, found: int, plain: set[int]
@@ -98,18 +102,21 @@ class Restorer:
         else:
             layout_id = int(np.frombuffer(value[:8], np.int64)[0]) if len(value) >= 8 else -1
             mover = self._movers.get(layout_id)
-            if mover is None or len(value) != 8 * (1 + mover.old_words):
+            if mover is None:
                 raise Fatal(f"changelog partition {partition.number} holds a row of layout {layout_id}, which it does "
                             "not describe; restore it from a backup, or delete the topic to start anew")  # fmt: skip
-            rows = mover.apply(np.frombuffer(value[8:]).reshape(1, -1))
-            partition.restore([key], rows)
+            old = np.empty((1, mover.old_words))
+            whole = np.array([0]), np.array([len(value)]), np.array([0])
+            self._unpack(partition, np.frombuffer(value, np.uint8), *whole, old.view(np.int64))
+            slot = partition.index.slot_of(key)
+            partition.make_room()
+            partition.rows[slot] = mover.apply(old)[0]
             self.rows += 1
 
 
-def _words_at(buf: Any, starts: Any, chosen: Any, words: int) -> Any:
-    """The `words` 8-byte words at `starts[chosen]` of `buf`, as float64[n, words]."""
-    at = starts[chosen]
+def _longs_at(buf: Any, at: Any) -> Any:
+    """The 8-byte integers at `buf[at]` (int64[n])."""
     if not len(at):
-        return np.empty((0, words))
-    window = np.lib.stride_tricks.sliding_window_view(buf, 8 * words)
-    return np.ascontiguousarray(window[at]).view(np.float64)
+        return np.empty(0, np.int64)
+    window = np.lib.stride_tricks.sliding_window_view(buf, 8)
+    return np.ascontiguousarray(window[at]).view(np.int64)[:, 0]

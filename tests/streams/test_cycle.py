@@ -83,7 +83,7 @@ class Worker:
     def restore(self, number: int, ends: list[int]) -> None:
         partition = self.engine.partition(number)
         layout = self.work.layout
-        restorer = Restorer(layout.layout_id, layout.words, self.work.migration)
+        restorer = Restorer(layout.layout_id, self.work.migration)
         sent = self.broker.changelog.get(number, [])
         for at in range(0, len(sent), 17):
             part = [

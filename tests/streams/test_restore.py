@@ -10,6 +10,7 @@ from customers.layout import Layout
 from streams.batch import parse_batch
 from streams.cycle import CONTROL_KEY, LAYOUT_KEY
 from streams.errors import Fatal
+from streams.packing import packed
 from streams.partition import Partition
 from streams.restore import Restorer
 from tests.doubles import Rig
@@ -34,21 +35,26 @@ def row(clock: float) -> np.ndarray:
     return found
 
 
+def value_of(words: np.ndarray, layout: int) -> bytes:
+    values, _ = packed(words.reshape(1, -1).view(np.int64), np.array([0]), layout)
+    return bytes(values)
+
+
 def current(key: bytes, clock: float) -> Entry:
-    return key, LAYOUT.pack(row(clock).reshape(1, -1))
+    return key, value_of(row(clock), LAYOUT.layout_id)
 
 
 def older(key: bytes, clock: float, layout: int = OLD_ID) -> Entry:
-    words = np.array([0.0, clock, 5.0, 6.0, 0.0])
-    words.view(np.int64)[[0, 4]] = layout, 9
-    return key, words.tobytes()
+    words = np.array([clock, 5.0, 6.0, 0.0])
+    words.view(np.int64)[3] = 9
+    return key, value_of(words, layout)
 
 
 def restored(
     entries: list[Entry], sizes: list[int], codec: str = "lz4", first: int = 0
 ) -> tuple[Partition, Restorer]:
     partition = Partition(0, len(LAYOUT.topics), WORK.fields, LAYOUT.default_row, LAYOUT.deadline_words)
-    restorer = Restorer(LAYOUT.layout_id, LAYOUT.words, WORK.migration)
+    restorer = Restorer(LAYOUT.layout_id, WORK.migration)
     records = [Record("changelog", 0, at, key, value, 0) for at, (key, value) in enumerate(entries)]
     for raw in streams.cut(records, sizes, [codec]):
         restorer.apply(partition, parse_batch(raw, first=first))
@@ -116,7 +122,7 @@ def test_a_row_of_a_layout_that_nobody_describes_ends_the_worker() -> None:
 def test_a_row_that_is_not_whole_ends_the_worker() -> None:
     key, value = current(b"x", 1.0)
     assert value is not None
-    with pytest.raises(Fatal, match="does not describe"):
+    with pytest.raises(Fatal, match="not whole"):
         restored([*MIXED, (key, value[:-8])], [1])
 
 
@@ -132,9 +138,13 @@ def test_deadlines_come_back_with_the_rows() -> None:
     first, second = Rig(), Rig()
     first.feed(streams.random_batches(log, 3))
     partition = first.engine.partitions[0]
-    slots, rows = partition.take_changed()
+    slots, values, ends = partition.take_changed(LAYOUT.layout_id)
     keys = first.engine.partitions[0].index.keys(slots)
-    entries = [(key, LAYOUT.pack(one.reshape(1, -1))) for key, one in zip(keys, rows, strict=True)]
+    starts = [0, *ends[:-1].tolist()]
+    entries = [
+        (key, values[start:end].tobytes())
+        for key, start, end in zip(keys, starts, ends.tolist(), strict=True)
+    ]
     again, _ = restored(list(reversed(entries)), [50])  # in other slots than before
     again.state = second.work.new_state()
     again.clocks[:] = partition.clocks
