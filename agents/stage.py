@@ -27,6 +27,10 @@ from .screen import screen
 from .together import Roles
 from .topics import topics
 
+DEMO_COMMIT_INTERVAL_S = (
+    1.0  # a year passes in a minute: what the learner learns is taken up at a commit cycle
+)
+
 SOURCE = "complete-journey"
 
 
@@ -45,6 +49,7 @@ def run_demo(
         own = load_settings(
             kafka=broker.bootstrap, partitions=PARTITIONS, replication=1, standbys=0, redis="memory://", ledger="",
             config=settings.config, state=folder, host=settings.host, server_port=_free(settings),
+            commit_interval=DEMO_COMMIT_INTERVAL_S,
         )  # fmt: skip
         broker.make_topics(topics(sorted(sources)))
         period = ["--figures-from", str(start_ms), "--figures-to", str(end_ms)]

@@ -46,6 +46,7 @@ class Worker:
             group, settings.kafka, self.sources, self.work,
             rows=self.work.layout, adoption=self.work, migration=self.work.migration, changelog=CHANGELOG,
             partitions=settings.partitions, standbys=settings.standbys, datadir=str(settings.state / "worker"),
+            commit_interval_s=settings.commit_interval,
             prepare=self._snapshots_known,
             on_live=self._on_live, on_cycle=lambda seconds: self.http.metrics.commit_cycle_seconds.observe(seconds),
             dead_letters=DEAD_LETTERS, idle_after_ms=self.work.config.features.idle_after_ms,

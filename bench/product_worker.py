@@ -66,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         redis=given.redis,
         partitions=given.partitions,
         worker_port=0,
+        commit_interval=1.0,  # as the peer's
         config=given.config,
     )
     worker = Worker(settings, group=f"product-{uuid.uuid4().hex[:8]}")

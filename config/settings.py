@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     partitions: int = Field(12, ge=1, le=4096, description="partitions of every topic")
     replication: int = Field(1, ge=1, le=9, description="replicas of every topic")
     standbys: int = Field(0, ge=0, le=8, description="standby copies of each partition's rows")
+    commit_interval: float = Field(
+        4.0, ge=0.1, le=60.0, description="seconds between the worker's commit cycles"
+    )
     redis: str = Field("memory://", description="redis://host:port/db, or memory:// for none")
     ledger: str = Field("", description="SQLAlchemy URL; SQLite in the state folder if empty")
     config: Path = Field(ROOT / "config", description="folder of features.yaml, models.yaml, policies.yaml")

@@ -27,6 +27,7 @@ class App(faust.App):  # type: ignore[misc]
     before_live: Callable[[set[int]], Awaitable[None]]
     fetched: Callable[[str, RawBatch], None]
     bundled: frozenset[str]
+    hurried: bool  # partitions are being handed over: whoever spreads work over time does it now
 
 
 async def _commit_nothing(consumer: Consumer) -> bool:
@@ -37,7 +38,10 @@ async def _nothing_before(partitions: set[int]) -> None:
     return None
 
 
-def make_app(role: str, bootstrap: str, *, partitions: int, standbys: int = 0, **settings: Any) -> App:
+def make_app(
+    role: str, bootstrap: str, *, partitions: int, standbys: int = 0, commit_interval_s: float = COMMIT_INTERVAL_S,
+    **settings: Any,
+) -> App:  # fmt: skip
     """An app for one role. `bootstrap`: host:port of a broker; `role` is the consumer group's name."""
     install()
     sys.setswitchinterval(GIL_SWITCH_S)
@@ -54,7 +58,7 @@ def make_app(role: str, bootstrap: str, *, partitions: int, standbys: int = 0, *
         table_standby_replicas=standbys,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,
-        broker_commit_interval=COMMIT_INTERVAL_S,
+        broker_commit_interval=commit_interval_s,
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
         recovery_consistency_check=False,
@@ -66,4 +70,5 @@ def make_app(role: str, bootstrap: str, *, partitions: int, standbys: int = 0, *
     app.before_live = _nothing_before
     app.fetched = lambda topic, batch: None
     app.bundled = frozenset()
+    app.hurried = False
     return app

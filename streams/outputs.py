@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Producer
 from .errors import Fatal
 from .keys import grown
 
-SLICE = 512  # records given to librdkafka at a time before the event loop gets its turn (about 0.7 ms)
+SLICE = 256  # records given to librdkafka at a time before the event loop gets its turn (about 0.4 ms)
 QUEUE_FULL_PAUSE_S = 0.005
 
 

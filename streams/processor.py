@@ -11,7 +11,7 @@ import faust
 from faust.types.tuples import TP
 
 from .ahead import DecodeAhead
-from .app import App, make_app
+from .app import COMMIT_INTERVAL_S, App, make_app
 from .collection import RowTable
 from .cycle import Adoption, CommitCycle, RowFormat
 from .engine import Engine, Pass
@@ -22,6 +22,7 @@ from .restore import Mover
 from .transport import Consumer
 
 TICK_S = 0.25
+SPREAD = 0.5  # the part of the time between two commit cycles over which one spreads its rows
 
 
 async def _nothing() -> None:
@@ -49,6 +50,7 @@ class Processor:
         partitions: int,
         standbys: int = 0,
         datadir: str = ".streamwise/faust",
+        commit_interval_s: float = COMMIT_INTERVAL_S,
         prepare: Callable[[], Awaitable[None]] = _nothing,
         on_live: Callable[[int, dict[str, Any]], None] = lambda number, control: None,
         on_cycle: Callable[[float], None] = lambda seconds: None,
@@ -58,10 +60,15 @@ class Processor:
         self.sources = list(sources)
         Path(datadir).mkdir(parents=True, exist_ok=True)
         self.outputs = Outputs({"bootstrap.servers": bootstrap})
-        self.app: App = make_app(group, bootstrap, partitions=partitions, standbys=standbys, datadir=datadir)
+        self.app: App = make_app(
+            group, bootstrap, partitions=partitions, standbys=standbys, commit_interval_s=commit_interval_s,
+            datadir=datadir,
+        )  # fmt: skip
         self.engine = Engine(self.sources, work, self.outputs, **engine_settings)
         self.log = Outputs({"bootstrap.servers": bootstrap})
         self.cycle = CommitCycle(self.engine, rows, changelog, adoption, self.log)
+        self.cycle.spread_s = commit_interval_s * SPREAD
+        self.cycle.hurried = lambda: self.app.hurried or self.app.should_stop
         self._prepare, self._on_cycle = prepare, on_cycle
         self.table = self._table(changelog, partitions)
         self.table.bind(self.engine, self.cycle, rows, migration, on_live)

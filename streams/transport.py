@@ -271,8 +271,12 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self.stop_flow()
-        await self.maybe_wait_for_commit_to_finish()  # one under way began before the last events
-        await self.commit()
+        self.app.hurried = True
+        try:
+            await self.maybe_wait_for_commit_to_finish()  # one under way began before the last events
+            await self.commit()
+        finally:
+            self.app.hurried = False
         await super().on_partitions_revoked(revoked)
 
     async def pause_in_client(self, tps: set[TP]) -> None:

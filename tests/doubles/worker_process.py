@@ -23,7 +23,12 @@ def main(bootstrap: str, group: str, partitions: int, pause_s: float, state: str
     set_up_logging()
     app.FETCH_BYTES = FETCH_BYTES
     settings = load_settings(
-        kafka=bootstrap, partitions=partitions, worker_port=0, redis="memory://", state=Path(state)
+        kafka=bootstrap,
+        partitions=partitions,
+        worker_port=0,
+        redis="memory://",
+        state=Path(state),
+        commit_interval=1.0,
     )
     worker = Worker(settings, group=group)
     receive = worker.engine.receive
