@@ -41,29 +41,37 @@ PARTITIONS = 4
 CUSTOMERS = 10_000
 WARM_UP_S = 15.0  # the JVM of the broker compiles, rows and buffers grow
 SECONDS = 20.0
+RUNS = 3
 TURN_S = 0.002  # the load is produced in turns this long
 POLICY = "spotted"
 SETTINGS = {"1000": (1_000, None), "100000": (100_000, None), "100000_others_silent": (100_000, 0)}
 READY_TIMEOUT_S = 120
 
 
-def run(settings: list[str], seconds: float = SECONDS) -> dict[str, Any]:
-    """Measure each setting on a broker and a worker of its own."""
+def run(settings: list[str], seconds: float = SECONDS, runs: int = RUNS) -> dict[str, Any]:
+    """Measure each setting `runs` times; the run with the median p99 counts."""
     figures = {}
     for name in settings:
-        rate, only = SETTINGS[name]
-        with ExitStack() as stack:
-            kafka = stack.enter_context(KafkaServer())
-            redis = stack.enter_context(RedisServer())
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            _make_topics(kafka.bootstrap)
-            publish_snapshots(kafka.bootstrap)
-            stack.enter_context(_worker(kafka.bootstrap, redis.url, folder))
-            began_ms = _load(kafka.bootstrap, rate, WARM_UP_S + seconds, only)
-            time.sleep(2.0)  # what is on its way arrives
-            latencies = _latencies(kafka.bootstrap, began_ms + WARM_UP_S * 1000)
-        figures[name] = _figures(latencies)
-        print(f"latency at {name}: {figures[name]}", file=sys.stderr, flush=True)
+        found = sorted((_measure(name, seconds) for _ in range(runs)), key=lambda one: one["p99_ms"])
+        figures[name] = {**found[(runs - 1) // 2], "runs_p99_ms": [one["p99_ms"] for one in found]}
+    return figures
+
+
+def _measure(name: str, seconds: float) -> dict[str, float]:
+    """Measure one setting on a broker and a worker of its own."""
+    rate, only = SETTINGS[name]
+    with ExitStack() as stack:
+        kafka = stack.enter_context(KafkaServer())
+        redis = stack.enter_context(RedisServer())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        _make_topics(kafka.bootstrap)
+        publish_snapshots(kafka.bootstrap)
+        stack.enter_context(_worker(kafka.bootstrap, redis.url, folder))
+        began_ms = _load(kafka.bootstrap, rate, WARM_UP_S + seconds, only)
+        time.sleep(2.0)  # what is on its way arrives
+        latencies = _latencies(kafka.bootstrap, began_ms + WARM_UP_S * 1000)
+    figures = _figures(latencies)
+    print(f"latency at {name}: {figures}", file=sys.stderr, flush=True)
     return figures
 
 
@@ -213,8 +221,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--settings", default=",".join(SETTINGS), help="which of " + ", ".join(SETTINGS))
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each setting; the median counts")
     given = parser.parse_args(argv)
-    figures = run(given.settings.split(","), given.seconds)
+    figures = run(given.settings.split(","), given.seconds, given.runs)
     keep("latency", figures)
     print(json.dumps(figures), flush=True)
     return 0
