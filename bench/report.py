@@ -79,7 +79,8 @@ def _product(figures: dict[str, Any]) -> list[str]:
 def _latency(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## Latency",
-        "From an event's append to its alert's append, both stamped by the broker. `streamwise bench latency --json`",
+        "From an event's append to its alert's append, both stamped by the broker; of three runs the one with the",
+        "median p99. `streamwise bench latency --json`",
         "",
         "| load | p50 ms | p99 ms | p99.9 ms | max ms |",
         "|---|---:|---:|---:|---:|",
