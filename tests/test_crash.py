@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -47,6 +48,17 @@ def recorded() -> Log:
 
 
 LOG = recorded()
+WORDS = Rig().work.layout.words
+
+
+def unpacked(value: bytes) -> bytes:
+    """A row from its changelog value: layout id, mask, the words that are not zero (docs/DECISIONS.md)."""
+    masks = -(-WORDS // 64)
+    mask = int.from_bytes(value[8 : 8 + 8 * masks], "little")
+    there = iter(struct.iter_unpack("8s", value[8 + 8 * masks :]))
+    words = [next(there)[0] if mask >> word & 1 else bytes(8) for word in range(WORDS)]
+    assert next(there, None) is None
+    return b"".join(words)
 
 
 class Cluster:
@@ -131,8 +143,8 @@ class Cluster:
         return found
 
     def rows(self) -> dict[tuple[int, bytes], bytes]:
-        """The newest row of each customer, less its layout id."""
-        return {(n, k): v[8:] for n, k, v in self.read(CHANGELOG) if not k.startswith(b"\0")}
+        """The newest row of each customer, every word of it."""
+        return {(n, k): unpacked(v) for n, k, v in self.read(CHANGELOG) if not k.startswith(b"\0")}
 
     def outputs(self) -> Outputs:
         found: Outputs = {}
