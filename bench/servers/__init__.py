@@ -1,4 +1,4 @@
-"""A real Kafka (one KRaft node, no Docker) and a real Redis on free ports of 127.0.0.1.
+"""A real Kafka (one KRaft node, no Docker) a real Redis and a real PostgreSQL on free ports of 127.0.0.1.
 
     with KafkaServer() as kafka:
         producer = Producer({"bootstrap.servers": kafka.bootstrap})
@@ -7,7 +7,8 @@
 """
 
 from bench.servers.kafka import KafkaServer
+from bench.servers.postgres import PostgresServer
 from bench.servers.process import ServerError
 from bench.servers.redis import RedisServer
 
-__all__ = ["KafkaServer", "RedisServer", "ServerError"]
+__all__ = ["KafkaServer", "PostgresServer", "RedisServer", "ServerError"]

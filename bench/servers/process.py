@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -87,9 +89,10 @@ class Server:
             if probe.connect_ex((HOST, self.port)) == 0:
                 raise ServerError(f"port {self.port} is in use: choose another one for {self.name}")
         try:
-            self._data_dir = self._given_dir or Path(
-                tempfile.mkdtemp(prefix=f"{self.name}-", dir=self._scratch)
-            )
+            if self._data_dir is None:
+                self._data_dir = self._given_dir or Path(
+                    tempfile.mkdtemp(prefix=f"{self.name}-", dir=self._scratch)
+                )
             self._data_dir.mkdir(parents=True, exist_ok=True)
             command = self._prepare(self._data_dir)
             with self._log_path.open("wb") as log:
@@ -121,6 +124,13 @@ class Server:
         if self._data_dir is not None and self._given_dir is None:
             shutil.rmtree(self._data_dir, ignore_errors=True)
         self._data_dir = None
+
+    def kill(self) -> None:
+        """End the server as a crash would; its data directory stays, and `start` goes on with it."""
+        process, self._process = self._process, None
+        if process is not None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
     def detach(self) -> int:
         """Leave the server running for good; returns its process id."""

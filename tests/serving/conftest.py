@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
-from bench.servers import RedisServer
-from bench.servers.process import HOST, Server
+from bench.servers import PostgresServer, RedisServer
+from bench.servers.postgres import BINARIES
 
 PATIENCE_S = 10.0
-POSTGRESQL_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
 def needed(there: bool, what: str) -> None:
@@ -25,39 +22,10 @@ def needed(there: bool, what: str) -> None:
     assert there, f"{what} missing, and CI=true needs it"
 
 
-class PostgresServer(Server):
-    """One PostgreSQL that forgets; started as `postgres` by root, whom it refuses to serve."""
-
-    name = "postgresql"
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://streamwise:secret@{self.address}/postgres"
-
-    def _prepare(self, data_dir: Path) -> list[str]:
-        bin_dir = POSTGRESQL_BINARIES[-1].parent
-        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-        password = data_dir / "password"
-        password.write_text("secret")
-        if as_user:
-            shutil.chown(data_dir, "postgres")
-            shutil.chown(password, "postgres")
-        tables = str(data_dir / "tables")
-        make = [str(bin_dir / "initdb"), "-D", tables, "-U", "streamwise", "-A", "scram-sha-256"]
-        make += ["--pwfile", str(password), "--encoding", "UTF8", "--locale", "C", "--no-sync"]
-        subprocess.run([*as_user, *make], check=True, capture_output=True, cwd=data_dir)
-        run = [str(bin_dir / "postgres"), "-D", tables, "-p", str(self.port), "-h", HOST]
-        return [*as_user, *run, "-k", str(data_dir), "-c", "fsync=off"]
-
-    def answers(self) -> bool:
-        ask = [str(POSTGRESQL_BINARIES[-1].parent / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
-        return subprocess.run(ask).returncode == 0
-
-
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    needed(bool(POSTGRESQL_BINARIES), "PostgreSQL")
-    with PostgresServer(None, None) as server:
+    needed(bool(BINARIES), "PostgreSQL")
+    with PostgresServer() as server:
         yield server.url
 
 
