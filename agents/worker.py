@@ -183,7 +183,7 @@ class Worker:
             "watermark_ms": int(min(marks)) if marks else 0,
             "commit_age_s": time.monotonic() - self.cycle.completed_at,
             "partitions": len(live),
-            "customers": sum(p.index.known for p in live),
+            "customers": sum(p.index.keys_held for p in live),
             "models": {
                 name: {"version": max((v.get(name, 0) for v in versions), default=0)}
                 for name in self.work.models

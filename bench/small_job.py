@@ -27,9 +27,11 @@ from streams.encode import put_double, put_long, put_raw
 from streams.engine import Engine
 from streams.hashing import hash_bytes
 from streams.kernel import kernel
+from streams.keys import key_size, key_start
 from streams.outputs import Outbox
 from streams.partition import Partition
 from streams.processor import Processor
+from streams.rows import Store, place_of
 
 APPLIED, SUMS, COUNT, LAST = 1, 2, 7, 8
 WORDS = 9
@@ -41,8 +43,8 @@ PATIENCE_S = 600.0
 @kernel
 def fold_small_job(
     first: int, count: int, order: Any, times: Any, kinds: Any, offsets: Any, slots: Any, fields: Any, rows: Any,
-    bits: Any, dirty: Any, changed: Any, counts: Any, model: Any, x: Any, key_ends: Any, keys: Any, data: Any,
-    at: Any, size: Any, slot_out: Any, used: Any, largest: int,
+    bits: Any, store: Store, dirty: Any, changed: Any, counts: Any, model: Any, x: Any, spans: Any, keys: Any,
+    data: Any, at: Any, size: Any, slot_out: Any, used: Any, largest: int,
 ) -> int:  # fmt: skip
     """The job of `bench.job` over `order[first:count]`; `model: float64[8]` is the weights, then the bias."""
     for i in range(first, count):
@@ -50,23 +52,26 @@ def fold_small_job(
             return i
         e = order[i]
         slot = slots[e]
-        if offsets[e] <= bits[slot, APPLIED]:
+        row = place_of(store, slot)
+        if row < 0:
+            return i
+        if offsets[e] <= bits[row, APPLIED]:
             continue
-        bits[slot, APPLIED] = offsets[e]
+        bits[row, APPLIED] = offsets[e]
         if dirty[slot] & 1 == 0:
             dirty[slot] |= 1
             changed[counts[0]] = slot
             counts[0] += 1
         ts = times[e]
-        if rows[slot, 0] == 0.0:
-            rows[slot, 0] = ts
-        fade = math.exp((rows[slot, 0] - ts) / DECAY_MS)
+        if rows[row, 0] == 0.0:
+            rows[row, 0] = ts
+        fade = math.exp((rows[row, 0] - ts) / DECAY_MS)
         logit = model[FEATURES]
         for c in range(5):
-            rows[slot, SUMS + c] *= fade
-            x[c] = rows[slot, SUMS + c]
-        x[5] = math.log1p((ts - rows[slot, LAST]) / 1e3) if rows[slot, LAST] > 0.0 else 0.0
-        x[6] = math.log1p(rows[slot, COUNT])
+            rows[row, SUMS + c] *= fade
+            x[c] = rows[row, SUMS + c]
+        x[5] = math.log1p((ts - rows[row, LAST]) / 1e3) if rows[row, LAST] > 0.0 else 0.0
+        x[6] = math.log1p(rows[row, COUNT])
         for c in range(FEATURES):
             logit += model[c] * x[c]
         p = 1.0 / (1.0 + math.exp(-min(max(logit, -MAX_LOGIT), MAX_LOGIT)))
@@ -76,17 +81,18 @@ def fold_small_job(
             model[FEATURES] -= step
             for c in range(FEATURES):
                 model[c] -= step * x[c]
-        rows[slot, SUMS + kind] += 1.0
-        rows[slot, 0] = ts
+        rows[row, SUMS + kind] += 1.0
+        rows[row, 0] = ts
         value = fields[e, 0]
         if value > 0.0:
-            rows[slot, SUMS + SPEND] += value
-            rows[slot, LAST] = ts
-        rows[slot, COUNT] += 1.0
-        if np.int64(rows[slot, COUNT]) % ALERT_EVERY == 0:
+            rows[row, SUMS + SPEND] += value
+            rows[row, LAST] = ts
+        rows[row, COUNT] += 1.0
+        if np.int64(rows[row, COUNT]) % ALERT_EVERY == 0:
             start = used[1]
-            stop = put_long(data, start, key_ends[slot + 1] - key_ends[slot])
-            stop = put_raw(data, stop, keys, key_ends[slot], key_ends[slot + 1])
+            key = key_start(spans, slot)
+            length = key_size(spans, slot)
+            stop = put_raw(data, put_long(data, start, length), keys, key, key + length)
             stop = put_long(data, put_double(data, stop, p), np.int64(ts))
             record = used[0]
             at[record] = start
@@ -122,7 +128,7 @@ class SmallPass:
 
     def run(self, partition: Partition, first: int, count: int, outbox: Outbox) -> int:
         """See `streams.engine.Pass.run`."""
-        inbox, index = partition.inbox, partition.index
+        inbox, index, store = partition.inbox, partition.index, partition.rows.store
         return int(
             fold_small_job(
                 first,
@@ -133,14 +139,15 @@ class SmallPass:
                 inbox.offsets,
                 inbox.slots,
                 inbox.fields,
-                partition.rows,
-                partition.bits,
+                store.rows,
+                store.bits,
+                store,
                 partition.dirty,
                 partition.changed,
                 partition.counts,
                 self._model,
                 self._x,
-                index.ends,
+                index.spans,
                 index.arena,
                 outbox.data,
                 outbox.at,
@@ -186,7 +193,8 @@ def _compile(work: SmallPass) -> None:
     body = b"\0\0\0" + bytes([len(key) << 1]) + key + _size(len(value)) + value + b"\0"
     record = _size(len(body)) + body
     engine.on_batch("t", 0, RawBatch(0, 1, 0, 1, -1, np.frombuffer(record, np.uint8)))
-    engine.partition(0).take_changed(work.layout_id)
+    again = engine.partition(0)
+    again.pack(again.take_changed(), work.layout_id)
     work._model[:] = 0.0
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from streams.kernel import inlined, kernel
+from streams.packing import bits_set
 
 from .columns import (
     BITS_OF,
@@ -102,7 +103,7 @@ def power_of_two(x: float) -> float:
 
 
 @inlined
-def decay(rows: Any, slot: int, elapsed_ms: float, program: FoldProgram) -> None:
+def decay(rows: Any, row: int, elapsed_ms: float, program: FoldProgram) -> None:
     """Bring the decayed columns of a row `elapsed_ms` forward: x * 2^(-elapsed/half-life)."""
     factors = program.decay_factor
     for g in range(len(program.decay_rate)):
@@ -110,14 +111,14 @@ def decay(rows: Any, slot: int, elapsed_ms: float, program: FoldProgram) -> None
     start = program.decay_start
     for g in range(len(program.decay_stop)):
         for word in range(start, program.decay_stop[g]):
-            value = rows[slot, word] * factors[g]
-            rows[slot, word] = value if abs(value) > NEGLIGIBLE else 0.0
+            value = rows[row, word] * factors[g]
+            rows[row, word] = value if abs(value) > NEGLIGIBLE else 0.0
         start = program.decay_stop[g]
 
 
 @inlined
 def fold(
-    rows: Any, bits: Any, slot: int, kind: int, time: float, clock: float, late: bool, watermark: float, fields: Any,
+    rows: Any, bits: Any, row: int, kind: int, time: float, clock: float, late: bool, watermark: float, fields: Any,
     event: int, program: FoldProgram,
 ) -> bool:  # fmt: skip
     """Apply one event to one row (`rows: float64[c, w]`, `bits`: the same words as int64).
@@ -138,113 +139,102 @@ def fold(
         if op == DECAYED:
             if late:
                 value *= power_of_two((time - clock) * program.parameter[step])
-            rows[slot, w] += value
+            rows[row, w] += value
         elif op == TALLY or op == TOTAL:
-            rows[slot, w] += value
+            rows[row, w] += value
         elif op == LAST_TIME:
-            rows[slot, w] = max(rows[slot, w], time)
+            rows[row, w] = max(rows[row, w], time)
         elif op == LARGEST:
-            if not rows[slot, w] >= value:
-                rows[slot, w] = value
+            if not rows[row, w] >= value:
+                rows[row, w] = value
         elif op == SMALLEST:
-            if not rows[slot, w] <= value:
-                rows[slot, w] = value
+            if not rows[row, w] <= value:
+                rows[row, w] = value
         elif op == FIRST_TIME:
-            if rows[slot, w] == 0.0 or time < rows[slot, w]:
-                rows[slot, w] = time
+            if rows[row, w] == 0.0 or time < rows[row, w]:
+                rows[row, w] = time
         elif op == NEWEST:
-            if time >= rows[slot, w + 1]:
-                rows[slot, w] = value
-                rows[slot, w + 1] = time
+            if time >= rows[row, w + 1]:
+                rows[row, w] = value
+                rows[row, w + 1] = time
         elif op == SESSION:
             if late:
-                rows[slot, w + 2] += 1.0
+                rows[row, w + 2] += 1.0
             else:
-                if rows[slot, w + 1] == 0.0 or time - rows[slot, w] > program.parameter[step]:
-                    rows[slot, w + 1] += 1.0
-                    rows[slot, w + 2] = 0.0
-                    rows[slot, w + 3] = time
-                rows[slot, w + 2] += 1.0
-                rows[slot, w] = max(rows[slot, w], time)
+                if rows[row, w + 1] == 0.0 or time - rows[row, w] > program.parameter[step]:
+                    rows[row, w + 1] += 1.0
+                    rows[row, w + 2] = 0.0
+                    rows[row, w + 3] = time
+                rows[row, w + 2] += 1.0
+                rows[row, w] = max(rows[row, w], time)
         elif op == GAP:
-            last = rows[slot, w]
+            last = rows[row, w]
             if last == 0.0:
-                rows[slot, w] = time
+                rows[row, w] = time
             elif time > last:
                 gap = (time - last) / HOUR_MS  # Welford, Technometrics 4(3), 1962
-                n = rows[slot, w + 1] + 1.0
-                delta = gap - rows[slot, w + 2]
-                mean = rows[slot, w + 2] + delta / n
-                rows[slot, w] = time
-                rows[slot, w + 1] = n
-                rows[slot, w + 2] = mean
-                rows[slot, w + 3] += delta * (gap - mean)
-                rows[slot, w + 4] = gap
+                n = rows[row, w + 1] + 1.0
+                delta = gap - rows[row, w + 2]
+                mean = rows[row, w + 2] + delta / n
+                rows[row, w] = time
+                rows[row, w + 1] = n
+                rows[row, w + 2] = mean
+                rows[row, w + 3] += delta * (gap - mean)
+                rows[row, w + 4] = gap
         elif op == DISTINCT:
-            bits[slot, w] |= np.int64(1) << (np.int64(value) & 63)
+            bits[row, w] |= np.int64(1) << (np.int64(value) & 63)
         elif op == BITS:
-            bits[slot, w] |= field_bits[event, f]
+            bits[row, w] |= field_bits[event, f]
         elif op == RING:
             size = np.int64(program.parameter[step])
-            rows[slot, w + 1 + np.int64(rows[slot, w]) % size] = value
-            rows[slot, w] += 1.0
+            rows[row, w + 1 + np.int64(rows[row, w]) % size] = value
+            rows[row, w] += 1.0
         elif op == RAISE:
-            rows[slot, w] = 1.0
+            rows[row, w] = 1.0
         elif op == CLEAR:
-            rows[slot, w] = 0.0
+            rows[row, w] = 0.0
             moved = True
         elif not late and time + program.parameter[step] > watermark:  # SCHEDULE
-            rows[slot, w] = time + program.parameter[step]
+            rows[row, w] = time + program.parameter[step]
             moved = True
     return moved
 
 
 @kernel
-def look_at(rows: Any, bits: Any, slots: Any, opcode: Any, word: Any, parameter: Any, out: Any) -> None:
-    """All views (v of them) of the rows `slots: int64[n]`, each as of its own clock, into `out: float64[n, v]`."""
-    for i in range(len(slots)):
-        slot = slots[i]
+def look_at(rows: Any, bits: Any, opcode: Any, word: Any, parameter: Any, out: Any) -> None:
+    """All views (v of them) of `rows: float64[n, w]`, each as of its own clock, into `out: float64[n, v]`."""
+    for i in range(len(rows)):
         for v in range(len(opcode)):
-            out[i, v] = view(rows, bits, slot, opcode[v], word[v], parameter[v], rows[slot, 0])
-
-
-@inlined
-def popcount(word: Any) -> Any:
-    """Number of bits set (Warren, Hacker's Delight, 5-1)."""
-    x = np.uint64(word)
-    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
+            out[i, v] = view(rows, bits, i, opcode[v], word[v], parameter[v], rows[i, 0])
 
 
 @kernel
-def view(rows: Any, bits: Any, slot: int, opcode: int, word: int, parameter: float, now: float) -> Any:
+def view(rows: Any, bits: Any, row: int, opcode: int, word: int, parameter: float, now: float) -> Any:
     """One view of a row as of `now` (>= the row's clock, word 0). NaN where there is nothing to see."""
-    x = rows[slot, word]
+    x = rows[row, word]
     if opcode == DECAY:
-        elapsed = now - rows[slot, 0]
+        elapsed = now - rows[row, 0]
         return x * power_of_two(-elapsed * parameter) if elapsed > 0.0 else x
     if opcode == HOURS_SINCE:
         return (now - x) / HOUR_MS if x > 0.0 else np.nan
     if opcode == HOURS_UNTIL:
         return (x - now) / HOUR_MS if x > 0.0 else np.nan
     if opcode == MEAN_OF:
-        return rows[slot, word + 1] if x > 0.0 else np.nan
+        return rows[row, word + 1] if x > 0.0 else np.nan
     if opcode == SPREAD_OF:
-        return np.sqrt(rows[slot, word + 2] / x) if x > 0.0 else np.nan
+        return np.sqrt(rows[row, word + 2] / x) if x > 0.0 else np.nan
     if opcode == IF_ANY:
-        return x if rows[slot, word - 3] > 0.0 else np.nan
+        return x if rows[row, word - 3] > 0.0 else np.nan
     if opcode == BITS_OF:
-        return np.float64(popcount(bits[slot, word]))
+        return np.float64(bits_set(bits[row, word]))
     if opcode == MINUTES:
-        return (x - rows[slot, word + 3]) / 60_000.0
+        return (x - rows[row, word + 3]) / 60_000.0
     if opcode == RING_MEAN:
         kept = np.int64(min(x, parameter))
         if kept == 0:
             return np.nan
         total = 0.0
         for k in range(kept):
-            total += rows[slot, word + 1 + k]
+            total += rows[row, word + 1 + k]
         return total / kept
     return x

@@ -163,7 +163,7 @@ class LivePass:
         self._room = Room(
             np.full(features, np.nan), np.zeros(features), np.full(len(self.models), np.nan),
             np.zeros(self.policies.width), np.zeros(self.policies.depth + 1), np.zeros(views),
-            np.full((1, max(1, self.fields)), np.nan), np.zeros(self.fields), np.zeros(1, np.int64),
+            np.full((1, max(1, self.fields)), np.nan), np.zeros(self.fields), np.zeros(2, np.int64),
         )  # fmt: skip
 
     def new_state(self) -> State:
@@ -182,13 +182,13 @@ class LivePass:
         """See `streams.engine.Pass.run`."""
         # one event may close an example of each model and fire every policy
         outbox.ensure(self.largest_output_bytes, len(self.models) + len(self.config.policies) + 1)
-        inbox, index = partition.inbox, partition.index
+        inbox, index, store = partition.inbox, partition.index, partition.rows.store
         events = Events(
             inbox.times, inbox.kinds, inbox.topics, inbox.offsets, inbox.message_ids, inbox.slots, inbox.fields,
             inbox.order,
         )  # fmt: skip
         table = Table(
-            partition.number, partition.rows, partition.bits, partition.rows.view(np.float32), index.hashes, index.ends,
+            partition.number, store.rows, store.bits, store.floats, store, index.hashes, index.spans,
             index.arena, partition.dirty, partition.changed, partition.seen, partition.counts, partition.wake,
             partition.heap_times, partition.heap_slots, partition.clocks,
         )  # fmt: skip
@@ -249,21 +249,22 @@ class LivePass:
     def view_values(self, partition: Partition, slot: int, now_ms: float | None = None) -> dict[str, float]:
         """All views of one row by name, as of `now_ms` (the row's own clock if not given)."""
 
-        rows, bits = partition.rows, partition.bits
-        now = max(rows[slot, 0], now_ms or 0.0)
+        rows = partition.rows.copy(np.array([slot]))
+        bits = rows.view(np.int64)
+        now = max(rows[0, 0], now_ms or 0.0)
         return {
-            v.name: float(view(rows, bits, slot, v.opcode, v.word, v.parameter, now))
-            for v in self.layout.views
+            v.name: float(view(rows, bits, 0, v.opcode, v.word, v.parameter, now)) for v in self.layout.views
         }
 
     def packed_views(self, partition: Partition, slots: Any) -> list[bytes]:
         """What is stored of each row for readers: layout id, clock, then all views (8 bytes each)."""
         views = self.plan.views
+        rows = partition.rows.copy(slots)
         packed = np.empty((len(slots), 2 + len(views.opcode)))
         packed.view(np.int64)[:, 0] = self.layout.layout_id
-        packed[:, 1] = partition.rows[slots, 0]
+        packed[:, 1] = rows[:, 0]
         values = np.empty((len(slots), len(views.opcode)))
-        look_at(partition.rows, partition.bits, slots, views.opcode, views.word, views.parameter, values)
+        look_at(rows, rows.view(np.int64), views.opcode, views.word, views.parameter, values)
         packed[:, 2:] = values
         size = 8 * packed.shape[1]
         data = packed.tobytes()

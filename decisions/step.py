@@ -19,6 +19,8 @@ from streams.encode import (
     put_raw,
 )
 from streams.kernel import inlined, kernel
+from streams.keys import key_size, key_start
+from streams.rows import COLD, NEW, Store, place_of
 
 from .machine import evaluate
 from .plan import EXAMPLES, Plan
@@ -27,8 +29,9 @@ from .program import FIELD, SCORE, VIEW
 DUPLICATES, SKIPPED, LATE, FIRED = range(4)  # counters
 EXAMPLE_HEAD = 4  # opened, due, score, snapshot; then the features as float32
 MANY_COLONS = 3
-AHEAD = 2  # events between asking for a row and folding into it
+AHEAD = 4  # events between asking for a row and folding into it
 LINE_WORDS = 8  # a cache line of 64 bytes
+USUAL_WORDS = 40  # of a packed row
 
 
 class Events(NamedTuple):
@@ -45,14 +48,19 @@ class Events(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The partition's arrays (see `streams.partition.Partition`); `floats`: the rows as float32."""
+    """The partition's arrays (see `streams.partition.Partition`).
+
+    `rows`, `bits`, `floats`: the whole rows of `store`, as float64, int64 and float32. A customer has a *slot*, by
+    which all else is found, and while its row is whole a *row* among them.
+    """
 
     number: int
     rows: Any
     bits: Any
     floats: Any
+    store: Store
     hashes: Any
-    key_ends: Any
+    spans: Any
     keys: Any
     dirty: Any
     changed: Any
@@ -123,9 +131,9 @@ def _mark(table: Table, slot: int) -> None:
 
 
 @kernel
-def _schedule(table: Table, plan: Plan, slot: int) -> None:
+def _schedule(table: Table, plan: Plan, slot: int, row: int) -> None:
     """Enter the row's earliest deadline into the heap, if it is earlier than what stands there."""
-    due, which = earliest(table.rows, slot, plan.deadline_words)
+    due, which = earliest(table.rows, row, plan.deadline_words)
     if which >= 0 and (table.wake[slot] == 0.0 or due < table.wake[slot]):
         table.counts[2] = push(
             table.heap_times, table.heap_slots, table.counts[2], table.hashes, table.wake, due, slot
@@ -156,8 +164,8 @@ def _put_joined(
     data: Any, p: int, table: Table, slot: int, names: Any, number: int, time: int, tail: Any, last: int
 ) -> int:
     """The id `<customer>:<name>:<time>`, and `:<tail>` unless `last` is -1."""
-    start = table.key_ends[slot]
-    stop = table.key_ends[slot + 1]
+    start = key_start(table.spans, slot)
+    stop = start + key_size(table.spans, slot)
     a = names.ends[number]
     b = names.ends[number + 1]
     size = stop - start + 1 + b - a + 1 + digits(time)
@@ -194,8 +202,8 @@ def _put_position(data: Any, p: int, plan: Plan, topic: int, partition: int, off
 
 @kernel
 def _put_key(data: Any, p: int, table: Table, slot: int) -> int:
-    start = table.key_ends[slot]
-    stop = table.key_ends[slot + 1]
+    start = key_start(table.spans, slot)
+    stop = start + key_size(table.spans, slot)
     return put_raw(data, put_long(data, p, stop - start), table.keys, start, stop)
 
 
@@ -212,7 +220,8 @@ def _field(fields: Any, event: int, index: int, plan: Plan) -> Any:
 
 @kernel
 def _decide(
-    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, policy: int, now: float, topic: int,
+    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, row: int, policy: int, now: float,
+    topic: int,
     offset: int, cause: int, due: float, fields: Any, event: int,
 ) -> None:  # fmt: skip
     """Encode one decision with its receipt.
@@ -222,7 +231,7 @@ def _decide(
     views = plan.views
     for v in range(len(views.opcode)):
         room.all_views[v] = view(
-            table.rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now
+            table.rows, table.bits, row, views.opcode[v], views.word[v], views.parameter[v], now
         )  # fmt: skip
     data = out.data
     start = out.used[1]
@@ -266,7 +275,8 @@ def _decide(
 
 @inlined
 def _judge(
-    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, policy: int, now: float, topic: int,
+    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, row: int, policy: int, now: float,
+    topic: int,
     offset: int, cause: int, due: float, fields: Any, event: int,
 ) -> None:  # fmt: skip
     """Evaluate one policy for one row, keep its state, and decide."""
@@ -277,9 +287,7 @@ def _judge(
         index = rules.input_index[i]
         if kind == VIEW:
             v = plan.views
-            value = view(
-                table.rows, table.bits, slot, v.opcode[index], v.word[index], v.parameter[index], now
-            )
+            value = view(table.rows, table.bits, row, v.opcode[index], v.word[index], v.parameter[index], now)
         elif kind == SCORE:
             value = room.scores[index]
         elif kind == FIELD:
@@ -289,7 +297,7 @@ def _judge(
         room.inputs[i - first] = value
     word = rules.word[policy]
     hysteresis = rules.exit_stop[policy] > rules.exit_start[policy]
-    if hysteresis and table.rows[slot, word + 1] != 0.0:
+    if hysteresis and table.rows[row, word + 1] != 0.0:
         left = evaluate(
             rules.code,
             rules.exit_start[policy],
@@ -299,10 +307,10 @@ def _judge(
             room.stack,
         )
         if left == 1.0:
-            table.rows[slot, word + 1] = 0.0
-    if hysteresis and table.rows[slot, word + 1] != 0.0:
+            table.rows[row, word + 1] = 0.0
+    if hysteresis and table.rows[row, word + 1] != 0.0:
         return
-    fired = table.rows[slot, word]
+    fired = table.rows[row, word]
     if fired != 0.0 and now - fired < rules.cooldown_ms[policy]:
         return
     holds = evaluate(
@@ -314,45 +322,47 @@ def _judge(
         room.stack,
     )
     if holds == 1.0:
-        table.rows[slot, word] = now
+        table.rows[row, word] = now
         if hysteresis:
-            table.rows[slot, word + 1] = 1.0
+            table.rows[row, word + 1] = 1.0
         _decide(
-            table, plan, weights, out, room, slot, policy, now, topic, offset, cause, due, fields, event
+            table, plan, weights, out, room, slot, row, policy, now, topic, offset, cause, due, fields, event
         )  # fmt: skip
 
 
 @inlined
-def _look(table: Table, plan: Plan, weights: Weights, room: Room, slot: int, now: float) -> None:
+def _look(table: Table, plan: Plan, weights: Weights, room: Room, row: int, now: float) -> None:
     """The feature vector and the scores of a row as of `now`."""
     vector = plan.vector
     views = plan.views
     rows = table.rows
-    if now == rows[slot, 0]:
+    if now == rows[row, 0]:
         for f in range(len(vector.plain)):
-            room.looked[f] = rows[slot, vector.plain[f]]
+            room.looked[f] = rows[row, vector.plain[f]]
         for k in range(len(vector.other)):
             f = vector.other[k]
             v = vector.source[f]
             room.looked[f] = view(
-                rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now
+                rows, table.bits, row, views.opcode[v], views.word[v], views.parameter[v], now
             )
     else:
         for f in range(len(vector.source)):
             v = vector.source[f]
             if v >= 0:
                 room.looked[f] = view(
-                    rows, table.bits, slot, views.opcode[v], views.word[v], views.parameter[v], now
+                    rows, table.bits, row, views.opcode[v], views.word[v], views.parameter[v], now
                 )
     transform(room.looked, now, vector.code, vector.missing, vector.calendar, room.x)
     score(room.x, weights.weights, weights.bias, weights.have, room.scores)
 
 
 @kernel
-def _close(table: Table, plan: Plan, out: Out, slot: int, model: int, label: int, label_time: float) -> None:
+def _close(
+    table: Table, plan: Plan, out: Out, slot: int, row: int, model: int, label: int, label_time: float
+) -> None:
     """Emit a model's open example with its label and forget it."""
     word = plan.models.word[model]
-    opened = table.rows[slot, word]
+    opened = table.rows[row, word]
     data = out.data
     start = out.used[1]
     p = put_frame(data, start, plan.example_schema)
@@ -361,130 +371,134 @@ def _close(table: Table, plan: Plan, out: Out, slot: int, model: int, label: int
     p = _put_text(data, p, plan.model_names, model)
     p = put_long(data, p, label)
     p = put_long(data, p, np.int64(opened))
-    p = put_long(data, p, np.int64(table.rows[slot, word + 1]))
+    p = put_long(data, p, np.int64(table.rows[row, word + 1]))
     p = put_long(data, p, np.int64(label_time))
-    p = put_double(data, p, table.rows[slot, word + 2])
-    p = put_long(data, p, table.bits[slot, word + 3])
+    p = put_double(data, p, table.rows[row, word + 2])
+    p = put_long(data, p, table.bits[row, word + 3])
     features = len(plan.vector.source)
     if features > 0:
         p = put_long(data, p, features)
         first = 2 * (word + EXAMPLE_HEAD)
         target = data[p : p + 4 * features].view(np.float32)
         for f in range(features):
-            target[f] = table.floats[slot, first + f]
+            target[f] = table.floats[row, first + f]
         p += 4 * features
     data[p] = 0
     _finish(out, start, p + 1, slot, EXAMPLES, model)
-    table.rows[slot, word] = 0.0
-    table.rows[slot, word + 1] = 0.0
+    table.rows[row, word] = 0.0
+    table.rows[row, word + 1] = 0.0
 
 
 @kernel
-def _open(table: Table, plan: Plan, weights: Weights, room: Room, slot: int, model: int, time: float) -> None:
+def _open(table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, time: float) -> None:
     """Keep the features and the score of now until the label is known."""
     word = plan.models.word[model]
-    table.rows[slot, word] = time
-    table.rows[slot, word + 1] = time + plan.models.within_ms[model]
-    table.rows[slot, word + 2] = room.scores[model]
-    table.bits[slot, word + 3] = weights.version[model]
+    table.rows[row, word] = time
+    table.rows[row, word + 1] = time + plan.models.within_ms[model]
+    table.rows[row, word + 2] = room.scores[model]
+    table.bits[row, word + 3] = weights.version[model]
     first = 2 * (word + EXAMPLE_HEAD)
     for f in range(len(room.x)):
-        table.floats[slot, first + f] = np.float32(room.x[f])
+        table.floats[row, first + f] = np.float32(room.x[f])
 
 
 @kernel
 def _fire(table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> bool:
-    """Fire every deadline that is due, in order. False: the outbox is full, call again."""
+    """Fire every deadline that is due, in order. False: the outbox or the places for rows are full, call again."""
     policies = len(plan.rules.topic)
     while table.counts[2] > 0 and table.heap_times[0] <= table.clocks[0]:
-        if not _room_left(out, policies + 1):
-            return False
         woken = table.heap_times[0]
         slot = table.heap_slots[0]
-        table.counts[2] = pop(table.heap_times, table.heap_slots, table.counts[2], table.hashes)
-        if table.wake[slot] != woken:
+        if table.wake[slot] != woken:  # stale
+            table.counts[2] = pop(table.heap_times, table.heap_slots, table.counts[2], table.hashes)
             continue
+        if not _room_left(out, policies + 1):
+            return False
+        row = place_of(table.store, slot)
+        if row < 0:
+            return False
+        table.counts[2] = pop(table.heap_times, table.heap_slots, table.counts[2], table.hashes)
         table.wake[slot] = 0.0
-        due, which = earliest(table.rows, slot, plan.deadline_words)
+        due, which = earliest(table.rows, row, plan.deadline_words)
         if which >= 0 and due <= woken:
             _mark(table, slot)
             out.counters[FIRED] += 1
             if which >= plan.deadline_columns:
                 model = which - plan.deadline_columns
-                _close(table, plan, out, slot, model, 1 - plan.models.on_proof[model], due)
+                _close(table, plan, out, slot, row, model, 1 - plan.models.on_proof[model], due)
             else:
-                now = max(table.rows[slot, 0], due)
-                table.rows[slot, plan.deadline_words[which]] = 0.0
+                now = max(table.rows[row, 0], due)
+                table.rows[row, plan.deadline_words[which]] = 0.0
                 first = plan.rules.deadline_start[which]
                 last = plan.rules.deadline_start[which + 1]
                 if last > first:
-                    _look(table, plan, weights, room, slot, now)
+                    _look(table, plan, weights, room, row, now)
                 for j in range(first, last):
                     policy = plan.rules.deadline_policy[j]
                     _judge(
-                        table, plan, weights, out, room, slot, policy, now, -1, -1, which, due, room.no_fields, 0
+                        table, plan, weights, out, room, slot, row, policy, now, -1, -1, which, due, room.no_fields, 0
                     )  # fmt: skip
-        _schedule(table, plan, slot)
+        _schedule(table, plan, slot, row)
     return True
 
 
 @inlined
-def _repeated(table: Table, plan: Plan, slot: int, message_id: int) -> bool:
+def _repeated(table: Table, plan: Plan, row: int, message_id: int) -> bool:
     """Whether the message id is among the row's latest ones; if not it is entered."""
     size = plan.ring_size
     if size == 0:
         return False
     at = plan.ring_at
-    entered: Any = np.int64(table.rows[slot, at])
+    entered: Any = np.int64(table.rows[row, at])
     for k in range(min(entered, size)):
-        if table.bits[slot, at + 1 + k] == message_id:
+        if table.bits[row, at + 1 + k] == message_id:
             return True
-    table.bits[slot, at + 1 + entered % size] = message_id
-    table.rows[slot, at] = entered + 1.0
+    table.bits[row, at + 1 + entered % size] = message_id
+    table.rows[row, at] = entered + 1.0
     return False
 
 
 @inlined
-def _event(events: Events, e: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> None:
+def _event(
+    events: Events, e: int, row: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room
+) -> None:
     """One event, in the order that docs/ARCHITECTURE.md gives (from 2 on)."""
     rows = table.rows
     slot = events.slots[e]
     topic = events.topics[e]
     offset = events.offsets[e]
-    if offset <= table.bits[slot, 1 + topic]:
+    if offset <= table.bits[row, 1 + topic]:
         out.counters[SKIPPED] += 1
         return
-    table.bits[slot, 1 + topic] = offset
+    table.bits[row, 1 + topic] = offset
     _mark(table, slot)
-    if _repeated(table, plan, slot, events.message_ids[e]):
+    if _repeated(table, plan, row, events.message_ids[e]):
         out.counters[DUPLICATES] += 1
         return
     time = events.times[e]
-    previous = rows[slot, 0]
+    previous = rows[row, 0]
     late = time < previous
     if late:
         out.counters[LATE] += 1
     else:
         if previous > 0.0 and time > previous:
-            decay(rows, slot, time - previous, plan.fold)
-        rows[slot, 0] = time
-    clock = rows[slot, 0]
+            decay(rows, row, time - previous, plan.fold)
+        rows[row, 0] = time
+    clock = rows[row, 0]
     kind = events.kinds[e]
     models = len(plan.models.within_ms)
     moved = False
     if kind >= 0:
         for m in range(models):
             word = plan.models.word[m]
-            if plan.models.proof[m, kind] and rows[slot, word] > 0.0 and time > rows[slot, word]:
-                due = rows[slot, word + 1]
+            if plan.models.proof[m, kind] and rows[row, word] > 0.0 and time > rows[row, word]:
+                due = rows[row, word + 1]
                 proven = plan.models.on_proof[m]
-                _close(table, plan, out, slot, m, proven if time <= due else 1 - proven, min(time, due))
+                _close(table, plan, out, slot, row, m, proven if time <= due else 1 - proven, min(time, due))
                 moved = True
-        if fold(
-            rows, table.bits, slot, kind, time, clock, late, table.clocks[0], events.fields, e, plan.fold
-        ):
+        if fold(rows, table.bits, row, kind, time, clock, late, table.clocks[0], events.fields, e, plan.fold):
             moved = True
-    _look(table, plan, weights, room, slot, clock)
+    _look(table, plan, weights, room, row, clock)
     if kind < 0:
         return
     for m in range(models):
@@ -493,25 +507,32 @@ def _event(events: Events, e: int, table: Table, plan: Plan, weights: Weights, o
             plan.models.open[m, kind]
             and not late
             and due > table.clocks[0]
-            and rows[slot, plan.models.word[m]] == 0.0
+            and rows[row, plan.models.word[m]] == 0.0
         ):
-            _open(table, plan, weights, room, slot, m, time)
+            _open(table, plan, weights, room, row, m, time)
             moved = True
     for j in range(plan.rules.kind_start[kind], plan.rules.kind_start[kind + 1]):
         policy = plan.rules.kind_policy[j]
         _judge(
-            table, plan, weights, out, room, slot, policy, clock, topic, offset, kind, 0.0, events.fields, e
+            table, plan, weights, out, room, slot, row, policy, clock, topic, offset, kind, 0.0, events.fields, e
         )  # fmt: skip
     if moved:
-        _schedule(table, plan, slot)
+        _schedule(table, plan, slot, row)
 
 
 @inlined
 def _touch(table: Table, slot: int, room: Room) -> None:
     """Ask for a row of an event to come: its cache lines arrive while the events before it are folded."""
     seen = np.int64(0)
-    for word in range(0, table.bits.shape[1], LINE_WORDS):
-        seen ^= table.bits[slot, word]
+    store = table.store
+    place = store.where[slot]
+    if place >= 0:
+        for word in range(0, table.bits.shape[1], LINE_WORDS):
+            seen ^= table.bits[place, word]
+    elif place != NEW:
+        at = COLD - place
+        for word in range(at, min(at + USUAL_WORDS, len(store.cold)), LINE_WORDS):
+            seen ^= store.cold[word]
     room.seen[0] = seen  # so that the compiler does not leave it out
 
 
@@ -519,13 +540,15 @@ def _touch(table: Table, slot: int, room: Room) -> None:
 def run(
     events: Events, first: int, count: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room
 ) -> int:
-    """Fold events `order[first:count]`, firing what becomes due. Returns `count` when all is done, the
-    next event when the outbox is full, -1 when only deadlines are left (see `streams.engine.Pass.run`)."""
+    """Fold events `order[first:count]`, firing what becomes due. Returns `count` when all is done, the next event when
+    the outbox or the places for rows are full, -1 when only deadlines are left (see `streams.engine.Pass.run`)."""
     records = len(plan.rules.topic) + len(plan.models.within_ms)
     for i in range(first, count):
         if not _room_left(out, records):
             return i
         e = events.order[i]
+        if i + 2 * AHEAD < count:
+            room.seen[1] = table.store.where[events.slots[events.order[i + 2 * AHEAD]]]
         if i + AHEAD < count:
             _touch(table, events.slots[events.order[i + AHEAD]], room)
         time = events.times[e]
@@ -536,6 +559,9 @@ def run(
         due = table.counts[2] > 0 and table.heap_times[0] <= table.clocks[0]
         if due and not _fire(table, plan, weights, out, room):
             return i
-        _event(events, e, table, plan, weights, out, room)
+        row = place_of(table.store, events.slots[e])
+        if row < 0:
+            return i
+        _event(events, e, row, table, plan, weights, out, room)
     table.clocks[0] = max(table.clocks[0], table.clocks[1] - plan.lateness_ms)
     return count if _fire(table, plan, weights, out, room) else -1

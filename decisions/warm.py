@@ -10,8 +10,8 @@ import numpy as np
 import schemas
 from streams.batch import RawBatch
 from streams.engine import Engine
-from streams.packing import unpack_rows
 from streams.partition import Partition
+from streams.rows import evict
 
 if TYPE_CHECKING:
     from .live import LivePass
@@ -35,13 +35,16 @@ def exercise(work: LivePass) -> None:
         engine.receive(topic, 0, _one_record(topic, work))
     engine.fold(partition)
     engine.raise_watermark(partition, partition.clocks[1] + 1e12)
-    slots, values, ends = partition.take_changed(work.layout.layout_id)
+    slots = partition.take_changed()
+    values, ends = partition.pack(slots, work.layout.layout_id)
     again = Partition(0, len(work.layout.topics), work.fields, work.default_row, work.deadline_words)
     at = np.concatenate([[0], 8 * ends[:-1]])
     again.index.slot_of(b"w")
-    unpack_rows(values.view(np.uint8), at, 8 * ends - at, slots, again.bits)
+    again.rows.put(values.view(np.uint8), at, 8 * ends - at, slots)
     again.activate()
     work.packed_views(partition, slots)
+    evict(again.rows.store, 0)
+    again.forget(b"w")
     partition.index.find(b"nobody")
     work.counters[:] = counters
 

@@ -13,10 +13,11 @@ import orjson
 
 from .engine import Engine
 from .outputs import SLICE, Outputs
-from .partition import Changed, Partition
+from .partition import Partition
 
 CONTROL_KEY = b"\x00control"
 LAYOUT_KEY = b"\x00layout:"  # followed by the layout's id in decimal digits
+PACKED = 4096  # rows packed at a time: about a millisecond
 
 
 class RowFormat(Protocol):
@@ -46,11 +47,11 @@ class Adoption(Protocol):
 
 @dataclass(slots=True)
 class _Share:
-    """One partition's part of a cycle: offsets to commit, changed rows, the control row, what comes in force."""
+    """One partition's part of a cycle: offsets to commit, changed slots, the control row, what comes in force."""
 
     partition: Partition
     offsets: dict[tuple[str, int], int]
-    changed: Changed
+    changed: Any
     control: bytes
     proposal: dict[str, Any]
 
@@ -79,10 +80,10 @@ class CommitCycle:
         """One cycle over all live partitions; `commit` gets {(topic, partition): next offset}."""
         started = time.monotonic()
         engine = self._engine
-        work = await self._snapshots()
+        work = self._shares()
         await engine.outputs.settled(engine.outputs.begin_epoch())  # 1. every output produced so far
         self._reached("outputs")
-        slices = sum(-(-len(share.changed.slots) // SLICE) for share in work)
+        slices = sum(-(-len(share.changed) // SLICE) for share in work)
         for share in work:  # 2. rows, then the control row
             await self._write_rows(share, self.spread_s / max(slices, 1))
         self._reached("rows")
@@ -108,16 +109,16 @@ class CommitCycle:
         self.cycles += 1
         return bool(merged) and done
 
-    async def _snapshots(self) -> list[_Share]:
-        """Each live partition as it stands, its changed rows packed; one at a time, with a turn of the loop between."""
+    def _shares(self) -> list[_Share]:
+        """What each live partition has to make durable, as of now."""
         engine, adoption = self._engine, self._adoption
         work = []
-        for partition in list(engine.partitions.values()):
+        for partition in engine.partitions.values():
             if not partition.live:
                 continue
             offsets = self._offsets(partition)
-            changed = partition.take_changed(self._rows.layout_id)
-            if not offsets and not len(changed.slots):
+            changed = partition.take_changed()
+            if not offsets and not len(changed):
                 continue
             in_force = adoption.in_force(partition)
             # What may be replayed is scored as it was the first time: its outputs have one content.
@@ -126,7 +127,6 @@ class CommitCycle:
             engine.held = engine.held or proposal != in_force
             control = self._control(partition, offsets, proposal)
             work.append(_Share(partition, offsets, changed, control, proposal))
-            await asyncio.sleep(0)
         return work
 
     def forget(self, number: int) -> None:
@@ -151,24 +151,38 @@ class CommitCycle:
         return found
 
     async def _write_rows(self, share: _Share, pause_s: float) -> None:
-        partition, (slots, values, ends) = share.partition, share.changed
-        log, layout_id = self._log, self._rows.layout_id
+        """Write the changed rows, some at a time, as they stand when it is their turn.
+
+        A row may be ahead of the offsets that this cycle commits: a replay skips what it holds. But what it holds
+        includes outputs, and these come first: they are waited for once more before such rows are sent.
+        """
+        partition, log, layout_id = share.partition, self._log, self._rows.layout_id
         if layout_id not in partition.known_layouts:
             key = LAYOUT_KEY + str(layout_id).encode()
             log.send(self._changelog, [{"key": key, "value": self._rows.description}], partition.number)
             partition.known_layouts.add(layout_id)
+        outputs = self._engine.outputs
+        for start in range(0, len(share.changed), PACKED):
+            slots = share.changed[start : start + PACKED]
+            keys = partition.index.keys(slots)
+            values, ends = partition.pack(slots, layout_id)
+            await outputs.settled(outputs.begin_epoch())
+            await self._send_rows(partition.number, keys, values, ends, pause_s)
+
+    async def _send_rows(
+        self, number: int, keys: list[bytes], values: Any, ends: Any, pause_s: float
+    ) -> None:
         begin = 0
-        for start in range(0, len(slots), SLICE):  # so that the event loop is never held for long
+        for start in range(0, len(keys), SLICE):  # so that the event loop is never held for long
             stops = ends[start : start + SLICE]
             data = values[begin : stops[-1]].tobytes()
             cuts = (8 * (stops - begin)).tolist()
-            keys = partition.index.keys(slots[start : start + SLICE])
             messages = [
                 {"key": key, "value": data[first:stop]}
-                for key, first, stop in zip(keys, [0, *cuts], cuts, strict=False)
+                for key, first, stop in zip(keys[start:], [0, *cuts], cuts, strict=False)
             ]
             begin = stops[-1]
-            log.send(self._changelog, messages, partition.number)
+            self._log.send(self._changelog, messages, number)
             await asyncio.sleep(0.0 if self.hurried() else pause_s)
 
     def _control(

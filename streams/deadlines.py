@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .kernel import inlined, kernel
+from .keys import KNOWN, Index
+from .rows import NEW, Store, copy_row
 
 
 @inlined
@@ -61,12 +65,12 @@ def pop(times: Any, slots: Any, size: int, hashes: Any) -> int:
 
 
 @inlined
-def earliest(rows: Any, slot: int, words: Any) -> Any:
-    """The earliest due time among the deadline `words: int64[d]` of a row: (time or 0, which)."""
+def earliest(rows: Any, row: int, words: Any) -> Any:
+    """The earliest due time among the deadline `words: int64[d]` of `rows[row]`: (time or 0, which)."""
     best = 0.0
     which = -1
     for d in range(len(words)):
-        due = rows[slot, words[d]]
+        due = rows[row, words[d]]
         if due > 0.0 and (which < 0 or due < best):
             best = due
             which = d
@@ -74,12 +78,15 @@ def earliest(rows: Any, slot: int, words: Any) -> Any:
 
 
 @kernel
-def rebuild(rows: Any, known: int, words: Any, times: Any, slots: Any, hashes: Any, wake: Any) -> int:
-    """Fill the heap anew from the rows (after a restore); returns its size."""
+def rebuild(store: Store, index: Index, words: Any, times: Any, slots: Any, wake: Any, row: Any) -> int:
+    """Fill the heap anew from the rows (after a restore); returns its size. `row: float64[1, words]` is scratch."""
     size = 0
-    for slot in range(known):
+    for slot in range(index.marks[KNOWN]):
         wake[slot] = 0.0
-        due, which = earliest(rows, slot, words)
+        if store.where[slot] == NEW:
+            continue
+        copy_row(store, slot, row.view(np.int64), 0)
+        due, which = earliest(row, 0, words)
         if which >= 0:
-            size = push(times, slots, size, hashes, wake, due, slot)
+            size = push(times, slots, size, index.hashes, wake, due, slot)
     return size

@@ -18,7 +18,7 @@ from .batch import RawBatch, open_batch
 from .columns import decode_columns
 from .decode import REASONS
 from .outputs import Outbox, Outputs
-from .partition import Partition
+from .partition import PLACES, Partition
 
 TopicPartition = tuple[str, int]
 LIVE_MS = 3_600_000  # a stream is live while its events are younger than this when they are appended
@@ -86,7 +86,9 @@ class Engine:
         dead_letters: str = "dead-letters",
         wall_clock_ms: Callable[[], float] = lambda: time.time() * 1000,
         idle_after_ms: float = np.inf,
+        places: int = PLACES,
     ) -> None:
+        """`places`: how many rows of a partition stand whole at most."""
         self.sources = list(sources)
         self.work = work
         self.outputs = outputs
@@ -100,6 +102,7 @@ class Engine:
         )
         self._wall_clock_ms = wall_clock_ms
         self._idle_after_ms = idle_after_ms
+        self._places = places
         self._topic_number = {topic: number for number, topic in enumerate(self.sources)}
         self._last_arrival_ms = wall_clock_ms()
 
@@ -108,7 +111,9 @@ class Engine:
         found = self.partitions.get(number)
         if found is None:
             work = self.work
-            found = Partition(number, len(self.sources), work.fields, work.default_row, work.deadline_words)
+            found = Partition(
+                number, len(self.sources), work.fields, work.default_row, work.deadline_words, self._places
+            )
             found.state = work.new_state()
             self.partitions[number] = found
         return found

@@ -1,14 +1,19 @@
-"""Memory of freed arrays is kept for the next ones."""
+"""Memory of freed arrays is kept for the next ones, and one array grows where it is."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
+from typing import Any
+
+import numpy as np
 
 # https://sourceware.org/glibc/manual/latest/html_node/Malloc-Tunable-Parameters.html
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 KEPT_BYTES = 1 << 30
 STEP_BYTES = 64 << 20
 LARGEST_KEPT_BYTES = 32 << 20  # glibc takes no more
+HUGE_FROM_BYTES = 4 << 20
 
 
 def keep_memory() -> bool:
@@ -25,3 +30,35 @@ def keep_memory() -> bool:
         (_ARENA_MAX, 1), (_MMAP_THRESHOLD, LARGEST_KEPT_BYTES), (_TRIM_THRESHOLD, KEPT_BYTES), (_TOP_PAD, STEP_BYTES)
     )  # fmt: skip
     return all(mallopt(option, value) == 1 for option, value in wanted)
+
+
+class Stretched:
+    """An int64 array that grows without being copied: its pages move (Linux) and are not touched before they are used.
+
+    `array` is replaced by `stretch`: nobody may keep it beyond.
+    """
+
+    GROWTH = 1.5
+
+    def __init__(self, words: int) -> None:
+        self._map = mmap.mmap(-1, 8 * words, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._view()
+
+    def _view(self) -> None:
+        advise = getattr(mmap, "MADV_HUGEPAGE", None)  # rows are met in any order: fewer pages to look up
+        if advise is not None and len(self._map) >= HUGE_FROM_BYTES:
+            self._map.madvise(advise)
+        self.array: Any = np.frombuffer(self._map, np.int64)
+
+    def stretch(self, words: int) -> None:
+        """Have room for at least `words` words; what was there stays."""
+        size = 8 * max(words, int(self.GROWTH * len(self.array)))
+        size += -size % mmap.PAGESIZE
+        self.array = None
+        try:
+            self._map.resize(size)
+        except (SystemError, ValueError):  # a system that cannot move pages copies them
+            larger = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            larger[: len(self._map)] = self._map[:]
+            self._map = larger
+        self._view()

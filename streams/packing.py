@@ -1,7 +1,8 @@
-"""Rows as changelog values: the layout's id, a mask of the words that are not zero, and those words.
+"""Rows without their zeros: a mask of the words that are not zero, and those words.
 
-Most words of most rows are zero, and what a row weighs is paid four times: by the producer, by the broker, which
-looks into every batch, by its disk and by whoever restores.
+Most words of most rows are zero, and what a row weighs is paid many times: by the memory of a customer who is silent,
+by the producer, by the broker, which looks into every batch, by its disk and by whoever restores. A changelog value
+is the layout's id and the packed row.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from .kernel import kernel
+from .kernel import inlined, kernel
+
+ID_WORDS = 1  # the layout's id, before the packed row in a changelog value
 
 
 def mask_words(words: int) -> int:
@@ -18,71 +21,124 @@ def mask_words(words: int) -> int:
     return (words + 63) // 64
 
 
-@kernel
-def pack_rows(bits: Any, slots: Any, layout_id: int, out: Any, ends: Any) -> int:
-    """Pack `bits[slots]` (int64[., words]) end to end into `out: int64[:]`, which has room for whole rows.
+@inlined
+def bits_set(word: Any) -> Any:
+    """Number of bits set (Warren, Hacker's Delight, 5-1)."""
+    x = np.uint64(word)
+    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
-    `ends: int64[n]`: where each value ends, in words. Returns the last one.
-    """
+
+@inlined
+def pack_row(bits: Any, row: int, out: Any, p: int) -> Any:
+    """Pack `bits[row]` (int64[., words]) into `out: int64[:]` from `p` on. Returns where it ends."""
     words = bits.shape[1]
-    p: Any = np.int64(0)
-    for i in range(len(slots)):
-        row = slots[i]
-        out[p] = layout_id
-        head = p + 1
-        p = head + (words + 63) // 64
-        for start in range(0, words, 64):
-            mask = np.int64(0)
-            for w in range(start, min(words, start + 64)):
-                word = bits[row, w]
-                out[p] = word
-                there = np.int64(word != 0)
-                mask |= there << np.int64(w - start)
-                p += there
-            out[head + start // 64] = mask
-        ends[i] = p
-    return int(p)
+    head = p
+    p += (words + 63) // 64
+    for start in range(0, words, 64):
+        mask = np.int64(0)
+        for w in range(start, min(words, start + 64)):  # on vectors
+            mask |= np.int64(bits[row, w] != 0) << np.int64(w - start)
+        out[head + start // 64] = mask
+        while mask != 0:
+            lowest = mask & -mask
+            out[p] = bits[row, start + bits_set(lowest - 1)]
+            p += 1
+            mask ^= lowest
+    return p
+
+
+@inlined
+def unpack_row(packed: Any, p: int, bits: Any, row: int) -> None:
+    """Unpack the whole row at `packed[p:]` (int64) into `bits[row]`."""
+    words = bits.shape[1]
+    for w in range(words):
+        bits[row, w] = 0
+    head = p
+    p += (words + 63) // 64
+    for start in range(0, words, 64):
+        mask = packed[head + start // 64]
+        while mask != 0:
+            lowest = mask & -mask
+            bits[row, start + bits_set(lowest - 1)] = packed[p]
+            p += 1
+            mask ^= lowest
+
+
+@inlined
+def packed_words(packed: Any, p: int, words: int) -> Any:
+    """How many words the packed row at `packed[p:]` takes, its mask included."""
+    size = np.int64((words + 63) // 64)
+    for m in range((words + 63) // 64):
+        size += bits_set(packed[p + m])
+    return size
+
+
+@inlined
+def word_at(buf: Any, at: int) -> Any:
+    """The int64 at `buf[at : at + 8]` (uint8)."""
+    return buf[at : at + 8].view(np.int64)[0]
+
+
+@inlined
+def whole(buf: Any, at: int, size: int, words: int) -> bool:
+    """Whether `buf[at : at + size]` (uint8) is a packed row of `words` words and nothing else."""
+    masks = (words + 63) // 64
+    if size < 8 * masks:
+        return False
+    there = np.int64(0)
+    for m in range(masks):
+        mask = word_at(buf, at + 8 * m)
+        left = words - 64 * m
+        if left < 64 and (mask >> np.int64(left)) != 0:
+            return False
+        there += bits_set(mask)
+    return bool(size == 8 * (masks + there))
 
 
 @kernel
-def unpack_rows(buf: Any, at: Any, size: Any, slots: Any, bits: Any) -> int:
-    """Unpack the values at `buf[at[i] : at[i] + size[i]]` (uint8) into `bits[slots[i]]` (int64[., words]), in order.
+def unpack_values(buf: Any, at: Any, size: Any, bits: Any) -> int:
+    """Unpack the changelog values `buf[at[i] : at[i] + size[i]]` (uint8) into `bits[i]` (int64[n, words]).
 
     Returns the first value that is not whole, of which nothing is written, or -1. Nothing outside a value is read.
     """
     words = bits.shape[1]
-    masks = (words + 63) // 64
     for i in range(len(at)):
-        head = at[i] + 8
-        p = head + 8 * masks
-        end = at[i] + size[i]
-        if p > end:
+        start = at[i] + 8 * ID_WORDS
+        if not whole(buf, start, size[i] - 8 * ID_WORDS, words):
             return i
-        there = np.int64(0)
-        for m in range(masks):
-            mask = buf[head + 8 * m : head + 8 * m + 8].view(np.int64)[0]
-            for k in range(64):
-                if (mask >> np.int64(k)) & 1:
-                    there += 1
-                    if 64 * m + k >= words:
-                        return i
-        if p + 8 * there != end:
-            return i
-        row = slots[i]
+        p = start + 8 * ((words + 63) // 64)
         for w in range(words):
-            mask = buf[head + 8 * (w // 64) : head + 8 * (w // 64) + 8].view(np.int64)[0]
+            mask = word_at(buf, start + 8 * (w // 64))
             if (mask >> np.int64(w % 64)) & 1:
-                bits[row, w] = buf[p : p + 8].view(np.int64)[0]
+                bits[i, w] = word_at(buf, p)
                 p += 8
             else:
-                bits[row, w] = 0
+                bits[i, w] = 0
     return -1
 
 
-def packed(bits: Any, slots: Any, layout_id: int) -> tuple[Any, Any]:
-    """`bits[slots]` (int64[., words]) as values end to end (int64[:]) and where each ends (int64[n], in words)."""
-    words = bits.shape[1]
-    out = np.empty(len(slots) * (1 + mask_words(words) + words) + 1, np.int64)
-    ends = np.empty(len(slots), np.int64)
-    used = pack_rows(bits, slots, layout_id, out, ends)
+@kernel
+def pack_values(bits: Any, layout_id: int, out: Any, ends: Any) -> int:
+    """Pack `bits: int64[n, words]` end to end as changelog values into `out: int64[:]`; `ends: int64[n]` in words."""
+    p: Any = np.int64(0)
+    for i in range(len(bits)):
+        out[p] = layout_id
+        p = pack_row(bits, i, out, p + ID_WORDS)
+        ends[i] = p
+    return int(p)
+
+
+def value_words(words: int) -> int:
+    """The most words that the changelog value of a row of `words` takes."""
+    return ID_WORDS + mask_words(words) + words
+
+
+def packed(bits: Any, layout_id: int) -> tuple[Any, Any]:
+    """`bits: int64[n, words]` as changelog values end to end (int64[:]) and where each ends (int64[n], in words)."""
+    out = np.empty(len(bits) * value_words(bits.shape[1]), np.int64)
+    ends = np.empty(len(bits), np.int64)
+    used = pack_values(bits, layout_id, out, ends)
     return out[:used], ends

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,17 +12,10 @@ from .columns import Columns, decode_columns
 from .deadlines import rebuild
 from .keys import KeyIndex, grown
 from .merge import Inbox
-from .packing import packed
+from .rows import Rows
 
 CHANGELOG, VIEWS = 1, 2  # who still has to see a changed row
-
-
-class Changed(NamedTuple):
-    """Changed rows for the changelog: `slots: int64[n]`, and their values (see `streams.packing.packed`)."""
-
-    slots: Any
-    values: Any
-    ends: Any
+PLACES = 4096  # rows that stand whole, if nobody says otherwise
 
 
 class DeadRecord(Protocol):
@@ -37,19 +30,20 @@ class DeadRecord(Protocol):
 class Partition:
     """Rows and progress of one partition number.
 
-    `rows: float64[c, words]` (`bits`: the same words as int64), `dirty: uint8[c]` (CHANGELOG | VIEWS),
-    `changed: int64[c]` the slots to write to the changelog, `wake` and the heap as in `streams.deadlines`.
-    `state` belongs to the pass (model snapshots in force and the like).
+    `rows` by slot (`streams.rows`), `dirty: uint8[c]` (CHANGELOG | VIEWS), `changed: int64[c]` the slots to write to
+    the changelog, `wake` and the heap as in `streams.deadlines`. `state` belongs to the pass (model snapshots in
+    force and the like).
     """
 
-    def __init__(self, number: int, topics: int, fields: int, default_row: Any, deadline_words: Any) -> None:
+    def __init__(
+        self, number: int, topics: int, fields: int, default_row: Any, deadline_words: Any, places: int = PLACES
+    ) -> None:  # fmt: skip
+        """`places`: how many rows stand whole at most."""
         self.number = number
         self.index = KeyIndex()
         self.inbox = Inbox(topics, fields)
-        self.default_row = default_row
         self.deadline_words = deadline_words
-        self.rows = np.tile(default_row, (1024, 1))
-        self.bits = self.rows.view(np.int64)
+        self.rows = Rows(default_row, places)
         self.dirty = np.zeros(1024, np.uint8)
         self.changed = np.zeros(1024, np.int64)
         self.seen = np.zeros(1024, np.int64)
@@ -121,27 +115,27 @@ class Partition:
     # -- rows --------------------------------------------------------------------------------------------
 
     def make_room(self) -> None:
-        """Give every known key a row, and the heap room for one more entry a row and event."""
-        if self.index.known > len(self.rows):
-            size = 2 * len(self.rows)
-            while size < self.index.known:
+        """Give every known key a row, free places to the rows that are not whole, and the heap an entry an event."""
+        known = self.index.known
+        if known > len(self.dirty):
+            size = 2 * len(self.dirty)
+            while size < known:
                 size *= 2
-            rows = np.empty((size, self.rows.shape[1]))
-            rows[: len(self.rows)] = self.rows
-            rows[len(self.rows) :] = self.default_row
-            self.rows, self.bits = rows, rows.view(np.int64)
+            self.rows.grow(size)
             for name in ("dirty", "changed", "seen", "wake"):
                 setattr(self, name, grown(getattr(self, name), size))
+        self.rows.make_room()
         needed = int(self.counts[2]) + len(self.inbox.order) + 64
         if needed > len(self.heap_times):
             size = max(needed, 2 * len(self.heap_times))
             self.heap_times, self.heap_slots = grown(self.heap_times, size), grown(self.heap_slots, size)
 
     def forget(self, key: bytes) -> None:
-        """A tombstone: the row of `key` starts anew."""
+        """A tombstone: there is no such customer."""
         slot = self.index.find(key)
         if slot is not None:
-            self.rows[slot] = self.default_row
+            self.rows.forget(slot)
+            self.index.remove(slot)
 
     @property
     def caught_up(self) -> bool:
@@ -157,8 +151,8 @@ class Partition:
             self.heap_times = np.zeros(2 * self.index.known + 64)
             self.heap_slots = np.zeros(2 * self.index.known + 64, np.int64)
         self.counts[2] = rebuild(
-            self.rows, self.index.known, self.deadline_words, self.heap_times, self.heap_slots,
-            self.index.hashes, self.wake,
+            self.rows.store, self.index.arrays, self.deadline_words, self.heap_times, self.heap_slots, self.wake,
+            np.empty((1, self.rows.words)),
         )  # fmt: skip
         known = self.index.known
         self.dirty[:known] = VIEWS  # a view that was not written before a crash is written now
@@ -166,12 +160,17 @@ class Partition:
         self.counts[:2] = 0, known
         self.live = True
 
-    def take_changed(self, layout_id: int) -> Changed:
-        """The rows changed since the last call, packed as they stand now."""
+    def take_changed(self) -> Any:
+        """The slots changed since the last call (int64[n]). Their rows may go on changing until they are packed."""
         slots = self.changed[: self.counts[0]].copy()
         self.counts[0] = 0
+        return slots
+
+    def pack(self, slots: Any, layout_id: int) -> tuple[Any, Any]:
+        """Rows of `take_changed` as changelog values as they stand now, end to end (int64[:]), and where each ends
+        (int64[n], in words). What changes from here on is changed anew."""
         self.dirty[slots] &= np.uint8(255 ^ CHANGELOG)
-        return Changed(slots, *packed(self.bits, slots, layout_id))
+        return self.rows.values(slots, layout_id)
 
     def take_seen(self, limit: int) -> Any:
         """At most `limit` slots whose views changed since they were last taken (int64[n])."""

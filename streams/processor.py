@@ -22,6 +22,7 @@ from .restore import Mover
 from .transport import Consumer
 
 TICK_S = 0.25
+WHOLE_BYTES = 384 << 20  # of all partitions' rows; what is more is packed (`streams.rows`)
 SPREAD = 0.5  # the part of the time between two commit cycles over which one spreads its rows
 
 
@@ -64,7 +65,8 @@ class Processor:
             group, bootstrap, partitions=partitions, standbys=standbys, commit_interval_s=commit_interval_s,
             datadir=datadir,
         )  # fmt: skip
-        self.engine = Engine(self.sources, work, self.outputs, **engine_settings)
+        places = WHOLE_BYTES // work.default_row.nbytes // partitions
+        self.engine = Engine(self.sources, work, self.outputs, places=places, **engine_settings)
         self.log = Outputs({"bootstrap.servers": bootstrap})
         self.cycle = CommitCycle(self.engine, rows, changelog, adoption, self.log)
         self.cycle.spread_s = commit_interval_s * SPREAD

@@ -10,7 +10,7 @@ import numpy as np
 from .batch import RawBatch
 from .cycle import CONTROL_KEY, LAYOUT_KEY, read_control
 from .errors import Fatal
-from .packing import unpack_rows
+from .packing import unpack_values
 from .partition import Partition
 from .records import find_records
 
@@ -69,13 +69,9 @@ class Restorer:
         good = np.zeros(len(which), np.uint8)
         partition.index.slots(batch.buf, at.key_at[which], at.key_size[which], good, len(which), slots)
         partition.make_room()
-        self._unpack(partition, batch.buf, at.value_at[which], at.value_size[which], slots, partition.bits)
+        if partition.rows.put(batch.buf, at.value_at[which], at.value_size[which], slots) >= 0:
+            raise _not_whole(partition)
         self.rows += len(which)
-
-    def _unpack(self, partition: Partition, buf: Any, at: Any, size: Any, slots: Any, bits: Any) -> None:
-        if unpack_rows(buf, at, size, slots, bits) >= 0:
-            raise Fatal(f"changelog partition {partition.number} holds a row that is not whole; "
-                        "restore it from a backup, or delete the topic to start anew")  # fmt: skip
 
     def _put_mixed(
         self, partition: Partition, batch: RawBatch, at: Positions, found: int, plain: set[int]
@@ -106,12 +102,20 @@ class Restorer:
                 raise Fatal(f"changelog partition {partition.number} holds a row of layout {layout_id}, which it does "
                             "not describe; restore it from a backup, or delete the topic to start anew")  # fmt: skip
             old = np.empty((1, mover.old_words))
-            whole = np.array([0]), np.array([len(value)]), np.array([0])
-            self._unpack(partition, np.frombuffer(value, np.uint8), *whole, old.view(np.int64))
+            buf, at, size = np.frombuffer(value, np.uint8), np.array([0]), np.array([len(value)])
+            if unpack_values(buf, at, size, old.view(np.int64)) >= 0:
+                raise _not_whole(partition)
             slot = partition.index.slot_of(key)
             partition.make_room()
-            partition.rows[slot] = mover.apply(old)[0]
+            partition.rows.put_whole(np.array([slot]), mover.apply(old))
             self.rows += 1
+
+
+def _not_whole(partition: Partition) -> Fatal:
+    return Fatal(
+        f"changelog partition {partition.number} holds a row that is not whole; "
+        "restore it from a backup, or delete the topic to start anew"
+    )
 
 
 def _longs_at(buf: Any, at: Any) -> Any:

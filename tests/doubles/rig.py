@@ -23,6 +23,7 @@ from tests.reference.scoring import Snapshot
 
 CONFIG = Path(__file__).parents[2] / "config"
 FILES = (CONFIG / "features.yaml", CONFIG / "models.yaml", CONFIG / "policies.yaml")
+PLACES = 64  # rows that stand whole: few, so that most come and go
 Batches = Mapping[tuple[str, int], Sequence[bytes]]
 
 
@@ -78,7 +79,7 @@ class Rig:
         self.work = LivePass(self.config)
         self.topics = list(self.work.layout.topics)
         self.outputs = outputs or CapturedOutputs()
-        self.engine = Engine(self.topics, self.work, self.outputs)  # type: ignore[arg-type]
+        self.engine = Engine(self.topics, self.work, self.outputs, places=PLACES)  # type: ignore[arg-type]
         if outbox is not None:
             self.engine.outbox = outbox
         self.offer(snapshots or {})
@@ -136,17 +137,21 @@ class Rig:
     def dump(self) -> dict[tuple[int, bytes], dict[str, Any]]:
         """Every row's words under the names of `Reference.dump`."""
         return {
-            (number, partition.index.key(slot)): named_words(self.work, partition.rows[slot], self.columns)
+            (number, partition.index.key(slot)): named_words(
+                self.work, partition.rows.copy(np.array([slot]))[0], self.columns
+            )
             for number, partition in sorted(self.engine.partitions.items())
             for slot in range(partition.index.known)
+            if partition.index.spans[slot] >= 0
         }
 
     def row_bytes(self) -> dict[tuple[int, bytes], bytes]:
         """Every row as it stands in memory."""
         return {
-            (number, partition.index.key(slot)): partition.rows[slot].tobytes()
+            (number, partition.index.key(slot)): partition.rows.copy(np.array([slot]))[0].tobytes()
             for number, partition in self.engine.partitions.items()
             for slot in range(partition.index.known)
+            if partition.index.spans[slot] >= 0
         }
 
     def sent(self) -> dict[tuple[str, int], list[Sent]]:

@@ -18,6 +18,7 @@ from streams.hashing import hash64, hash_bytes, hash_text
 from streams.keys import KeyIndex
 from streams.merge import merge
 from streams.records import find_records, read_varint
+from streams.rows import Rows, place_of
 from tests.reference import batches, hashing
 from tests.reference.record import Record
 
@@ -184,6 +185,28 @@ def test_keys_have_the_slots_of_their_arrival_through_any_growth(chunks: list[li
     assert index.find(b"never seen") is None
 
 
+@many
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 60)), max_size=400))
+def test_keys_that_were_removed_are_gone_and_their_slots_are_given_again(
+    steps: list[tuple[bool, int]],
+) -> None:
+    index = KeyIndex(capacity=2)
+    known: dict[bytes, int] = {}
+    for enters, number in steps:
+        key = b"k" * (number % 23) + str(number).encode()
+        if enters:
+            slot = index.slot_of(key)
+            assert known.setdefault(key, slot) == slot
+        elif key in known:
+            index.remove(known.pop(key))
+        assert index.find(key) == known.get(key)
+    assert len(set(known.values())) == len(known) == index.keys_held
+    assert {key: index.find(key) for key in known} == known
+    assert [index.key(slot) for slot in known.values()] == list(known)
+    assert index.known <= 61
+    assert len(index.arena) <= 16384
+
+
 def test_a_key_that_is_larger_than_the_arena() -> None:
     index = KeyIndex(capacity=2)
     keys = [bytes([65 + n]) * 1000 for n in range(5)]
@@ -292,10 +315,17 @@ def test_the_earliest_deadline_of_a_row_and_on_equal_times_the_first() -> None:
     assert [(int(which), float(due)) for due, which in found] == [(-1, 0.0), (2, 5.0), (0, 5.0)]
 
 
-def test_the_heap_is_rebuilt_from_the_rows() -> None:
-    rows = np.array([[0.0, 9.0], [0.0, 0.0], [4.0, 6.0]])
-    wake, times, slots = np.full(3, 77.0), np.zeros(8), np.zeros(8, np.int64)
-    hashes = np.array([3, 2, 1], np.uint64)
-    size = rebuild(rows, 3, np.array([0, 1], np.int64), times, slots, hashes, wake)
+def test_the_heap_is_rebuilt_from_the_rows_that_there_are() -> None:
+    rows, index = Rows(np.zeros(2), 64), KeyIndex()
+    for key in (b"a", b"b", b"c", b"gone", b"new"):
+        index.slot_of(key)
+    rows.put_whole(np.arange(4), np.array([[0.0, 9.0], [0.0, 0.0], [4.0, 6.0], [1.0, 1.0]]))
+    assert place_of(rows.store, 0) >= 0  # whole; the others are packed
+    rows.forget(3)
+    index.remove(3)
+    wake, times, slots = np.full(5, 77.0), np.zeros(8), np.zeros(8, np.int64)
+    words = np.array([0, 1], np.int64)
+    size = rebuild(rows.store, index.arrays, words, times, slots, wake, np.empty((1, 2)))
+    wake = wake[:3]
     assert (size, wake.tolist()) == (2, [9.0, 0.0, 4.0])
     assert (times[0], slots[0]) == (4.0, 2)

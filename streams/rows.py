@@ -1,0 +1,299 @@
+"""The rows of one partition: those in use whole, the others packed. Neither is a Python object.
+
+A customer's row is 1.2 kB and mostly zeros. The rows that events reached lately stand whole in a fixed number of
+places; every other one lies packed (`streams.packing`) in an array that grows in place, in a block of its own length.
+A pass asks for a row by its slot (`place_of`), which unpacks it when it has to; between passes `make_room` packs
+rows that were not used for long, so that there are free places.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .kernel import inlined, kernel
+from .keys import grown
+from .memory import Stretched
+from .packing import (
+    ID_WORDS,
+    mask_words,
+    pack_row,
+    pack_values,
+    packed_words,
+    unpack_row,
+    value_words,
+    whole,
+    word_at,
+)
+
+NEW = -1  # `where` of a slot without a row: it has the default one
+COLD = -2  # `where` of a packed row is COLD - its place in `cold`
+FREE, TOP, HAND = range(3)  # `marks`: free places, words used of `cold`, the next place to look at
+LEAST_PLACES = 64
+TURN = 1024  # rows packed at a time: about 0.3 ms, and what was packed last is filled while the caches still hold it
+
+
+class Store(NamedTuple):
+    """The arrays, as kernels take them.
+
+    `rows: float64[p, words]` (`bits`, `floats`: the same as int64 and float32) hold whole rows, `owner: int64[p]` the
+    slot of each (-1 = free), `used: uint8[p]` whether it was asked for since the hand passed, `free: int64[p]` a stack
+    of free places. `where: int64[c]` is a slot's place, or NEW, or COLD - a place in `cold: int64[:]`.
+    `heads: int64[.]` begin the chains of free blocks of each length (-1 = none); `default: int64[1, words]`.
+    """
+
+    rows: Any
+    bits: Any
+    floats: Any
+    where: Any
+    owner: Any
+    used: Any
+    free: Any
+    cold: Any
+    heads: Any
+    marks: Any
+    default: Any
+    scratch: Any
+
+
+@inlined
+def _release(store: Store, at: int) -> None:
+    """The block at `at` is free."""
+    size = packed_words(store.cold, at, store.bits.shape[1])
+    store.cold[at] = store.heads[size]
+    store.heads[size] = at
+
+
+@inlined
+def _block(store: Store, size: int) -> Any:
+    """A block of `size` words; `cold` has room for it."""
+    at = store.heads[size]
+    if at >= 0:
+        store.heads[size] = store.cold[at]
+        return at
+    at = store.marks[TOP]
+    store.marks[TOP] = at + size
+    return at
+
+
+@kernel
+def fetch(store: Store, slot: int) -> int:
+    """Give a slot whose row is not whole a place; -1 when none is free."""
+    if store.marks[FREE] == 0:
+        return -1
+    store.marks[FREE] -= 1
+    place = store.free[store.marks[FREE]]
+    at = store.where[slot]
+    if at == NEW:
+        for w in range(store.bits.shape[1]):
+            store.bits[place, w] = store.default[0, w]
+    else:
+        at = COLD - at
+        unpack_row(store.cold, at, store.bits, place)
+        _release(store, at)
+    store.where[slot] = place
+    store.owner[place] = slot
+    return int(place)
+
+
+@inlined
+def place_of(store: Store, slot: int) -> Any:
+    """Where the slot's row stands whole, -1 when no place is free (`Rows.make_room` frees some)."""
+    place = store.where[slot]
+    if place < 0:
+        place = fetch(store, slot)
+    if place >= 0:
+        store.used[place] = 1
+    return place
+
+
+@kernel
+def evict(store: Store, count: int) -> None:
+    """Pack `count` rows that were not used since the hand passed them (second chance). `cold` has room for them."""
+    places = len(store.owner)
+    hand = store.marks[HAND]
+    while count > 0:
+        place = hand
+        hand += 1
+        if hand == places:
+            hand = 0
+        slot = store.owner[place]
+        if slot < 0:
+            continue
+        if store.used[place]:
+            store.used[place] = 0
+            continue
+        size = pack_row(store.bits, place, store.scratch, 0)
+        at = _block(store, size)
+        for k in range(size):
+            store.cold[at + k] = store.scratch[k]
+        store.where[slot] = COLD - at
+        store.owner[place] = -1
+        store.free[store.marks[FREE]] = place
+        store.marks[FREE] += 1
+        count -= 1
+    store.marks[HAND] = hand
+
+
+@kernel
+def put_values(store: Store, buf: Any, at: Any, size: Any, slots: Any) -> int:
+    """Take the changelog values `buf[at[i] : at[i] + size[i]]` (uint8) for the rows of `slots`, in order.
+
+    `cold` has room for all of them. Returns the first value that is not whole, of which nothing is taken, or -1.
+    """
+    words = store.bits.shape[1]
+    for i in range(len(at)):
+        start = at[i] + 8 * ID_WORDS
+        length = size[i] - 8 * ID_WORDS
+        if not whole(buf, start, length, words):
+            return i
+        slot = slots[i]
+        _forget(store, slot)
+        block = _block(store, length // 8)
+        for k in range(length // 8):
+            store.cold[block + k] = word_at(buf, start + 8 * k)
+        store.where[slot] = COLD - block
+    return -1
+
+
+@inlined
+def _forget(store: Store, slot: int) -> None:
+    place = store.where[slot]
+    if place >= 0:
+        store.owner[place] = -1
+        store.free[store.marks[FREE]] = place
+        store.marks[FREE] += 1
+    elif place != NEW:
+        _release(store, COLD - place)
+    store.where[slot] = NEW
+
+
+@kernel
+def forget_row(store: Store, slot: int) -> None:
+    """The slot's row is the default one."""
+    _forget(store, slot)
+
+
+@kernel
+def pack_slots(store: Store, slots: Any, layout_id: int, out: Any, ends: Any) -> int:
+    """The rows of `slots` as changelog values end to end in `out: int64[:]`; `ends: int64[n]` in words."""
+    words = store.bits.shape[1]
+    p: Any = np.int64(0)
+    for i in range(len(slots)):
+        out[p] = layout_id
+        p += ID_WORDS
+        place = store.where[slots[i]]
+        if place >= 0:
+            p = pack_row(store.bits, place, out, p)
+        elif place == NEW:
+            p = pack_row(store.default, 0, out, p)
+        else:
+            at = COLD - place
+            for k in range(packed_words(store.cold, at, words)):
+                out[p] = store.cold[at + k]
+                p += 1
+        ends[i] = p
+    return int(p)
+
+
+@inlined
+def copy_row(store: Store, slot: int, bits: Any, row: int) -> None:
+    """The slot's row into `bits[row]` (int64[., words]), wherever it is."""
+    place = store.where[slot]
+    if place < NEW:
+        unpack_row(store.cold, COLD - place, bits, row)
+        return
+    for w in range(bits.shape[1]):
+        bits[row, w] = store.bits[place, w] if place >= 0 else store.default[0, w]
+
+
+@kernel
+def copy_rows(store: Store, slots: Any, bits: Any) -> None:
+    """The rows of `slots: int64[n]` into `bits: int64[n, words]`."""
+    for i in range(len(slots)):
+        copy_row(store, slots[i], bits, i)
+
+
+class Rows:
+    """Rows of `words` words by slot; at most `places` of them stand whole."""
+
+    def __init__(self, default_row: Any, places: int) -> None:
+        words = len(default_row)
+        places = max(LEAST_PLACES, places)
+        self.words = words
+        self._rows = np.empty((places, words))  # memory comes as it is touched
+        self._bits, self._floats = self._rows.view(np.int64), self._rows.view(np.float32)
+        self._where = np.full(1024, NEW, np.int64)
+        self._owner = np.full(places, -1, np.int64)
+        self._used = np.zeros(places, np.uint8)
+        self._free = np.arange(places)[::-1].copy()
+        self._cold = Stretched(1 << 12)
+        self._heads = np.full(mask_words(words) + words + 1, -1, np.int64)
+        self._marks = np.array([places, 0, 0], np.int64)
+        self._default = np.array(default_row).view(np.int64).reshape(1, -1)
+        self._scratch = np.empty(value_words(words), np.int64)
+
+    @property
+    def store(self) -> Store:
+        """The arrays as they are now; not to be kept, as `make_room` may replace them."""
+        return Store(
+            self._rows, self._bits, self._floats, self._where, self._owner, self._used, self._free, self._cold.array,
+            self._heads, self._marks, self._default, self._scratch,
+        )  # fmt: skip
+
+    def grow(self, slots: int) -> None:
+        """Have room for so many slots."""
+        if slots > len(self._where):
+            known = len(self._where)
+            self._where = grown(self._where, slots)
+            self._where[known:] = NEW
+
+    def make_room(self) -> None:
+        """Have free places for the next rows that are asked for."""
+        wanted = min(TURN, len(self._owner) // 4)
+        missing = wanted - int(self._marks[FREE])
+        if missing > 0:
+            self._reserve(missing * (self.words + mask_words(self.words)))
+            evict(self.store, missing)
+
+    def _reserve(self, words: int) -> None:
+        needed = int(self._marks[TOP]) + words
+        if needed > len(self._cold.array):
+            self._cold.stretch(needed)
+
+    def put(self, buf: Any, at: Any, size: Any, slots: Any) -> int:
+        """Take changelog values for the rows of `slots`; returns the first that is not whole, or -1."""
+        self._reserve(int(size.sum()) // 8)
+        return put_values(self.store, buf, at, size, slots)
+
+    def put_whole(self, slots: Any, rows: Any) -> None:
+        """Take whole rows (float64[n, words]) for `slots`."""
+        out = np.empty(len(rows) * value_words(self.words), np.int64)
+        ends = np.empty(len(rows), np.int64)
+        used = pack_values(rows.view(np.int64), 0, out, ends)
+        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        self.put(out[:used].view(np.uint8), 8 * starts, 8 * (ends - starts), slots)
+
+    def forget(self, slot: int) -> None:
+        """The slot's row is the default one."""
+        forget_row(self.store, slot)
+
+    def copy(self, slots: Any) -> Any:
+        """The rows of `slots` (float64[n, words]), wherever they are."""
+        found = np.empty((len(slots), self.words))
+        copy_rows(self.store, slots, found.view(np.int64))
+        return found
+
+    def values(self, slots: Any, layout_id: int) -> tuple[Any, Any]:
+        """The rows as changelog values end to end (int64[:]) and where each ends (int64[n], in words)."""
+        out = np.empty(len(slots) * value_words(self.words), np.int64)
+        ends = np.empty(len(slots), np.int64)
+        used = pack_slots(self.store, slots, layout_id, out, ends)
+        return out[:used], ends
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that whole and packed rows take at most."""
+        places = len(self._owner) - int(self._marks[FREE])
+        return 8 * (places * self.words + int(self._marks[TOP]))

@@ -1,0 +1,123 @@
+"""Rows come and go between whole and packed, are forgotten and taken anew, and are always what was written last."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.packing import packed
+from streams.rows import LEAST_PLACES, Rows, place_of
+
+WORDS = 70  # two words of mask
+DEFAULT = np.zeros(WORDS)
+DEFAULT[[1, 69]] = -1.0
+LAYOUT = 7
+many = settings(deadline=None, max_examples=60)  # the first call compiles
+
+slots = st.integers(0, 3 * LEAST_PLACES)
+fills = st.lists(st.tuples(st.integers(0, WORDS - 1), st.floats(allow_nan=False)), max_size=12)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), slots, fills),
+        st.tuples(st.just("put"), slots, fills),
+        st.tuples(st.just("forget"), slots, st.just([])),
+    ),
+    max_size=300,
+)
+
+
+def whole(rows: Rows, slot: int) -> int:
+    """The row's place, room made for it when there is none: as the engine does it."""
+    place = place_of(rows.store, slot)
+    if place < 0:
+        rows.make_room()
+        place = place_of(rows.store, slot)
+    assert place >= 0
+    return int(place)
+
+
+def filled(row: np.ndarray, fill: list[tuple[int, float]]) -> np.ndarray:
+    for word, value in fill:
+        row[word] = value
+    return row
+
+
+def put(rows: Rows, slot: int, row: np.ndarray) -> None:
+    rows.put_whole(np.array([slot]), row.reshape(1, -1))
+
+
+def check(rows: Rows, expected: dict[int, np.ndarray]) -> None:
+    every = np.arange(3 * LEAST_PLACES + 1)
+    wanted = np.array([expected.get(slot, DEFAULT) for slot in every.tolist()])
+    assert rows.copy(every).tobytes() == wanted.tobytes()
+    values, ends = rows.values(every, LAYOUT)
+    alone, alone_ends = packed(wanted.view(np.int64), LAYOUT)
+    assert values.tobytes() == alone.tobytes()
+    assert ends.tolist() == alone_ends.tolist()
+
+
+@many
+@given(steps)
+def test_a_row_is_what_was_written_last(script: list[tuple[str, int, list[tuple[int, float]]]]) -> None:
+    rows = Rows(DEFAULT, LEAST_PLACES)
+    expected: dict[int, np.ndarray] = {}
+    for what, slot, fill in script:
+        row = filled(expected.get(slot, DEFAULT).copy(), fill)
+        if what == "write":
+            filled(rows.store.rows[whole(rows, slot)], fill)
+            expected[slot] = row
+        elif what == "put":
+            put(rows, slot, row)
+            expected[slot] = row
+        else:
+            rows.forget(slot)
+            expected.pop(slot, None)
+    check(rows, expected)
+
+
+def test_more_rows_than_places_and_all_of_them_again_and_again() -> None:
+    rows = Rows(DEFAULT, LEAST_PLACES)
+    draw = np.random.default_rng(1)
+    expected: dict[int, np.ndarray] = {}
+    for _ in range(20_000):
+        slot = int(draw.integers(0, 3 * LEAST_PLACES + 1))
+        fill = [(int(draw.integers(0, WORDS)), float(draw.integers(0, 3))) for _ in range(3)]
+        filled(rows.store.rows[whole(rows, slot)], fill)
+        expected[slot] = filled(expected.get(slot, DEFAULT).copy(), fill)
+    check(rows, expected)
+
+
+def test_blocks_of_forgotten_rows_are_used_again() -> None:
+    rows = Rows(DEFAULT, LEAST_PLACES)
+    row = filled(DEFAULT.copy(), [(3, 1.0), (68, 2.0)])
+    for slot in range(50):
+        put(rows, slot, row)
+    size = rows.nbytes
+    for turn in range(20):
+        for slot in range(50):
+            rows.forget(slot)
+            put(rows, slot, filled(row.copy(), [(4, float(turn % 2))]))
+    assert rows.nbytes <= size + 50 * 8 * 7  # the one word more makes a block of another length
+
+
+def test_a_full_store_says_so_and_keeps_its_rows() -> None:
+    rows = Rows(DEFAULT, LEAST_PLACES)
+    for slot in range(LEAST_PLACES):
+        rows.store.rows[place_of(rows.store, slot), 5] = slot + 1.0
+    assert place_of(rows.store, LEAST_PLACES) == -1
+    rows.make_room()
+    assert place_of(rows.store, LEAST_PLACES) >= 0
+    assert rows.copy(np.arange(LEAST_PLACES))[:, 5].tolist() == [slot + 1.0 for slot in range(LEAST_PLACES)]
+
+
+@pytest.mark.parametrize("cut", [8, 16, -8])
+def test_a_value_that_is_not_whole_changes_nothing(cut: int) -> None:
+    rows = Rows(DEFAULT, LEAST_PLACES)
+    before = filled(DEFAULT.copy(), [(2, 5.0)])
+    put(rows, 0, before)
+    values, ends = packed(filled(DEFAULT.copy(), [(2, 6.0)]).view(np.int64).reshape(1, -1), LAYOUT)
+    size = np.array([8 * int(ends[0]) - cut])
+    assert rows.put(values.view(np.uint8), np.array([0]), size, np.array([0])) == 0
+    assert rows.copy(np.array([0]))[0].tobytes() == before.tobytes()
