@@ -56,7 +56,9 @@ class Worker:
         self.store: ViewStore = (
             MemoryViews() if settings.redis.startswith("memory") else RedisViews(settings.redis)
         )
-        self.publisher = ViewPublisher(self.store, self._changed_views, self._views_back, limit=VIEWS_A_TAKE)
+        self.publisher = ViewPublisher(
+            self.store, self._changed_views, self._views_back, self._gone_views, limit=VIEWS_A_TAKE
+        )
         self.watchdog = Watchdog(
             self._waiting, lambda: self.engine.counters.events, lambda: self.cycle.completed_at
         )
@@ -119,6 +121,16 @@ class Worker:
                 blobs += self.work.packed_views(partition, slots)
                 self._given.append((partition, slots))
         return keys, blobs
+
+    def _gone_views(self, limit: int) -> list[bytes]:
+        return self._in_loop(self._take_gone, limit)  # type: ignore[no-any-return]
+
+    def _take_gone(self, limit: int) -> list[bytes]:
+        keys: list[bytes] = []
+        for partition in self.engine.partitions.values():
+            if partition.live:
+                keys += partition.take_gone(limit - len(keys))
+        return keys
 
     def _views_back(self, keys: Any) -> None:
         self._in_loop(self._return_views, list(keys))

@@ -10,22 +10,25 @@ from streams.engine import Engine
 
 
 class Clock:
-    """Times `engine` until it has folded `events`; `done` is set then."""
+    """Times `engine` until it has folded `events` after the first `skipped` ones; `done` is set then."""
 
-    def __init__(self, engine: Engine, events: int) -> None:
+    def __init__(self, engine: Engine, events: int, skipped: int = 0) -> None:
         self.events = events
         self.done = threading.Event()
         self.wall_s = self.cpu_s = 0.0
-        self._engine = engine
+        self._engine, self._skipped = engine, skipped
+        self._last = skipped + events
         self._started: tuple[float, float] | None = None
         self._on_bundle = engine.on_bundle
         engine.on_bundle = self._timed  # type: ignore[method-assign]
 
     def _timed(self, bundle: Any, ends: Any) -> None:
-        if self._started is None:
+        folded = self._engine.counters
+        if self._started is None and folded.events >= self._skipped:
+            self.events = self._last - folded.events
             self._started = time.perf_counter(), time.process_time()
         self._on_bundle(bundle, ends)
-        if self._engine.counters.events >= self.events and not self.done.is_set():
+        if self._started is not None and folded.events >= self._last and not self.done.is_set():
             self.wall_s = time.perf_counter() - self._started[0]
             self.cpu_s = time.process_time() - self._started[1]
             self.done.set()

@@ -41,14 +41,18 @@ class Encoded:
 
 
 def chunks(
-    events: int, customers: int, *, first_ms: int, step_ms: float, seed: int = SEED, only: int | None = None
-) -> Iterator[list[Encoded]]:
-    """The first `events` events, a chunk at a time, by topic; `only` makes all of them of one topic."""
+    events: int, customers: int, *, first_ms: int, step_ms: float, seed: int = SEED, only: int | None = None,
+    in_turn: bool = False,
+) -> Iterator[list[Encoded]]:  # fmt: skip
+    """The first `events` events, a chunk at a time, by topic; `only` makes all of them of one topic, with `in_turn`
+    one customer follows the other."""
     ids = np.array([schemas.schema_id(schemas.TOPICS[topic]) for topic in TOPICS], np.int64)
     for first in range(0, events, CHUNK_EVENTS):
         n = min(CHUNK_EVENTS, events - first)
         rng = np.random.default_rng([seed, first])
         customer = (customers * rng.random(CHUNK_EVENTS) ** 2).astype(np.int64)[:n]
+        if in_turn:
+            customer = (first + np.arange(n)) % customers
         topic = np.searchsorted(SHARES, rng.random(CHUNK_EVENTS), side="right")[:n]
         if only is not None:
             topic[:] = only

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,18 @@ RUN_TIMEOUT_S = 900
 def fill(bootstrap: str, events: int, customers: int, partitions: int) -> None:
     """Make every topic and produce the mix, as a well-configured producer does."""
     ensure(bootstrap, topics(list(mix.TOPICS)), partitions=partitions, replication=1)
+    produce(bootstrap, mix.chunks(events, customers, first_ms=FIRST_MS, step_ms=STEP_MS))
+
+
+def produce(bootstrap: str, chunks: Iterable[list[mix.Encoded]]) -> None:
+    """Append events as a well-configured producer does."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "compression.type": "lz4", "linger.ms": 50,
             "batch.num.messages": 10_000, "queue.buffering.max.messages": 1_000_000,
         }
     )  # fmt: skip
-    for chunk in mix.chunks(events, customers, first_ms=FIRST_MS, step_ms=STEP_MS):
+    for chunk in chunks:
         for part in chunk:
             messages = [{"key": k, "value": v} for k, v in zip(part.keys, part.values, strict=True)]
             while len(producer) > 500_000:
@@ -89,10 +95,10 @@ def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: b
         for number in range(runs + 1):
             with ExitStack() as stack:
                 redis = stack.enter_context(RedisServer())
-                _remove_topics(kafka.bootstrap)
+                remove_topics(kafka.bootstrap)
                 fill(kafka.bootstrap, events, customers, PARTITIONS)
                 publish_snapshots(kafka.bootstrap)
-                results.append(_measure(stack, kafka.bootstrap, redis.url, events))
+                results.append(measure(stack, kafka.bootstrap, redis.url, events))
             warming = " (warms up)" if number == 0 else ""
             _say(f"product, run {number}{warming}: {results[-1]['events_per_s']:,.0f} events/s")
             if peer and number == 1:
@@ -104,7 +110,7 @@ def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: b
     return {**median, "runs_events_per_s": rates, "kafka_streams_events_per_s": streams_rate}
 
 
-def _remove_topics(bootstrap: str) -> None:
+def remove_topics(bootstrap: str) -> None:
     """Remove the topics of the run before; the broker forgets the offsets committed in them."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     topics = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("_")]
@@ -114,7 +120,10 @@ def _remove_topics(bootstrap: str) -> None:
         time.sleep(0.1)
 
 
-def _measure(stack: ExitStack, bootstrap: str, redis_url: str, events: int) -> dict[str, Any]:
+def measure(
+    stack: ExitStack, bootstrap: str, redis_url: str, events: int, options: Sequence[str] = ()
+) -> dict[str, Any]:
+    """One run of the worker, the ledger beside it, over what lies in the topics. `options`: of the product worker."""
     state = stack.enter_context(tempfile.TemporaryDirectory())
     environment = {
         **os.environ, "STREAMWISE_KAFKA": bootstrap, "STREAMWISE_REDIS": redis_url, "STREAMWISE_STATE": state,
@@ -128,7 +137,7 @@ def _measure(stack: ExitStack, bootstrap: str, redis_url: str, events: int) -> d
         5
     )  # the ledger has compiled what it needs and joined its group: its start is not what is measured
     command = [sys.executable, "-m", "bench.product_worker", "--bootstrap", bootstrap, "--redis", redis_url]
-    command += ["--events", str(events), "--partitions", str(PARTITIONS)]
+    command += ["--events", str(events), "--partitions", str(PARTITIONS), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
     if done.returncode or ledger.poll() is not None:
         raise RuntimeError(f"the worker or the ledger failed: {done.stderr.strip()[-2000:]}")

@@ -60,13 +60,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--partitions", type=int, required=True)
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--skipped", type=int, default=0, help="events before those that are timed")
+    parser.add_argument("--commit-interval", type=float, default=1.0, help="1 s as the peer's")
     given = parser.parse_args(argv)
     settings = load_settings(
         kafka=given.bootstrap,
         redis=given.redis,
         partitions=given.partitions,
         worker_port=0,
-        commit_interval=1.0,  # as the peer's
+        commit_interval=given.commit_interval,
         config=given.config,
     )
     worker = Worker(settings, group=f"product-{uuid.uuid4().hex[:8]}")
@@ -76,9 +78,14 @@ def main(argv: list[str] | None = None) -> int:
     profile.watch(worker.work, "run", "pass: fold, score, decide, mature")
     profile.watch(worker.engine, "_drain", "outputs to librdkafka")
     profile.watch(worker, "_take_views", "views to Redis")
-    clock = Clock(worker.engine, given.events)
+    clock = Clock(worker.engine, given.events, given.skipped)
     asyncio.run(_run(worker, clock, profile))
     return 1
+
+
+def resident_bytes(pid: int) -> int:
+    """Memory that the process holds now."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 async def _run(worker: Worker, clock: Clock, profile: Profile) -> None:
@@ -106,6 +113,7 @@ async def _run(worker: Worker, clock: Clock, profile: Profile) -> None:
         "examples_per_event": sum(status["examples"].values()) / clock.events,
         "dead_letters": sum(status["dead_letters"].values()),
         "customers": status["customers"],
+        "rss_bytes": resident_bytes(os.getpid()),
         "commit_cycles": worker.cycle.cycles,
         "batches": worker.engine.counters.batches,
         "views_written": status["views_written"],

@@ -108,6 +108,7 @@ class SmallPass:
 
     fields = 1
     largest_output_bytes = 1100
+    expire_after_ms = math.inf
     words = WORDS
     description = b'{"groups": [["small job", 9, []]]}'
     layout_id = hash_bytes(description) >> 1

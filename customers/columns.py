@@ -104,6 +104,7 @@ class Features:
     columns: tuple[Column, ...]
     kinds: tuple[str, ...]
     lateness_ms: float
+    expire_after_ms: float
     idle_after_ms: float
     message_ids: int
 
@@ -122,7 +123,7 @@ def load_features(path: str | Path, kinds_of: dict[str, tuple[str, ...]]) -> Fea
     Raises `ConfigError` (`path:line: what is wrong`).
     """
     top = load(path)
-    allowed = {"lateness", "idle_after", "message_ids", "sources", "fields", "columns"}
+    allowed = {"lateness", "idle_after", "expire_after", "message_ids", "sources", "fields", "columns"}
     top.expect(allowed, {"sources", "columns"})
     sources, kinds = _sources(top, kinds_of)
     fields = tuple(
@@ -148,9 +149,23 @@ def load_features(path: str | Path, kinds_of: dict[str, tuple[str, ...]]) -> Fea
         tuple(columns),
         kinds,
         duration_ms(top, "lateness") if "lateness" in top else 0.0,
+        _expiry(top, columns),
         duration_ms(top, "idle_after") if "idle_after" in top else np.inf,
         message_ids,
     )
+
+
+def _expiry(top: Located, columns: list[Column]) -> float:
+    """How long a silent customer is kept: longer than any of the deadlines, which come first."""
+    if "expire_after" not in top:
+        return np.inf
+    kept_ms = duration_ms(top, "expire_after")
+    for column in columns:
+        if column.after_ms >= kept_ms:
+            raise top.error(
+                f"expire_after: expected more than `after` of column {column.name!r}", "expire_after"
+            )
+    return kept_ms
 
 
 def _mapping(parent: Located, key: str) -> Located:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import schemas
-from config.lines import load
+from config.lines import duration_ms, load
 from customers.columns import Features, load_features
 from customers.fold import look_at, view
 from customers.layout import Layout, Migration
@@ -57,7 +57,7 @@ def load_config(folder: str | Path) -> Config:
     models = model_config.load_models(folder / "models.yaml")
     seen = {model.name: models.names for model in models.models}
     bare = Layout(features, seen, [])
-    _check_models(folder / "models.yaml", list(bare.view_index), features.kinds)
+    _check_models(folder / "models.yaml", list(bare.view_index), features)
     names = Names(
         views=list(bare.view_index),
         scores=[model.name for model in models.models],
@@ -71,8 +71,8 @@ def load_config(folder: str | Path) -> Config:
     return Config(features, models, policies, layout, names)
 
 
-def _check_models(path: Path, views: Sequence[str], kinds: Sequence[str]) -> None:
-    """The views and event kinds that the models name must be known."""
+def _check_models(path: Path, views: Sequence[str], features: Features) -> None:
+    """The views and event kinds that the models name must be known, and no row may go before its example."""
     top = load(path)
     for item in top["features"]:
         if "view" in item and item["view"] not in views:
@@ -82,10 +82,11 @@ def _check_models(path: Path, views: Sequence[str], kinds: Sequence[str]) -> Non
     for spec in top["models"].values():
         for key in ("open", "proof"):
             for kind in spec[key]:
-                if kind not in kinds:
-                    raise spec.error(
-                        f"{key}: unknown event kind {kind!r}; expected one of {', '.join(kinds)}", key
-                    )
+                if kind not in features.kinds:
+                    expected = ", ".join(features.kinds)
+                    raise spec.error(f"{key}: unknown event kind {kind!r}; expected one of {expected}", key)
+        if duration_ms(spec, "within") >= features.expire_after_ms:
+            raise spec.error("within: expected less than expire_after of features.yaml", "within")
 
 
 def _string_fields(features: Features) -> list[str]:
@@ -148,6 +149,7 @@ class LivePass:
         self.fields = len(config.features.fields)
         self.default_row = config.layout.default_row
         self.deadline_words = self.plan.deadline_words
+        self.expire_after_ms = config.features.expire_after_ms
         self.counters = np.zeros(4, np.int64)
         self.models = [model.name for model in config.models.models]
         self.snapshots: dict[str, dict[int, Any]] = {name: {} for name in self.models}

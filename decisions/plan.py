@@ -102,6 +102,7 @@ class Plan(NamedTuple):
     ring_size: int
     bit_fields: Any
     lateness_ms: float
+    expire_after_ms: float
     layout_id: int
     decision_schema: int
     example_schema: int
@@ -140,6 +141,7 @@ def build_plan(features: Features, layout: Layout, config: ModelConfig, program:
         ring_size=layout.ring_size,
         bit_fields=np.array([f.reduce == "bits" for f in features.fields], np.uint8),
         lateness_ms=features.lateness_ms,
+        expire_after_ms=features.expire_after_ms,
         layout_id=layout.layout_id,
         decision_schema=schema_id("decision"),
         example_schema=schema_id("training_example"),

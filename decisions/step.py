@@ -442,6 +442,14 @@ def _fire(table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> b
     return True
 
 
+@kernel
+def _start_anew(table: Table, plan: Plan, row: int) -> None:
+    """Forget all of a row but the offsets that are applied to it."""
+    for w in range(table.bits.shape[1]):
+        if w < 1 or w > len(plan.topics.ends) - 1:
+            table.bits[row, w] = table.store.default[0, w]
+
+
 @inlined
 def _repeated(table: Table, plan: Plan, row: int, message_id: int) -> bool:
     """Whether the message id is among the row's latest ones; if not it is entered."""
@@ -472,6 +480,8 @@ def _event(
         return
     table.bits[row, 1 + topic] = offset
     _mark(table, slot)
+    if rows[row, 0] > 0.0 and table.clocks[0] - rows[row, 0] > plan.expire_after_ms:
+        _start_anew(table, plan, row)
     if _repeated(table, plan, row, events.message_ids[e]):
         out.counters[DUPLICATES] += 1
         return

@@ -22,6 +22,12 @@ FLUSH_TIMEOUT_S = 5.0
 
 ReadDirty = Callable[[int], tuple[list[bytes], list[bytes]]]
 GiveBack = Callable[[Sequence[bytes]], None]
+TakeGone = Callable[[int], list[bytes]]
+
+
+def _nobody(limit: int) -> list[bytes]:
+    return []
+
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +44,8 @@ class ViewPublisher:
     """Every `period_s` takes at most `limit` changed customers and writes them.
 
     `read_dirty(limit)` gives keys and blobs and forgets that they changed; it must not return the
-    same ones for ever while others wait. `give_back(keys)` marks them as changed again. Both are
-    called in this thread.
+    same ones for ever while others wait. `give_back(keys)` marks them as changed again. `take_gone(limit)` gives the
+    keys of customers who are no more. All are called in this thread.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class ViewPublisher:
         store: ViewStore,
         read_dirty: ReadDirty,
         give_back: GiveBack,
+        take_gone: TakeGone = _nobody,
         *,
         limit: int = LIMIT,
         period_s: float = PERIOD_S,
@@ -54,6 +61,10 @@ class ViewPublisher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._read_dirty, self._give_back = store, read_dirty, give_back
+        self._take_gone = take_gone
+        self._gone: list[
+            bytes
+        ] = []  # removed before anything is written: one who comes back is written after it
         self._limit, self._period_s, self._backoff_max_s = limit, period_s, backoff_max_s
         self._clock = clock
         self._written = self._failures = self._failures_in_a_row = 0
@@ -97,7 +108,11 @@ class ViewPublisher:
         try:
             if self._failures_in_a_row:
                 self._store.ping()
+            self._gone = self._gone or self._take_gone(self._limit)
             keys, blobs = self._read_dirty(self._limit)
+            if self._gone:
+                self._store.remove(self._gone)
+                self._gone = []
             if keys:
                 self._store.write(keys, blobs)
         except Retryable as error:

@@ -31,6 +31,9 @@ class ViewStore(Protocol):
     def write(self, keys: Sequence[bytes], blobs: Sequence[bytes]) -> None:
         """Keep each blob under its key; of a key given twice, the last one."""
 
+    def remove(self, keys: Sequence[bytes]) -> None:
+        """Forget these keys."""
+
     def read(self, key: bytes) -> bytes | None:
         """The newest blob of `key`."""
 
@@ -51,6 +54,11 @@ class MemoryViews:
     def write(self, keys: Sequence[bytes], blobs: Sequence[bytes]) -> None:
         with self._lock:
             self._blobs.update(zip(keys, blobs, strict=True))
+
+    def remove(self, keys: Sequence[bytes]) -> None:
+        with self._lock:
+            for key in keys:
+                self._blobs.pop(key, None)
 
     def read(self, key: bytes) -> bytes | None:
         with self._lock:
@@ -91,6 +99,11 @@ class RedisViews:
             for answer in pipeline.execute(raise_on_error=False):
                 if isinstance(answer, redis.RedisError):
                     raise answer
+
+    def remove(self, keys: Sequence[bytes]) -> None:
+        with self._talking():
+            for start in range(0, len(keys), KEYS_PER_COMMAND):
+                self._redis.unlink(*(PREFIX + key for key in keys[start : start + KEYS_PER_COMMAND]))
 
     def read(self, key: bytes) -> bytes | None:
         with self._talking():

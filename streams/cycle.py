@@ -47,11 +47,13 @@ class Adoption(Protocol):
 
 @dataclass(slots=True)
 class _Share:
-    """One partition's part of a cycle: offsets to commit, changed slots, the control row, what comes in force."""
+    """One partition's part of a cycle: offsets to commit, changed slots, customers who are gone, the control row, what
+    comes in force."""
 
     partition: Partition
     offsets: dict[tuple[str, int], int]
     changed: Any
+    gone: list[bytes]
     control: bytes
     proposal: dict[str, Any]
 
@@ -118,7 +120,8 @@ class CommitCycle:
                 continue
             offsets = self._offsets(partition)
             changed = partition.take_changed()
-            if not offsets and not len(changed):
+            gone = partition.expire(engine.work.expire_after_ms)
+            if not offsets and not len(changed) and not gone:
                 continue
             in_force = adoption.in_force(partition)
             # What may be replayed is scored as it was the first time: its outputs have one content.
@@ -126,7 +129,7 @@ class CommitCycle:
             # What is folded from here on is replayed with what this cycle puts in force, so it must be folded with it.
             engine.held = engine.held or proposal != in_force
             control = self._control(partition, offsets, proposal)
-            work.append(_Share(partition, offsets, changed, control, proposal))
+            work.append(_Share(partition, offsets, changed, gone, control, proposal))
         return work
 
     def forget(self, number: int) -> None:
@@ -161,6 +164,7 @@ class CommitCycle:
             key = LAYOUT_KEY + str(layout_id).encode()
             log.send(self._changelog, [{"key": key, "value": self._rows.description}], partition.number)
             partition.known_layouts.add(layout_id)
+        log.send(self._changelog, [{"key": key, "value": None} for key in share.gone], partition.number)
         outputs = self._engine.outputs
         for start in range(0, len(share.changed), PACKED):
             slots = share.changed[start : start + PACKED]

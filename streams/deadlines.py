@@ -13,7 +13,7 @@ import numpy as np
 
 from .kernel import inlined, kernel
 from .keys import KNOWN, Index
-from .rows import NEW, Store, copy_row
+from .rows import NEW, Store, copy_row, first_word
 
 
 @inlined
@@ -90,3 +90,22 @@ def rebuild(store: Store, index: Index, words: Any, times: Any, slots: Any, wake
         if which >= 0:
             size = push(times, slots, size, index.hashes, wake, due, slot)
     return size
+
+
+@kernel
+def stale(store: Store, index: Index, dirty: Any, wake: Any, before_ms: float, first: int, out: Any) -> Any:
+    """Look at `len(out)` slots from `first` on for rows whose clock (word 0) is before `before_ms` and that neither
+    wait for a deadline nor to be written. Returns how many slots are in `out: int64[:]`, and where to go on."""
+    known = index.marks[KNOWN]
+    row: Any = np.int64(first)
+    count = 0
+    for _ in range(min(len(out), known)):
+        if row >= known:
+            row = 0
+        if index.spans[row] >= 0 and dirty[row] == 0 and wake[row] == 0.0:
+            clock = first_word(store, row)
+            if 0.0 < clock < before_ms:
+                out[count] = row
+                count += 1
+        row += 1
+    return count, row

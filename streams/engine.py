@@ -34,6 +34,7 @@ class Pass(Protocol):
     fields: int  # width of an event's field vector
     default_row: Any  # float64[words]
     deadline_words: Any  # int64[d]
+    expire_after_ms: float  # a row whose clock is behind the watermark by more than this counts for nothing
     largest_output_bytes: int  # the outbox always has room for one record of this size
 
     @property

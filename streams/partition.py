@@ -9,13 +9,15 @@ import numpy as np
 from .avro import Program
 from .batch import RawBatch
 from .columns import Columns, decode_columns
-from .deadlines import rebuild
+from .deadlines import rebuild, stale
 from .keys import KeyIndex, grown
 from .merge import Inbox
 from .rows import Rows
 
 CHANGELOG, VIEWS = 1, 2  # who still has to see a changed row
 PLACES = 4096  # rows that stand whole, if nobody says otherwise
+LOOKED_AT = 20_000  # slots a sweep looks at: about 2 ms
+GONE = 50_000  # keys of forgotten customers that may wait for the views' store
 
 
 class DeadRecord(Protocol):
@@ -60,6 +62,8 @@ class Partition:
         self.frontier = np.full(topics, -1, np.int64)  # up to here a worker before this one may have folded
         self.append_time_ms = -1
         self.state: Any = None
+        self.gone: list[bytes] = []  # keys whose views are to be removed
+        self._hand = 0
 
     # -- events ------------------------------------------------------------------------------------------
 
@@ -136,6 +140,31 @@ class Partition:
         if slot is not None:
             self.rows.forget(slot)
             self.index.remove(slot)
+
+    def expire(self, after_ms: float) -> list[bytes]:
+        """Forget customers unseen for `after_ms` of event time; returns their keys, for tombstones.
+
+        Only of rows that nobody has yet to see: all their events are committed, so that none is folded again
+        into a row that starts anew. Looks at some of the slots each time.
+        """
+        before_ms = float(self.clocks[0]) - after_ms
+        if not before_ms > 0 or len(self.gone) >= GONE:
+            return []
+        found = np.empty(LOOKED_AT, np.int64)
+        count, self._hand = stale(
+            self.rows.store, self.index.arrays, self.dirty, self.wake, before_ms, self._hand, found
+        )
+        keys = self.index.keys(found[:count])
+        for slot in found[:count].tolist():
+            self.rows.forget(slot)
+            self.index.remove(slot)
+        self.gone += keys
+        return keys
+
+    def take_gone(self, limit: int) -> list[bytes]:
+        """At most `limit` keys of forgotten customers who have not come back."""
+        keys, self.gone = self.gone[:limit], self.gone[limit:]
+        return [key for key in keys if self.index.find(key) is None]
 
     @property
     def caught_up(self) -> bool:

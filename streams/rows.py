@@ -198,6 +198,20 @@ def pack_slots(store: Store, slots: Any, layout_id: int, out: Any, ends: Any) ->
 
 
 @inlined
+def first_word(store: Store, slot: int) -> Any:
+    """Word 0 of the slot's row as float64."""
+    place = store.where[slot]
+    if place >= 0:
+        return store.rows[place, 0]
+    if place == NEW:
+        return store.default.view(np.float64)[0, 0]
+    at = COLD - place
+    if store.cold[at] & 1 == 0:
+        return 0.0
+    return store.cold.view(np.float64)[at + (store.bits.shape[1] + 63) // 64]
+
+
+@inlined
 def copy_row(store: Store, slot: int, bits: Any, row: int) -> None:
     """The slot's row into `bits[row]` (int64[., words]), wherever it is."""
     place = store.where[slot]

@@ -299,3 +299,22 @@ def test_the_first_month_of_complete_journey(partitions: int, codec: str) -> Non
     twins.feed(log, {place: streams.cut(records, [1, 999], [codec]) for place, records in log.items()})
     twins.agree()
     assert not twins.rig.dead_letters()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_customers_unseen_for_long_start_anew(seed: int, tmp_path: Path) -> None:
+    for path in FILES:
+        (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    text = FILES[0].read_text(encoding="utf-8")
+    # longer than every deadline, shorter than the log
+    (tmp_path / FILES[0].name).write_text(text.replace("expire_after: 730d", "expire_after: 61d"), "utf-8")
+    files = tmp_path / FILES[0].name, tmp_path / FILES[1].name, tmp_path / FILES[2].name
+    log = streams.random_log(seed, 1500, partitions=1, customers=60, jump=0.1)
+    twins, forgetful = Twins(files=files), Twins()
+    for each in (twins, forgetful):
+        each.feed(log, streams.random_batches(log, seed), seed)
+    twins.agree()
+    kept = {key: row["web_events.x"] for key, row in forgetful.rig.dump().items()}
+    fewer = {key: row["web_events.x"] for key, row in twins.rig.dump().items()}
+    assert kept.keys() == fewer.keys()
+    assert any(fewer[key] < kept[key] for key in kept)

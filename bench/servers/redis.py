@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.servers.process import HOST, Server, require
@@ -13,8 +14,10 @@ class RedisServer(Server):
 
     name = "redis"
 
-    def __init__(self, port: int | None = None) -> None:
+    def __init__(self, port: int | None = None, options: Sequence[str] = ()) -> None:
+        """`options`: further arguments, as `--maxmemory 1gb`."""
         super().__init__(port, None)
+        self._options = list(options)
 
     @property
     def url(self) -> str:
@@ -22,7 +25,7 @@ class RedisServer(Server):
 
     def _prepare(self, data_dir: Path) -> list[str]:
         command = [require("redis-server"), "--bind", HOST, "--port", str(self.port)]
-        return [*command, "--save", "", "--appendonly", "no", "--dir", str(data_dir)]
+        return [*command, "--save", "", "--appendonly", "no", "--dir", str(data_dir), *self._options]
 
     def answers(self) -> bool:
         try:

@@ -85,6 +85,7 @@ class Declared:
     """Everything declared, in the order of the files."""
 
     lateness_ms: int
+    expire_after_ms: float
     message_ids: int
     sources: Mapping[str, str]
     fields: list[Field]
@@ -101,6 +102,7 @@ def declare(features: Any, models: Any, policies: Any) -> Declared:
     sources = {source["topic"]: source["schema"] for source in known["sources"]}
     return Declared(
         lateness_ms=milliseconds(known["lateness"]),
+        expire_after_ms=milliseconds(known["expire_after"]) if "expire_after" in known else float("inf"),
         message_ids=int(known["message_ids"]),
         sources=sources,
         fields=[_field(name, about, sources) for name, about in (known.get("fields") or {}).items()],

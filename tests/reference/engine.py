@@ -120,6 +120,10 @@ class Reference:
         if event.offset <= row.applied[event.topic]:
             return
         row.applied[event.topic] = event.offset
+        if row.clock and self._watermark(partition) - row.clock > self.declared.expire_after_ms:
+            applied, row = row.applied, self._new_row(event.key)
+            row.applied = applied
+            partition.rows[event.key] = row
         # 3
         if event.message_id in row.ids[: row.id_count]:
             return

@@ -316,3 +316,50 @@ def test_new_snapshots_come_into_force_at_the_same_event_in_a_replay(step: str, 
     assert len(scored) > 5
     twice = {place: len(values) for place, values in by_id(broker.outputs).items() if len(values) > 1}
     assert not twice
+
+
+def test_who_was_unseen_for_long_is_removed_and_events_find_the_same_either_way() -> None:
+    """Rows are swept in the commit cycle; killed at any step, what comes is as if they had stayed."""
+    log = streams.random_log(5, 900, partitions=1, customers=80, bad=0.0, late=0.0, jump=0.1)
+    whole = Rig(SNAPSHOTS)
+    whole.work.plan = whole.work.plan._replace(expire_after_ms=61.0 * streams.DAY)
+    whole.feed(streams.random_batches(log, 5))
+    broker, draw, removed = Broker(log), random.Random(3), 0
+
+    def crash() -> None:
+        raise Crash
+
+    for life in range(400):
+        worker = Worker(broker, SNAPSHOTS)
+        worker.work.plan = worker.work.plan._replace(expire_after_ms=61.0 * streams.DAY)
+        worker.work.expire_after_ms = 61.0 * streams.DAY
+        for partition in worker.engine.partitions.values():
+            partition.dirty[:] = 0  # the views are written
+            partition.counts[1] = 0
+        for _ in range(draw.randint(5, 20)):
+            going = worker.step(draw)
+        for partition in worker.engine.partitions.values():
+            partition.take_seen(10_000)
+        worker.commit()
+        if life % 3:
+            worker.cycle.failpoints[draw.choice(CommitCycle.STEPS)] = crash
+            worker.step(draw)
+            with pytest.raises(Crash):
+                worker.commit()
+        broker.keep(worker.rig.outputs, lambda: draw.random() < 0.5)
+        removed += sum(len(partition.gone) for partition in worker.engine.partitions.values())
+        if not going:
+            break
+    assert not going
+    assert removed > 20
+    tombstones = {sent.key for sent in broker.changelog[0] if sent.value is None}
+    assert tombstones
+    applied = slice(
+        8, 8 * (1 + len(worker.rig.topics))
+    )  # what a row that was removed had applied is not known
+    final = Worker(broker, SNAPSHOTS)
+    left = {place: row[:8] + row[applied.stop :] for place, row in final.rig.row_bytes().items()}
+    wanted = {place: row[:8] + row[applied.stop :] for place, row in whole.row_bytes().items()}
+    assert left.keys() < wanted.keys()
+    assert all(wanted[place] == row for place, row in left.items())
+    assert by_id(broker.outputs) == by_id([one for one in whole.outputs.sent if one.topic in OUTPUTS])

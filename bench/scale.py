@@ -1,0 +1,80 @@
+"""Ten thousand, a million and ten million customers on one worker: `streamwise bench scale --json`.
+
+The product's worker as in `bench.product`, with its commit cycle every four seconds. Each size has its own topics:
+first an event for every customer, over three days of event time, which is not timed; then the timed ones. A
+customer has as many events an hour at each size, so a larger number of customers has fewer events each. Redis keeps
+one gigabyte of views and forgets the oldest. Synthetic events (`bench.mix`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from contextlib import ExitStack
+from typing import Any
+
+from agents.topics import topics
+from bench import mix
+from bench.product import FIRST_MS, PARTITIONS, STEP_MS, measure, produce, publish_snapshots, remove_topics
+from bench.report import keep
+from bench.servers import KafkaServer, RedisServer
+from streams.topics import ensure
+
+SIZES = (10_000, 1_000_000, 10_000_000)
+EVENTS = 4_000_000
+FIRST_SIGHT_MS = 72 * 3_600_000  # as long as the shipped models wait for a purchase: some are due at any time
+REDIS = ("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru")
+COMMIT_INTERVAL_S = 4.0
+
+
+def run(sizes: tuple[int, ...] = SIZES, events: int = EVENTS) -> dict[str, Any]:
+    """Measure each number of customers on one broker; an unmeasured run of the first warms it up."""
+    found: dict[str, Any] = {}
+    with KafkaServer() as kafka:
+        for number, customers in enumerate((sizes[0], *sizes)):
+            with ExitStack() as stack:
+                redis = stack.enter_context(RedisServer(options=REDIS))
+                remove_topics(kafka.bootstrap)
+                _fill(kafka.bootstrap, customers, events)
+                publish_snapshots(kafka.bootstrap)
+                options = ["--skipped", str(customers), "--commit-interval", str(COMMIT_INTERVAL_S)]
+                figures = measure(stack, kafka.bootstrap, redis.url, events, options)
+            rate, memory = figures["events_per_s"], figures["rss_bytes"] / 1e9
+            warming = "" if number else " (warms up)"
+            print(
+                f"{customers:,} customers: {rate:,.0f} events/s, {memory:.2f} GB{warming}",
+                file=sys.stderr,
+                flush=True,
+            )
+            found[str(customers)] = figures
+    return {"customers": found}
+
+
+def _fill(bootstrap: str, customers: int, events: int) -> None:
+    ensure(bootstrap, topics(list(mix.TOPICS)), partitions=PARTITIONS, replication=1)
+    step_ms = FIRST_SIGHT_MS / customers
+    produce(
+        bootstrap, mix.chunks(customers, customers, first_ms=FIRST_MS, step_ms=step_ms, seed=1, in_turn=True)
+    )
+    step_ms = STEP_MS * SIZES[0] / customers
+    produce(bootstrap, mix.chunks(events, customers, first_ms=FIRST_MS + FIRST_SIGHT_MS, step_ms=step_ms))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print progress on standard error and the figures as one JSON line on standard output."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--customers", default=",".join(map(str, SIZES)), help="sizes, with commas")
+    parser.add_argument("--events", type=int, default=EVENTS, help="timed ones at each size")
+    parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
+    given = parser.parse_args(argv)
+    figures = run(tuple(int(size) for size in given.customers.split(",")), given.events)
+    keep("scale", figures)
+    print(json.dumps(figures), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
