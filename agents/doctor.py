@@ -127,9 +127,9 @@ def _disk(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _broker(settings: Settings) -> Iterator[tuple[str, str]]:
-    reach(settings.kafka)
-    found = existing(settings.kafka)
-    yield GOOD, f"answers at {settings.kafka}"
+    reach(settings.access)
+    found = existing(settings.access)
+    yield GOOD, f"answers at {settings.kafka} ({settings.kafka_security})"
     from .start import source_topics
 
     wanted = topics(source_topics(settings))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from .access import Kafka, access, client
 from .errors import Fatal, Retryable
 
 TIMEOUT_S = 10.0
+_TRY_S = 1.0  # of the time to wait for an answer, before looking why there is none
+_REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +30,53 @@ class TopicSpec:
         return {"cleanup.policy": "compact"} if self.compacted else {}
 
 
-def broker_away(bootstrap: str) -> Retryable:
+def broker_away(bootstrap: Kafka) -> Retryable:
     """The error to raise when nobody answers."""
     return Retryable(
         f"no Kafka broker answers at {bootstrap}; start one with `make kafka`, or set STREAMWISE_KAFKA"
     )
 
 
-def existing(bootstrap: str, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
-    """Topics that exist and how many partitions each has. Raises `Retryable` when no broker answers."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    try:
-        found = admin.list_topics(timeout=timeout_s).topics
-    except KafkaException as error:
-        raise broker_away(bootstrap) from error
-    return {name: len(topic.partitions) for name, topic in found.items()}
+def existing(bootstrap: Kafka, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
+    """Topics that exist and how many partitions each has.
+
+    Raises `Retryable` when no broker answers, and `Fatal` at once when one refuses us or is not to be trusted:
+    librdkafka would go on trying and tell only its callback.
+    """
+    told: list[KafkaError] = []
+    admin = AdminClient({**client(bootstrap), "log_level": 0, "error_cb": told.append})
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = admin.list_topics(timeout=min(timeout_s, _TRY_S)).topics
+            return {name: len(topic.partitions) for name, topic in found.items()}
+        except KafkaException as error:
+            admin.poll(0)
+            _refused(bootstrap, told)
+            if time.monotonic() > until:
+                raise broker_away(bootstrap) from error
+
+
+def _refused(bootstrap: Kafka, told: list[KafkaError]) -> None:
+    who = access(bootstrap)
+    for error in told:
+        cause = error.str().partition("(after")[0].strip()
+        if error.code() in _REFUSED:
+            settings = (
+                "STREAMWISE_KAFKA_CA" if error.code() == KafkaError._SSL else "user, password and mechanism"
+            )
+            raise Fatal(
+                f"the Kafka broker is not reached as {who.security}: {cause}; check {settings}"
+            ) from None
 
 
 def ensure(
-    bootstrap: str, specs: Mapping[str, TopicSpec], *, partitions: int, replication: int, create: bool = True
+    bootstrap: Kafka,
+    specs: Mapping[str, TopicSpec],
+    *,
+    partitions: int,
+    replication: int,
+    create: bool = True,
 ) -> dict[str, str]:
     """Create the missing topics and check the others; returns what was done with each ("created", "as it is").
 
@@ -68,7 +100,7 @@ def ensure(
         names = ", ".join(topic.topic for topic in missing)
         raise Fatal(f"topics are missing: {names}; make them with `streamwise topics`")
     if missing:
-        admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        admin = AdminClient({**client(bootstrap), "log_level": 0})
         for name, future in admin.create_topics(missing, operation_timeout=TIMEOUT_S).items():
             try:
                 future.result()
