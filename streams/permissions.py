@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,9 @@ from .errors import Fatal, Retryable
 
 Operation = AclOperation
 TIMEOUT_S = 10.0
+_PAUSE_S = 0.2
 _REFUSED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
+_NOT_THERE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,39 +33,47 @@ class Permission:
 
 
 def check(kafka: Kafka, wanted: Sequence[Permission]) -> None:
-    """Raise `Fatal` that lists what is wanted and not allowed. A topic that is not there is not judged."""
+    """Raise `Fatal` that lists what is wanted and not allowed. What is not there is not judged, once we may see it."""
     admin = AdminClient({**access(kafka).confluent(), "log_level": 0})
-    topics = list(dict.fromkeys(each.name for each in wanted if each.kind == "topic"))
-    groups = list(dict.fromkeys(each.name for each in wanted if each.kind == "group"))
-    asked: dict[tuple[str, str], Any] = {}
-    given: dict[str, Any] = {"include_authorized_operations": True, "request_timeout": TIMEOUT_S}
-    if topics:
-        found = admin.describe_topics(TopicCollection(topics), **given)
-        asked |= {("topic", name): future for name, future in found.items()}
-    if groups:
-        found = admin.describe_consumer_groups(groups, **given)
-        asked |= {("group", name): future for name, future in found.items()}
-    allowed = {place: _allowed(future) for place, future in asked.items()}
+    places = list(dict.fromkeys((each.kind, each.name) for each in wanted))
+    allowed: dict[tuple[str, str], set[AclOperation] | None] = {}
+    until = time.monotonic() + TIMEOUT_S
+    while len(allowed) < len(places):
+        asked = _ask(admin, [place for place in places if place not in allowed])
+        for place, future in asked.items():
+            try:
+                allowed[place] = set(future.result().authorized_operations or ())
+            except KafkaException as error:
+                told = error.args[0]
+                if told.code() in _REFUSED:
+                    allowed[place] = set()
+                elif told.code() in _NOT_THERE:
+                    allowed[place] = None
+                elif time.monotonic() > until:
+                    raise Retryable(f"{kafka}: the permissions on {place[1]} are not told: {told}") from error
+                else:  # such as the coordinator of a group, in a broker that has just started
+                    time.sleep(_PAUSE_S)
     denied = [
         each
         for each in wanted
         if (may := allowed[each.kind, each.name]) is not None and each.operation not in may
     ]
     if denied:
-        who = access(kafka).user or "this principal"
+        who = access(kafka).user
         raise Fatal(
-            f"{kafka}: {who} lacks {', '.join(map(str, denied))}; `streamwise topics --acls` prints what adds it"
+            f"{kafka}: {who or 'our certificate'} lacks {', '.join(map(str, denied))}; `streamwise topics --acls` prints what adds it"
         )
 
 
-def _allowed(future: Any) -> set[AclOperation] | None:
-    """What we may do there, all of it; None when there is no such thing."""
-    try:
-        return set(future.result().authorized_operations or ())
-    except KafkaException as error:
-        code = error.args[0].code()
-        if code in _REFUSED:
-            return set()
-        if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            return None
-        raise Retryable(f"the permissions cannot be asked for: {error.args[0].str()}") from error
+def _ask(admin: AdminClient, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Any]:
+    topics = [name for kind, name in places if kind == "topic"]
+    groups = [name for kind, name in places if kind == "group"]
+    given: dict[str, Any] = {"include_authorized_operations": True, "request_timeout": TIMEOUT_S}
+    found: dict[tuple[str, str], Any] = {}
+    if topics:
+        told = admin.describe_topics(TopicCollection(topics), **given)
+        found |= {("topic", name): future for name, future in told.items()}
+    if groups:
+        told = admin.describe_consumer_groups(groups, **given)
+        found |= {("group", name): future for name, future in told.items()}
+    return found

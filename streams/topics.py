@@ -14,7 +14,11 @@ from .errors import Fatal, Retryable
 
 TIMEOUT_S = 10.0
 _TRY_S = 1.0  # of the time to wait for an answer, before looking why there is none
-_REFUSED = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED)
+# errors that trying again does not mend, and the settings that may
+CHECK = {
+    KafkaError._AUTHENTICATION: "STREAMWISE_KAFKA_USER, its password and STREAMWISE_KAFKA_MECHANISM",
+    KafkaError._SSL: "STREAMWISE_KAFKA_CA, and STREAMWISE_KAFKA_CERT and _KEY where the broker asks for them",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,10 @@ class TopicSpec:
         return {"cleanup.policy": "compact"} if self.compacted else {}
 
 
-def broker_away(bootstrap: Kafka) -> Retryable:
+def broker_away(bootstrap: Kafka, more: str = "") -> Retryable:
     """The error to raise when nobody answers."""
     return Retryable(
-        f"no Kafka broker answers at {bootstrap}; start one with `make kafka`, or set STREAMWISE_KAFKA"
+        f"no Kafka broker answers at {bootstrap}; start one with `make kafka`, or set STREAMWISE_KAFKA{more}"
     )
 
 
@@ -52,22 +56,18 @@ def existing(bootstrap: Kafka, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
             return {name: len(topic.partitions) for name, topic in found.items()}
         except KafkaException as error:
             admin.poll(0)
-            _refused(bootstrap, told)
+            _check_refused(told)
             if time.monotonic() > until:
-                raise broker_away(bootstrap) from error
+                how = access(bootstrap).security
+                more = f"; if one listens there it does not take {how}: set STREAMWISE_KAFKA_SECURITY"
+                raise broker_away(bootstrap, more) from error
 
 
-def _refused(bootstrap: Kafka, told: list[KafkaError]) -> None:
-    who = access(bootstrap)
+def _check_refused(told: list[KafkaError]) -> None:
     for error in told:
-        cause = error.str().partition("(after")[0].strip()
-        if error.code() in _REFUSED:
-            settings = (
-                "STREAMWISE_KAFKA_CA" if error.code() == KafkaError._SSL else "user, password and mechanism"
-            )
-            raise Fatal(
-                f"the Kafka broker is not reached as {who.security}: {cause}; check {settings}"
-            ) from None
+        if error.code() in CHECK:
+            cause = error.str().partition("(after")[0].strip()
+            raise Fatal(f"{cause}; check {CHECK[error.code()]}") from None
 
 
 def ensure(
