@@ -31,7 +31,7 @@ ROLES = {
     "learner": Needs([EXAMPLES, MODELS], [MODELS, DEAD_LETTERS], "streamwise-learner", "streamwise-published"),
     "ledger": Needs([ALERTS, OFFERS, OUTCOMES], [DEAD_LETTERS], "streamwise-ledger"),
     "server": Needs([ALERTS, OFFERS], named="streamwise-decisions"),
-    "replay": Needs([SOURCES, DEAD_LETTERS], [SOURCES, DEAD_LETTERS], named="streamwise-replay"),
+    "replay": Needs([SOURCES, OUTCOMES, DEAD_LETTERS], [SOURCES, OUTCOMES, DEAD_LETTERS], named="streamwise-replay"),
     "topics": Needs(creates=True),
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from serving.roles import poll_roles
 from streams.errors import ConfigError
 
 from .start import enter
-from .topics import DEAD_LETTERS
+from .topics import DEAD_LETTERS, OUTCOMES
 
 MAX_AHEAD = 100_000
 
@@ -37,7 +37,7 @@ def replay_source(
     events = source(name, mapping)
     pace = None if speed is None else parse_speed(speed)
     until_ms = None if until is None else parse_date_ms(until, "--until")
-    enter(settings, "replay", [topic for topic in events.topics if topic != DEAD_LETTERS])
+    enter(settings, "replay", [topic for topic in events.topics if topic not in (OUTCOMES, DEAD_LETTERS)])
     worker = {role: at for role, at in settings.role_addresses.items() if role.startswith("worker")}
     bar = nullcontext(None) if quiet else progress_bar(events.name)
     with stop_on_signals() as stop, bar as on_progress:

@@ -94,6 +94,8 @@ def load_settings(**given: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "STREAMWISE_" + "_".join(map(str, first["loc"])).upper()
-        raise ConfigError("settings", None, f"{name}: {first['msg']}, got {first['input']!r}") from error
+        field = Settings.model_fields.get(str(first["loc"][0]))
+        got = f", got {first['input']!r}" if field is not None and field.repr else ""
+        raise ConfigError("settings", None, f"{name}: {first['msg']}{got}") from error
     _ = settings.access  # what is wrong with it is said before anything begins
     return settings

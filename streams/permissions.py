@@ -60,8 +60,9 @@ def check(kafka: Kafka, wanted: Sequence[Permission]) -> None:
     ]
     if denied:
         who = access(kafka).user
+        what = ", ".join(map(str, denied))
         raise Fatal(
-            f"{kafka}: {who or 'our certificate'} lacks {', '.join(map(str, denied))}; `streamwise topics --acls` prints what adds it"
+            f"{kafka}: {who or 'our certificate'} lacks {what}; `streamwise topics --acls` prints what adds it"
         )
 
 

@@ -65,9 +65,11 @@ def existing(bootstrap: Kafka, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
 
 def _check_refused(told: list[KafkaError]) -> None:
     for error in told:
-        if error.code() in CHECK:
-            cause = error.str().partition("(after")[0].strip()
-            raise Fatal(f"{cause}; check {CHECK[error.code()]}") from None
+        cause = error.str().partition("(after")[0].strip()
+        # the broker's word on our certificate comes after the handshake, as a connection that broke
+        code = KafkaError._SSL if "tls alert" in cause else error.code()
+        if code in CHECK:
+            raise Fatal(f"{cause}; check {CHECK[code]}") from None
 
 
 def ensure(

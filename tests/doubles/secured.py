@@ -1,4 +1,4 @@
-"""A Kafka that encrypts, asks for a password and allows each role what it needs and nothing else."""
+"""A Kafka that encrypts, asks for a certificate and a password and allows each role what it needs, nothing else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclPermissionType,
     AdminClient,
     ResourcePatternType,
@@ -19,6 +20,7 @@ from bench.servers.process import HOST, free_ports
 from bench.servers.tls import Tls
 from streams.access import KafkaAccess
 from streams.permissions import Permission
+from streams.topics import TopicSpec, ensure
 
 MECHANISM = "SCRAM-SHA-512"
 ADMIN = "admin"
@@ -34,10 +36,10 @@ def password(user: str) -> str:
 class SecuredKafka:
     """`SASL_SSL` with SCRAM; a user named after each role, whose ACLs are those of `agents/acls.py`."""
 
-    def __init__(self, folder: Path, tls: Tls) -> None:
-        self.tls = tls
+    def __init__(self, folder: Path, tls: Tls, own: Tls) -> None:
+        self.tls, self.own = tls, own
         port = free_ports(1)[0]
-        self.addresses = f"{HOST}:{port}"
+        self.addresses = f"{HOST}:1,{HOST}:{port}"  # nobody listens at the first one
         users = {name: password(name) for name in (ADMIN, EXTRA, *ROLES)}
         locked = Locked("SASL_SSL", users, self.access(ADMIN).confluent())
         self.server = KafkaServer(port, properties=self._properties(folder), locked=locked)
@@ -52,6 +54,7 @@ class SecuredKafka:
             f"listener.name.sasl_ssl.{MECHANISM.lower()}.sasl.jaas.config": login,
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(both),
+            "listener.name.sasl_ssl.ssl.client.auth": "required",
             "ssl.truststore.type": "PEM",
             "ssl.truststore.location": str(self.tls.ca),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -61,17 +64,14 @@ class SecuredKafka:
     def access(self, user: str) -> KafkaAccess:
         """How `user` reaches it."""
         return KafkaAccess(
-            self.addresses,
-            "sasl_ssl",
-            str(self.tls.ca),
-            mechanism=MECHANISM,
-            user=user,
-            password=password(user),
-        )
+            self.addresses, "sasl_ssl", str(self.tls.ca), str(self.own.cert), str(self.own.key), MECHANISM, user,
+            password(user),
+        )  # fmt: skip
 
     def settings(self, user: str) -> dict[str, str]:
         """The same as settings, for `load_settings`."""
-        given = {"security": "sasl_ssl", "ca": str(self.tls.ca), "user": user, "password": password(user)}
+        files = {"ca": str(self.tls.ca), "cert": str(self.own.cert), "key": str(self.own.key)}
+        given = {"security": "sasl_ssl", **files, "user": user, "password": password(user)}
         return {"kafka": self.addresses, **{f"kafka_{name}": value for name, value in given.items()}}
 
     def allow(self, role: str, wanted: Iterable[Permission]) -> None:
@@ -80,10 +80,19 @@ class SecuredKafka:
         for future in admin.create_acls([binding(role, each) for each in wanted]).values():
             future.result()
 
+    def make_topic(self, name: str) -> None:
+        """A topic of one partition."""
+        ensure(self.access(ADMIN), {name: TopicSpec(name)}, partitions=1, replication=1)
+
     def take_back(self, role: str, unwanted: Permission) -> None:
         """Take one permission from a user."""
         admin = AdminClient(self.access(ADMIN).confluent())
-        for future in admin.delete_acls([binding(role, unwanted)]).values():
+        found = binding(role, unwanted)
+        same = AclBindingFilter(
+            found.restype, found.name, found.resource_pattern_type, found.principal, found.host, found.operation,
+            found.permission_type,
+        )  # fmt: skip
+        for future in admin.delete_acls([same]).values():
             assert len(future.result()) == 1
 
     def allow_roles(self, sources: list[str]) -> None:
