@@ -289,6 +289,24 @@ def test_all_that_a_user_may_not_do_is_listed(kafka: SecuredKafka) -> None:
     check(kafka.access("ledger"), wanted)
 
 
+@pytest.mark.usefixtures("topics")
+def test_a_permission_that_is_taken_away_ends_the_role_with_a_line(
+    kafka: SecuredKafka, settings: Make
+) -> None:
+    chosen = settings("ledger")
+    role = RoleProcess("ledger", [], environment(chosen, True), chosen.state)
+    group = Permission("group", "streamwise-ledger", Operation.READ)
+    role.wait_ready()
+    kafka.take_back("ledger", group)
+    try:
+        assert role.wait(30) == 1
+    finally:
+        kafka.allow("ledger", [group])
+    last = role.log.read_text().splitlines()[-1]
+    assert last.startswith("streamwise: the Kafka broker refuses to go on: ")
+    assert "GroupAuthorizationFailedError: streamwise-ledger" in last
+
+
 def test_large_responses_come_whole_through_tls(kafka: SecuredKafka, monkeypatch: pytest.MonkeyPatch) -> None:
     """`streams.frames` under asyncio's TLS: 13 MB of noise in fetches of some megabytes."""
     for module, name in (
