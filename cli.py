@@ -105,7 +105,7 @@ def worker(
 
     Example: streamwise worker --kafka 127.0.0.1:9092
     """
-    settings = _role(tied, verbose, kafka=kafka, config=config)
+    settings = _role("worker", tied, verbose, kafka=kafka, config=config)
     from agents.worker import Worker
 
     _run(Worker(settings))
@@ -127,7 +127,7 @@ def learner(
 
     Example: streamwise learner --kafka 127.0.0.1:9092
     """
-    settings = _role(tied, verbose, kafka=kafka, config=config)
+    settings = _role("learner", tied, verbose, kafka=kafka, config=config)
     from agents.learner import LearnerRole
     from agents.period import Period
 
@@ -140,7 +140,7 @@ def ledger(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None) ->
 
     Example: STREAMWISE_LEDGER=postgresql://me:secret@127.0.0.1:5432/streamwise streamwise ledger
     """
-    settings = _role(tied, verbose, kafka=kafka)
+    settings = _role("ledger", tied, verbose, kafka=kafka)
     from agents.ledger import LedgerRole
 
     _run(LedgerRole(settings))
@@ -154,7 +154,7 @@ def server(
 
     Example: streamwise server --kafka 127.0.0.1:9092
     """
-    settings = _role(tied, verbose, kafka=kafka, config=config)
+    settings = _role("server", tied, verbose, kafka=kafka, config=config)
     from agents.server import ServerRole
 
     _run(ServerRole(settings))
@@ -166,16 +166,28 @@ def topics(
     check: Annotated[
         bool, typer.Option("--check", help="Create nothing; fail if a topic is missing.")
     ] = False,
+    acls: Annotated[
+        str | None,
+        typer.Option(
+            help="Print what gives each role its ACLs instead; {role} in the principal is its name."
+        ),
+    ] = None,
     kafka: Kafka = None,
     config: ConfigFolder = None,
 ) -> None:
     """Create the topics that are missing and check the others.
 
     Example: streamwise topics --kafka 127.0.0.1:9092
+    Example: streamwise topics --acls User:streamwise-{role}
     """
-    from agents.start import prepare
+    from agents.acls import commands
+    from agents.start import prepare, source_topics
 
-    done = prepare(_settings(kafka=kafka, config=config), patience_s=0, create=not check)
+    settings = _settings(kafka=kafka, config=config)
+    if acls is not None:
+        print("\n".join(commands(settings.kafka, acls, source_topics(settings))))
+        return
+    done = prepare(settings, "" if check else "topics", patience_s=0, create=not check)
     _report(
         {"topics": done}, json_, lambda found: [f"{name}: {state}" for name, state in found["topics"].items()]
     )
@@ -270,7 +282,7 @@ def _settings(**given: Any) -> Settings:
     return load_settings(**given)
 
 
-def _role(tied: bool, verbose: bool, **given: Any) -> Settings:
+def _role(role: str, tied: bool, verbose: bool, **given: Any) -> Settings:
     """What every role does first: logging, settings, config; it waits for a broker within bounds."""
     import logging
 
@@ -282,7 +294,7 @@ def _role(tied: bool, verbose: bool, **given: Any) -> Settings:
         end_with_parent()
     set_up_logging(logging.INFO if verbose else logging.WARNING)
     settings = _settings(**given)
-    prepare(settings)
+    prepare(settings, role)
     return settings
 
 

@@ -6,6 +6,7 @@ import socket
 import sys
 import time
 
+from streams.access import Kafka, access
 from streams.topics import broker_away
 
 PATIENCE_S = 30.0  # what a role waits for a broker that is starting, too
@@ -13,11 +14,11 @@ _CONNECT_S = 3.0
 _PAUSE_S = 0.5
 
 
-def reach(bootstrap: str, patience_s: float = 0.0) -> None:
+def reach(bootstrap: Kafka, patience_s: float = 0.0) -> None:
     """Return when one of the addresses accepts connections; raise `Retryable` after `patience_s` (0: one try)."""
     until = time.monotonic() + patience_s
     told = False
-    while not any(_listens(address.strip()) for address in bootstrap.split(",")):
+    while not any(map(_listens, access(bootstrap).addresses)):
         if time.monotonic() >= until:
             raise broker_away(bootstrap)
         if not told:

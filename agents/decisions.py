@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 import schemas
 from serving.board import Board
+from streams.access import Kafka, client
 
 from .topics import ALERTS, OFFERS
 
@@ -29,7 +30,7 @@ class DecisionFeed:
 
     def __init__(
         self,
-        bootstrap: str,
+        bootstrap: Kafka,
         board: Board,
         *,
         messages: Mapping[str, str],
@@ -53,7 +54,7 @@ class DecisionFeed:
             self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        settings = {"bootstrap.servers": self._bootstrap, "group.id": "streamwise-decisions", "log_level": 0}
+        settings = {**client(self._bootstrap), "group.id": "streamwise-decisions", "log_level": 0}
         more = {"enable.auto.commit": False, "auto.offset.reset": "latest", "fetch.wait.max.ms": 50}
         consumer = Consumer({**settings, **more})
         try:

@@ -104,7 +104,7 @@ class Demo:
         self._failure: Fatal | None = None
         self._poller = RolePoller(_Addresses(roles), self.board)
         self._watcher = threading.Thread(target=self._watch, name="counts", daemon=True)
-        self._feed = decision_feed(settings.kafka, self.board, config, seen=self._on_decision)
+        self._feed = decision_feed(settings.access, self.board, config, seen=self._on_decision)
 
     @property
     def seconds(self) -> float:
@@ -122,7 +122,7 @@ class Demo:
         self._watcher.start()
         try:
             replay(
-                self.source, self.settings.kafka, lag=self.lag, max_ahead=MAX_AHEAD,
+                self.source, self.settings.access, lag=self.lag, max_ahead=MAX_AHEAD,
                 on_progress=self._on_progress, stop=self.stop,
             )  # fmt: skip
             self._settle()

@@ -127,9 +127,9 @@ def _disk(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _broker(settings: Settings) -> Iterator[tuple[str, str]]:
-    reach(settings.kafka)
-    found = existing(settings.kafka)
-    yield GOOD, f"answers at {settings.kafka}"
+    reach(settings.access)
+    found = existing(settings.access)
+    yield GOOD, f"answers at {settings.kafka} ({settings.kafka_security})"
     from .start import source_topics
 
     wanted = topics(source_topics(settings))
@@ -137,8 +137,11 @@ def _broker(settings: Settings) -> Iterator[tuple[str, str]]:
     other = [
         name for name, spec in wanted.items() if found.get(name, settings.partitions) != settings.partitions
     ]
+    unseen = (
+        "" if settings.kafka_security == "plaintext" else ", or may not be seen: it takes Describe on them"
+    )
     if missing:
-        yield BAD, f"topics are missing: {', '.join(missing)}; run `streamwise topics`"
+        yield BAD, f"topics are missing: {', '.join(missing)}; run `streamwise topics`{unseen}"
     if other:
         counts = ", ".join(f"{name} has {found[name]}" for name in other)
         yield BAD, f"expected {settings.partitions} partitions, {counts}: set STREAMWISE_PARTITIONS"

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from faust.types.tuples import TP
 
+from streams.access import Kafka
 from streams.app import App, make_app
 from streams.batch import RawBatch, open_batch
 from streams.errors import StreamwiseError
@@ -54,7 +55,7 @@ class Intake:
     def __init__(
         self,
         group: str,
-        bootstrap: str,
+        bootstrap: Kafka,
         topics: Sequence[str],
         taker: Taker,
         *,

@@ -21,6 +21,7 @@ from models.config import load_models
 from models.example import Example
 from models.learner import Learner
 from serving.status import RoleStatus
+from streams.access import client
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison
 from streams.outputs import Outputs
@@ -62,11 +63,11 @@ class LearnerRole:
         config = load_models(settings.config / "models.yaml")
         self.features, self.models = config.names, [model.name for model in config.models]
         self._wall_clock_ms = wall_clock_ms
-        self.outputs = Outputs({"bootstrap.servers": settings.kafka, "log_level": 0})
+        self.outputs = Outputs({**client(settings.access), "log_level": 0})
         self.letters = DeadLetters(self.outputs)
         self.intake = Intake(
             group,
-            settings.kafka,
+            settings.access,
             [EXAMPLES],
             self,
             partitions=settings.partitions,
@@ -96,7 +97,7 @@ class LearnerRole:
         if not self.whole:
             return {}
         loop = asyncio.get_running_loop()
-        published = await loop.run_in_executor(None, read_published, self.settings.kafka, MODELS)
+        published = await loop.run_in_executor(None, read_published, self.settings.access, MODELS)
         earliest = await self.intake.earliest(bounds) if not published else {}
         starts = {tp: earliest.get(tp, start) for tp, (start, _) in bounds.items()}
         for name in self.models:

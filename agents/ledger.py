@@ -19,6 +19,7 @@ from config.settings import Settings
 from serving import receipts
 from serving.ledger import TOPICS, Ledger, Record, Written
 from serving.status import RoleStatus
+from streams.access import client
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison, Retryable
 from streams.outputs import Outputs
@@ -54,11 +55,11 @@ class LedgerRole:
     def __init__(self, settings: Settings, *, group: str = GROUP) -> None:
         self.settings = settings
         self.ledger = Ledger(settings.ledger_url)
-        self.outputs = Outputs({"bootstrap.servers": settings.kafka, "log_level": 0})
+        self.outputs = Outputs({**client(settings.access), "log_level": 0})
         self.letters = DeadLetters(self.outputs)
         self.intake = Intake(
             group,
-            settings.kafka,
+            settings.access,
             list(TOPICS),
             self,
             partitions=settings.partitions,

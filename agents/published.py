@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from models.learner import Learner
 from models.snapshot import Snapshot
+from streams.access import Kafka, client
 from streams.errors import Poison, Retryable
 
 from .snapshots import read_snapshot
@@ -56,10 +57,10 @@ class Published:
         return learner, {}, newest == 0
 
 
-def read_published(bootstrap: str, topic: str) -> dict[str, Published]:
+def read_published(bootstrap: Kafka, topic: str) -> dict[str, Published]:
     """All snapshots in `topic` by model. Raises `Retryable` when the topic cannot be read to its end."""
     settings = {
-        "bootstrap.servers": bootstrap,
+        **client(bootstrap),
         "group.id": "streamwise-published",
         "enable.auto.commit": False,
     }

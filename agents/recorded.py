@@ -16,7 +16,8 @@ from connectors.replay import replay, stop_on_signals
 from serving.roles import poll_roles
 from streams.errors import ConfigError
 
-from .broker import reach
+from .start import enter
+from .topics import DEAD_LETTERS, OUTCOMES
 
 MAX_AHEAD = 100_000
 
@@ -36,12 +37,12 @@ def replay_source(
     events = source(name, mapping)
     pace = None if speed is None else parse_speed(speed)
     until_ms = None if until is None else parse_date_ms(until, "--until")
-    reach(settings.kafka)
+    enter(settings, "replay", [topic for topic in events.topics if topic not in (OUTCOMES, DEAD_LETTERS)])
     worker = {role: at for role, at in settings.role_addresses.items() if role.startswith("worker")}
     bar = nullcontext(None) if quiet else progress_bar(events.name)
     with stop_on_signals() as stop, bar as on_progress:
         done = replay(
-            events, settings.kafka, speed=pace, limit=limit, until_ms=until_ms, stop=stop,
+            events, settings.access, speed=pace, limit=limit, until_ms=until_ms, stop=stop,
             lag=(lambda: _lag(worker)) if _lag(worker) is not None else None, max_ahead=MAX_AHEAD,
             state_dir=settings.state / "replays", resume=resume, on_progress=on_progress,
         )  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from serving.http import RoleServer
 from serving.metrics import RoleMetrics
@@ -86,5 +87,8 @@ def run_role(main: Callable[[], Any]) -> int:
         asyncio.run(main())
     except StreamwiseError as error:
         sys.stderr.write(f"streamwise: {error}\n")
+        return 1
+    except KafkaError as error:  # what Faust's consumer does not try again, such as a permission taken away
+        sys.stderr.write(f"streamwise: the Kafka broker refuses to go on: {error}\n")
         return 1
     return 0

@@ -23,6 +23,7 @@ from serving.page import LOOPBACK_NAMES, create_app, run_page
 from serving.roles import RolePoller
 from serving.status import RoleStatus
 from serving.views import RedisViews
+from streams.access import Kafka
 from streams.errors import Retryable
 
 from .decisions import DecisionFeed
@@ -42,7 +43,7 @@ class ServerRole:
         config = load_config(settings.config)
         self.board = Board()
         self.poller = RolePoller(settings.role_addresses, self.board)
-        self.feed = decision_feed(settings.kafka, self.board, config)
+        self.feed = decision_feed(settings.access, self.board, config)
         app = create_app(self.board, _customer_reader(settings, config), hosts=_hosts(settings))
         _add_health(app, self.status)
         self.page = run_page(app, settings.host, settings.server_port)
@@ -69,7 +70,7 @@ class ServerRole:
         self.poller.stop()
 
 
-def decision_feed(bootstrap: str, board: Board, config: Config, **more: Any) -> DecisionFeed:
+def decision_feed(bootstrap: Kafka, board: Board, config: Config, **more: Any) -> DecisionFeed:
     """The newest decisions on `board`, with the messages of the policies in force here."""
     messages = {policy.name: policy.message for policy in config.policies}
     models = [model.name for model in config.models.models]

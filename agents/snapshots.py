@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 import schemas
 from models.snapshot import Snapshot
+from streams.access import Kafka, client
 from streams.errors import Poison, Retryable
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class SnapshotFeed:
     """
 
     def __init__(
-        self, bootstrap: str, topic: str, features: Sequence[str], take: Callable[[Snapshot], None]
+        self, bootstrap: Kafka, topic: str, features: Sequence[str], take: Callable[[Snapshot], None]
     ) -> None:
         self._bootstrap, self._topic, self._features, self._take = bootstrap, topic, tuple(features), take
         self.caught_up = threading.Event()
@@ -45,7 +46,7 @@ class SnapshotFeed:
     def _run(self) -> None:
         consumer = Consumer(
             {
-                "bootstrap.servers": self._bootstrap,
+                **client(self._bootstrap),
                 "group.id": "streamwise-snapshots",  # never used: partitions are assigned by hand
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",

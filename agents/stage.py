@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from config.access import OPEN
 from config.settings import Settings, load_settings
 from connectors import source
 from decisions.live import LivePass, load_config
@@ -48,7 +49,7 @@ def run_demo(
     with _stop_on_signals() as stop, _state(keep) as folder, EmbeddedBroker() as broker:
         own = load_settings(
             kafka=broker.bootstrap, partitions=PARTITIONS, replication=1, standbys=0, redis="memory://", ledger="",
-            config=settings.config, state=folder, host=settings.host, server_port=_free(settings),
+            config=settings.config, state=folder, host=settings.host, server_port=_free(settings), **OPEN,
             commit_interval=DEMO_COMMIT_INTERVAL_S,
         )  # fmt: skip
         broker.make_topics(topics(sorted(sources)))

@@ -4,23 +4,38 @@ from __future__ import annotations
 
 from config.settings import Settings
 from decisions.live import load_config
-from streams.topics import ensure
+from streams.permissions import check
+from streams.topics import ensure, existing
 
+from .acls import permissions
 from .broker import PATIENCE_S, reach
 from .topics import topics
 
 
-def prepare(settings: Settings, *, patience_s: float = PATIENCE_S, create: bool = True) -> dict[str, str]:
-    """Wait for the broker, then create the missing topics and check the others; what was done with each."""
+def prepare(
+    settings: Settings, role: str = "", *, patience_s: float = PATIENCE_S, create: bool = True
+) -> dict[str, str]:
+    """Wait for the broker, check what the role may do there, then create the missing topics and check the others.
+
+    Returns what was done with each topic.
+    """
     sources = source_topics(settings)
-    reach(settings.kafka, patience_s)
+    enter(settings, role, sources, patience_s)
     return ensure(
-        settings.kafka,
+        settings.access,
         topics(sources),
         partitions=settings.partitions,
         replication=settings.replication,
         create=create,
     )
+
+
+def enter(settings: Settings, role: str, sources: list[str], patience_s: float = 0.0) -> None:
+    """Wait for the broker. Raises `Fatal` when it refuses us, or does not allow what the role needs."""
+    reach(settings.access, patience_s)
+    if role and settings.kafka_security != "plaintext":
+        existing(settings.access)
+        check(settings.access, permissions(role, sources))
 
 
 def source_topics(settings: Settings) -> list[str]:

@@ -39,11 +39,11 @@ class Worker:
         self.work.warm()
         self.sources = self.work.layout.topics
         ensure(
-            settings.kafka, topics(self.sources), partitions=settings.partitions, replication=settings.replication,
+            settings.access, topics(self.sources), partitions=settings.partitions, replication=settings.replication,
             create=create_topics,
         )  # fmt: skip
         self.processor = Processor(
-            group, settings.kafka, self.sources, self.work,
+            group, settings.access, self.sources, self.work,
             rows=self.work.layout, adoption=self.work, migration=self.work.migration, changelog=CHANGELOG,
             partitions=settings.partitions, standbys=settings.standbys, datadir=str(settings.state / "worker"),
             commit_interval_s=settings.commit_interval,
@@ -52,7 +52,7 @@ class Worker:
             dead_letters=DEAD_LETTERS, idle_after_ms=self.work.config.features.idle_after_ms,
         )  # fmt: skip
         self.app, self.engine, self.cycle = self.processor.app, self.processor.engine, self.processor.cycle
-        self.feed = SnapshotFeed(settings.kafka, MODELS, self.work.config.models.names, self._offer)
+        self.feed = SnapshotFeed(settings.access, MODELS, self.work.config.models.names, self._offer)
         self.store: ViewStore = (
             MemoryViews() if settings.redis.startswith("memory") else RedisViews(settings.redis)
         )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from config.access import kafka_access
+from streams.access import KafkaAccess
 from streams.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -17,15 +21,35 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="STREAMWISE_", env_file=".env", frozen=True, extra="ignore")
 
-    kafka: str = Field("127.0.0.1:9092", description="host:port of a Kafka broker")
+    kafka: str = Field(
+        "127.0.0.1:9092", description="host:port,... of Kafka brokers; one that answers is enough"
+    )
+    kafka_security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="plaintext, ssl, sasl_plaintext or sasl_ssl"
+    )
+    kafka_ca: str = Field(
+        "", description="PEM file of who signs the brokers' certificates; the system's if empty"
+    )
+    kafka_cert: str = Field("", description="PEM file of our own certificate, for mutual TLS")
+    kafka_key: str = Field("", description="PEM file of its key, without a passphrase")
+    kafka_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="SCRAM-SHA-256 or SCRAM-SHA-512, with sasl_..."
+    )
+    kafka_user: str = Field("", description="name to log in with, with sasl_...")
+    kafka_password: str = Field("", repr=False, description="its password; a file is better")
+    kafka_password_file: str = Field("", description="file whose first line is the password")
     partitions: int = Field(12, ge=1, le=4096, description="partitions of every topic")
     replication: int = Field(1, ge=1, le=9, description="replicas of every topic")
     standbys: int = Field(0, ge=0, le=8, description="standby copies of each partition's rows")
     commit_interval: float = Field(
         4.0, ge=0.1, le=60.0, description="seconds between the worker's commit cycles"
     )
-    redis: str = Field("memory://", description="redis://host:port/db, or memory:// for none")
-    ledger: str = Field("", description="SQLAlchemy URL; SQLite in the state folder if empty")
+    redis: str = Field(
+        "memory://",
+        repr=False,
+        description="redis://host:port/db (rediss:// with TLS), or memory:// for none",
+    )
+    ledger: str = Field("", repr=False, description="SQLAlchemy URL; SQLite in the state folder if empty")
     config: Path = Field(ROOT / "config", description="folder of features.yaml, models.yaml, policies.yaml")
     state: Path = Field(Path(".streamwise"), description="folder for what a machine keeps")
     host: str = Field("127.0.0.1", description="address that the roles' HTTP ports bind to")
@@ -36,6 +60,17 @@ class Settings(BaseSettings):
     roles: str = Field(
         "", description="role=host:port,... that the server asks for figures; the ports above if empty"
     )
+
+    @field_validator("kafka_ca", "kafka_cert", "kafka_key", "kafka_password_file")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        """Roles that are started together run in another folder."""
+        return str(Path(path).absolute()) if path else ""
+
+    @cached_property
+    def access(self) -> KafkaAccess:
+        """How the brokers are reached. Raises `ConfigError`."""
+        return kafka_access(self)
 
     @property
     def ledger_url(self) -> str:
@@ -55,8 +90,12 @@ class Settings(BaseSettings):
 def load_settings(**given: object) -> Settings:
     """The settings, with what was given on the command line on top. Raises `ConfigError` in one line."""
     try:
-        return Settings(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+        settings = Settings(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = "STREAMWISE_" + "_".join(map(str, first["loc"])).upper()
-        raise ConfigError("settings", None, f"{name}: {first['msg']}, got {first['input']!r}") from error
+        field = Settings.model_fields.get(str(first["loc"][0]))
+        got = f", got {first['input']!r}" if field is not None and field.repr else ""
+        raise ConfigError("settings", None, f"{name}: {first['msg']}{got}") from error
+    _ = settings.access  # what is wrong with it is said before anything begins
+    return settings

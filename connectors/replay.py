@@ -18,6 +18,7 @@ from confluent_kafka.admin import ClusterMetadata
 from connectors.pace import FOREVER_MS, Pace
 from connectors.resume import LOGGER, QUEUE_EVENTS, Keeper
 from connectors.sources import DEAD_LETTERS, Source
+from streams.access import Kafka, client
 from streams.errors import Fatal
 
 _SETTINGS = {
@@ -79,7 +80,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 def replay(
     source: Source,
-    bootstrap: str,
+    bootstrap: Kafka,
     *,
     speed: float | None = None,
     limit: int | None = None,
@@ -122,12 +123,12 @@ class _Run:
     stop: threading.Event
 
     def __init__(
-        self, source: Source, bootstrap: str, pace: Pace, on_progress: Callable[[Progress], None] | None
+        self, source: Source, bootstrap: Kafka, pace: Pace, on_progress: Callable[[Progress], None] | None
     ) -> None:
         self.source, self.bootstrap, self.pace, self.on_progress = source, bootstrap, pace, on_progress
         self.clock = pace.clock
         self.failed: str | None = None
-        settings = {**_SETTINGS, "bootstrap.servers": bootstrap, "on_delivery": self._report}
+        settings = {**_SETTINGS, **client(bootstrap), "on_delivery": self._report}
         self.producer = Producer(settings, logger=LOGGER)
         self.metadata = _metadata(self.producer, bootstrap, source)
         self.keeper: Keeper | None = None
@@ -241,7 +242,7 @@ class _Run:
             raise Fatal(f"{self.bootstrap}: {self.failed}; the next run goes on from the last resume point")
 
 
-def _metadata(producer: Producer, bootstrap: str, source: Source) -> ClusterMetadata:
+def _metadata(producer: Producer, bootstrap: Kafka, source: Source) -> ClusterMetadata:
     """The cluster's topics, checked: nothing here relies on a broker that makes topics by itself."""
     try:
         found = producer.list_topics(timeout=_METADATA_TIMEOUT_S)

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from connectors.sources import Source
+from streams.access import Kafka, client
 from streams.errors import Fatal
 
 # librdkafka's own log lines; what matters in them is raised as an error of ours
@@ -56,7 +57,7 @@ class Keeper:
         self,
         state_dir: Path,
         source: Source,
-        bootstrap: str,
+        bootstrap: Kafka,
         cluster: str,
         partitions: Sequence[tuple[str, int]],
         take_up: bool,
@@ -64,7 +65,7 @@ class Keeper:
         """`partitions`: all that the source's events may reach. Not `take_up`: start over."""
         self.source, self.cluster, self.partitions = source, cluster, partitions
         self.path = state_dir / (_safe(f"{source.name}@{cluster}") + ".json")
-        self.admin = AdminClient({"bootstrap.servers": bootstrap}, logger=LOGGER)
+        self.admin = AdminClient(client(bootstrap), logger=LOGGER)
         self.position = 0
         self.known: set[bytes] = set()  # digests of what the log holds beyond the point
         self.misses = 0
@@ -153,7 +154,7 @@ def _digest(topic: str, key: bytes, value: bytes) -> bytes:
     return hashlib.blake2b(b"%b\0%d\0%b%b" % (topic.encode(), len(key), key, value), digest_size=16).digest()
 
 
-def _appended(bootstrap: str, begins: Ends, ends: Ends) -> set[bytes]:
+def _appended(bootstrap: Kafka, begins: Ends, ends: Ends) -> set[bytes]:
     """The digests of what the log holds from `begins` up to `ends`."""
     ahead = {
         (topic, int(partition)): (begin, ends[topic][partition])
@@ -165,7 +166,7 @@ def _appended(bootstrap: str, begins: Ends, ends: Ends) -> set[bytes]:
     if not ahead:
         return found
     settings = {"group.id": "streamwise-replay", "enable.auto.commit": False, "enable.partition.eof": True}
-    settings |= {"bootstrap.servers": bootstrap, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20}
+    settings |= {**client(bootstrap), "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20}
     consumer = Consumer(settings, logger=LOGGER)
     try:
         consumer.assign(

@@ -37,6 +37,8 @@ CHECKPOINT_PAGES = 8000
 CACHE_KIB = 64 << 10
 # Any constant will do: two roles that start at once create the tables one after the other.
 CREATE_LOCK = 0x57726561
+# What PostgreSQL and its client say when waiting does not help; an error while connecting has no code.
+REFUSED = ("password authentication failed", "certificate", "no pg_hba.conf entry")
 
 EXPECTED = "expected sqlite:///FILE.db or postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
@@ -160,10 +162,13 @@ class Ledger:
             raise Retryable(f"SQL ledger at {self.address}: every connection is in use") from error
         except DBAPIError as error:
             cause = (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
-            line = f"SQL ledger at {self.address}: {cause}; {self._advice()}"
-            raise (Retryable if _may_pass(error) else Fatal)(line) from error
+            refused = any(words in cause for words in REFUSED)
+            line = f"SQL ledger at {self.address}: {cause}; {self._advice(refused)}"
+            raise (Retryable if _may_pass(error) and not refused else Fatal)(line) from error
 
-    def _advice(self) -> str:
+    def _advice(self, refused: bool) -> str:
+        if refused:
+            return "check user, password, sslmode and sslrootcert in STREAMWISE_LEDGER"
         if self._url.get_backend_name() == "sqlite":
             return "see that the file can be written, its disk has room and no other program holds it"
         return "start PostgreSQL there (`docker compose up -d postgres`), or name another ledger URL"

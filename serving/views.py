@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -127,6 +128,10 @@ class RedisViews:
             raise Retryable(f"Redis at {self.address}: {cause}; {self._advice(error)}") from error
 
     def _advice(self, error: redis.RedisError) -> str:
+        if isinstance(error, redis.AuthenticationError) or str(error).startswith(("NOAUTH", "HELLO")):
+            return "check user and password in STREAMWISE_REDIS"
+        if "SSL" in str(error):
+            return "check the certificates: STREAMWISE_REDIS names the CA as ?ssl_ca_certs=FILE"
         if isinstance(error, redis.ConnectionError | redis.TimeoutError):
             return f"start one with `redis-server --port {self._port}`"
         return "see its memory, disk and access settings"
@@ -145,5 +150,8 @@ def _address(url: str) -> tuple[str, int]:
     database = parts.path.strip("/") or "0"
     if not database.isdigit():
         raise Fatal(f"the Redis URL names database {database}, which is no number: {expected}")
+    for ca in parse_qs(parts.query).get("ssl_ca_certs", []):
+        if not Path(ca).is_file():
+            raise Fatal(f"the Redis URL names the CA file {ca}, which is not there")
     host = parts.hostname or "localhost"
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}/{database}", port

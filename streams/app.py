@@ -9,6 +9,7 @@ from typing import Any
 import faust
 from faust.types.tuples import TP
 
+from .access import Kafka, access
 from .batch import RawBatch
 from .transport import SCHEME, Consumer, install
 
@@ -39,15 +40,16 @@ async def _nothing_before(partitions: set[int]) -> None:
 
 
 def make_app(
-    role: str, bootstrap: str, *, partitions: int, standbys: int = 0, commit_interval_s: float = COMMIT_INTERVAL_S,
+    role: str, bootstrap: Kafka, *, partitions: int, standbys: int = 0, commit_interval_s: float = COMMIT_INTERVAL_S,
     **settings: Any,
 ) -> App:  # fmt: skip
-    """An app for one role. `bootstrap`: host:port of a broker; `role` is the consumer group's name."""
+    """An app for one role. `role` is the consumer group's name."""
     install()
     sys.setswitchinterval(GIL_SWITCH_S)
     app = App(
         role,
-        broker=f"{SCHEME}://{bootstrap.split(',')[0]}",
+        broker=[f"{SCHEME}://{address}" for address in access(bootstrap).addresses],
+        **access(bootstrap).faust(),
         store="memory://",
         autodiscover=False,
         web_enabled=False,

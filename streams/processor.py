@@ -10,6 +10,7 @@ from typing import Any
 import faust
 from faust.types.tuples import TP
 
+from .access import Kafka, client
 from .ahead import DecodeAhead
 from .app import COMMIT_INTERVAL_S, App, make_app
 from .collection import RowTable
@@ -40,7 +41,7 @@ class Processor:
     def __init__(
         self,
         group: str,
-        bootstrap: str,
+        bootstrap: Kafka,
         sources: Sequence[str],
         work: Pass,
         *,
@@ -60,14 +61,14 @@ class Processor:
         keep_memory()
         self.sources = list(sources)
         Path(datadir).mkdir(parents=True, exist_ok=True)
-        self.outputs = Outputs({"bootstrap.servers": bootstrap})
+        self.outputs = Outputs(client(bootstrap))
         self.app: App = make_app(
             group, bootstrap, partitions=partitions, standbys=standbys, commit_interval_s=commit_interval_s,
             datadir=datadir,
         )  # fmt: skip
         places = WHOLE_BYTES // work.default_row.nbytes // partitions
         self.engine = Engine(self.sources, work, self.outputs, places=places, **engine_settings)
-        self.log = Outputs({"bootstrap.servers": bootstrap})
+        self.log = Outputs(client(bootstrap))
         self.cycle = CommitCycle(self.engine, rows, changelog, adoption, self.log)
         self.cycle.spread_s = commit_interval_s * SPREAD
         self.cycle.hurried = lambda: self.app.hurried or self.app.should_stop

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from .access import Kafka, access, client
 from .errors import Fatal, Retryable
 
 TIMEOUT_S = 10.0
+_TRY_S = 1.0  # of the time to wait for an answer, before looking why there is none
+# errors that trying again does not mend, and the settings that may
+CHECK = {
+    KafkaError._AUTHENTICATION: "STREAMWISE_KAFKA_USER, its password and STREAMWISE_KAFKA_MECHANISM",
+    KafkaError._SSL: "STREAMWISE_KAFKA_CA, and STREAMWISE_KAFKA_CERT and _KEY where the broker asks for them",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +34,51 @@ class TopicSpec:
         return {"cleanup.policy": "compact"} if self.compacted else {}
 
 
-def broker_away(bootstrap: str) -> Retryable:
+def broker_away(bootstrap: Kafka, more: str = "") -> Retryable:
     """The error to raise when nobody answers."""
     return Retryable(
-        f"no Kafka broker answers at {bootstrap}; start one with `make kafka`, or set STREAMWISE_KAFKA"
+        f"no Kafka broker answers at {bootstrap}; start one with `make kafka`, or set STREAMWISE_KAFKA{more}"
     )
 
 
-def existing(bootstrap: str, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
-    """Topics that exist and how many partitions each has. Raises `Retryable` when no broker answers."""
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    try:
-        found = admin.list_topics(timeout=timeout_s).topics
-    except KafkaException as error:
-        raise broker_away(bootstrap) from error
-    return {name: len(topic.partitions) for name, topic in found.items()}
+def existing(bootstrap: Kafka, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
+    """Topics that exist and how many partitions each has.
+
+    Raises `Retryable` when no broker answers, and `Fatal` at once when one refuses us or is not to be trusted:
+    librdkafka would go on trying and tell only its callback.
+    """
+    told: list[KafkaError] = []
+    admin = AdminClient({**client(bootstrap), "log_level": 0, "error_cb": told.append})
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            found = admin.list_topics(timeout=min(timeout_s, _TRY_S)).topics
+            return {name: len(topic.partitions) for name, topic in found.items()}
+        except KafkaException as error:
+            admin.poll(0)
+            _check_refused(told)
+            if time.monotonic() > until:
+                how = access(bootstrap).security
+                more = f"; if one listens there it does not take {how}: set STREAMWISE_KAFKA_SECURITY"
+                raise broker_away(bootstrap, more) from error
+
+
+def _check_refused(told: list[KafkaError]) -> None:
+    for error in told:
+        cause = error.str().partition("(after")[0].strip()
+        # the broker's word on our certificate comes after the handshake, as a connection that broke
+        code = KafkaError._SSL if "tls alert" in cause else error.code()
+        if code in CHECK:
+            raise Fatal(f"{cause}; check {CHECK[code]}") from None
 
 
 def ensure(
-    bootstrap: str, specs: Mapping[str, TopicSpec], *, partitions: int, replication: int, create: bool = True
+    bootstrap: Kafka,
+    specs: Mapping[str, TopicSpec],
+    *,
+    partitions: int,
+    replication: int,
+    create: bool = True,
 ) -> dict[str, str]:
     """Create the missing topics and check the others; returns what was done with each ("created", "as it is").
 
@@ -68,7 +102,7 @@ def ensure(
         names = ", ".join(topic.topic for topic in missing)
         raise Fatal(f"topics are missing: {names}; make them with `streamwise topics`")
     if missing:
-        admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        admin = AdminClient({**client(bootstrap), "log_level": 0})
         for name, future in admin.create_topics(missing, operation_timeout=TIMEOUT_S).items():
             try:
                 future.result()

@@ -18,6 +18,8 @@ import typer.main
 import yaml
 from confluent_kafka import Consumer
 
+from agents.acls import ROLES, permissions
+from agents.topics import topics
 from bench.servers import KafkaServer
 from config.settings import ROOT as CONFIG_ROOT
 from config.settings import Settings
@@ -25,6 +27,7 @@ from connectors.files import FileSource
 from decisions.live import load_config
 from schemas import IDS, decode
 from streams.embedded import EmbeddedBroker
+from streams.permissions import Operation, Permission
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -105,6 +108,29 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
         default = "config" if field.default == CONFIG_ROOT / "config" else str(field.default)
         expected.append((f"STREAMWISE_{name.upper()}", default, field.description or "HTTP port"))
     assert rows == expected
+
+
+def test_the_table_of_acls_is_that_of_the_code() -> None:
+    text = (ROOT / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
+    head = "| user | Read | Write | Read on group | Describe on group |\n|---|---|---|---|---|\n"
+    table = text.partition(head)[2].partition("\n\n")[0]
+    told: dict[str, list[Permission]] = {}
+    columns = [("topic", Operation.READ), ("topic", Operation.WRITE)]
+    columns += [("group", Operation.READ), ("group", Operation.DESCRIBE)]
+    for line in table.splitlines():
+        user, *cells = (re.findall(r"`([^`]+)`", cell) for cell in line.strip("|").split("|"))
+        told[user[0]] = [
+            Permission(kind, name, operation)
+            for (kind, operation), names in zip(columns, cells, strict=True)
+            for name in names
+        ]
+    sources = [source.topic for source in load_config(ROOT / "config").features.sources]
+    every = [Permission("topic", name, Operation.DESCRIBE) for name in topics(sources)]
+    made = [Permission("topic", name, Operation.CREATE) for name in topics(sources)]
+    told = {user: [*listed, *every, *(made if user == "topics" else [])] for user, listed in told.items()}
+    assert {user: set(listed) for user, listed in told.items()} == {
+        role: set(permissions(role, sources)) for role in ROLES
+    }
 
 
 def test_the_table_of_schemas_is_that_of_the_code() -> None:

@@ -7,6 +7,7 @@ import shutil
 import socket
 import string
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -36,6 +37,16 @@ JVM_FLAGS = (
 )
 
 
+@dataclass(frozen=True)
+class Locked:
+    """A broker that does not let everybody in: its listener's protocol, its SCRAM-SHA-512 users and their passwords,
+    and the librdkafka settings with which the one that asks whether it is up is let in."""
+
+    protocol: str
+    users: Mapping[str, str] = field(default_factory=dict, repr=False)
+    client: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
 class KafkaServer(Server):
     """One Kafka node; `properties` are appended to config/kafka/server.properties."""
 
@@ -46,9 +57,11 @@ class KafkaServer(Server):
         port: int | None = None,
         data_dir: Path | None = None,
         properties: Mapping[str, str] | None = None,
+        locked: Locked | None = None,
     ) -> None:
         super().__init__(port, data_dir)
         self._properties = dict(properties or {})
+        self._locked = locked or Locked("PLAINTEXT")
         self._scratch = _memory()
 
     @property
@@ -62,8 +75,10 @@ class KafkaServer(Server):
         config.write_text(self._config(data_dir))
         # A directory that is formatted already is left as it is.
         format_tool = [*kafka_run, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
+        scram = [f"SCRAM-SHA-512=[name={name},password={word}]" for name, word in self._locked.users.items()]
+        users = [part for one in scram for part in ("--add-scram", one)]
         run_once(
-            [*format_tool, "--cluster-id", CLUSTER_ID, "--config", str(config)],
+            [*format_tool, "--cluster-id", CLUSTER_ID, "--config", str(config), *users],
             "formatting the Kafka data directory",
         )
         return [*kafka_run, "kafka.Kafka", str(config)]
@@ -71,7 +86,10 @@ class KafkaServer(Server):
     def _config(self, data_dir: Path) -> str:
         template = string.Template((KAFKA_CONFIG / "server.properties").read_text())
         text = template.substitute(
-            broker_port=self.port, controller_port=free_ports(1)[0], log_dir=data_dir / "log"
+            protocol=self._locked.protocol,
+            broker_port=self.port,
+            controller_port=free_ports(1)[0],
+            log_dir=data_dir / "log",
         )
         return text + "".join(f"{key}={value}\n" for key, value in self._properties.items())
 
@@ -79,7 +97,7 @@ class KafkaServer(Server):
         with socket.socket() as probe:
             if probe.connect_ex((HOST, self.port)) != 0:
                 return False
-        client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, **self._locked.client})
         try:
             return bool(client.list_topics(timeout=5).brokers)
         except KafkaException:

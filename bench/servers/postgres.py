@@ -8,21 +8,25 @@ import subprocess
 from pathlib import Path
 
 from bench.servers.process import HOST, Server, ServerError
+from bench.servers.tls import Tls
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
 class PostgresServer(Server):
-    """One PostgreSQL. Its tables last as long as its data directory; `fsync` is off, as only processes die here."""
+    """One PostgreSQL. Its tables last as long as its data directory; `fsync` is off, as only processes die here.
+    With `tls` nobody is let in without."""
 
     name = "postgresql"
 
-    def __init__(self, port: int | None = None, data_dir: Path | None = None) -> None:
+    def __init__(self, port: int | None = None, data_dir: Path | None = None, tls: Tls | None = None) -> None:
         super().__init__(port, data_dir)
+        self._tls = tls
 
     @property
     def url(self) -> str:
-        return f"postgresql://streamwise:secret@{self.address}/postgres"
+        checked = "" if self._tls is None else f"?sslmode=verify-full&sslrootcert={self._tls.ca}"
+        return f"postgresql://streamwise:secret@{self.address}/postgres{checked}"
 
     def _prepare(self, data_dir: Path) -> list[str]:
         if not BINARIES:
@@ -39,8 +43,24 @@ class PostgresServer(Server):
             make = [str(bin_dir / "initdb"), "-D", str(tables), "-U", "streamwise", "-A", "scram-sha-256"]
             make += ["--pwfile", str(password), "--encoding", "UTF8", "--locale", "C", "--no-sync"]
             subprocess.run([*as_user, *make], check=True, capture_output=True, cwd=data_dir)
+        if self._tls is not None:
+            self._lock(data_dir, tables, bool(as_user))
         run = [str(bin_dir / "postgres"), "-D", str(tables), "-p", str(self.port), "-h", HOST]
         return [*as_user, *run, "-k", str(data_dir), "-c", "fsync=off"]
+
+    def _lock(self, data_dir: Path, tables: Path, as_postgres: bool) -> None:
+        """Every connection is TLS; the key is the server's alone, or it refuses to start."""
+        assert self._tls is not None
+        cert, key = data_dir / "server.pem", data_dir / "server.key"
+        shutil.copy(self._tls.cert, cert)
+        shutil.copy(self._tls.key, key)
+        key.chmod(0o600)
+        (tables / "pg_hba.conf").write_text(f"hostssl all all {HOST}/32 scram-sha-256\n")
+        with (tables / "postgresql.conf").open("a") as config:
+            config.write(f"ssl = on\nssl_cert_file = '{cert}'\nssl_key_file = '{key}'\n")
+        if as_postgres:
+            for file in (cert, key):
+                shutil.chown(file, "postgres")
 
     def answers(self) -> bool:
         ask = [str(BINARIES[-1].parent / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]

@@ -1,0 +1,71 @@
+"""What each role may do at the broker and no more: the one list behind docs, checks and `streamwise topics --acls`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from streams.permissions import Operation, Permission
+
+from .topics import ALERTS, CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, OFFERS, OUTCOMES, topics
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Topics that are read and written, the group that is joined, the one that is only named."""
+
+    reads: Sequence[str] = ()
+    writes: Sequence[str] = ()
+    group: str = ""
+    named: str = ""  # librdkafka looks for the coordinator of a group's name even when it joins none
+    creates: bool = False
+
+
+SOURCES = "sources"  # stands for the topics that events come from
+ROLES = {
+    "worker": Needs(
+        [SOURCES, CHANGELOG, MODELS], [CHANGELOG, ALERTS, OFFERS, EXAMPLES, DEAD_LETTERS],
+        "streamwise-worker", "streamwise-snapshots",
+    ),
+    "learner": Needs([EXAMPLES, MODELS], [MODELS, DEAD_LETTERS], "streamwise-learner", "streamwise-published"),
+    "ledger": Needs([ALERTS, OFFERS, OUTCOMES], [DEAD_LETTERS], "streamwise-ledger"),
+    "server": Needs([ALERTS, OFFERS], named="streamwise-decisions"),
+    "replay": Needs([SOURCES, OUTCOMES, DEAD_LETTERS], [SOURCES, OUTCOMES, DEAD_LETTERS], named="streamwise-replay"),
+    "topics": Needs(creates=True),
+}  # fmt: skip
+
+
+def permissions(role: str, sources: Sequence[str]) -> list[Permission]:
+    """The permissions of a role; every one may see all topics, as it checks their partitions."""
+    needs, every = ROLES[role], list(topics(list(sources)))
+    named = {
+        Operation.READ: [*_spelt(needs.reads, sources)],
+        Operation.WRITE: [*_spelt(needs.writes, sources)],
+        Operation.CREATE: every if needs.creates else [],
+        Operation.DESCRIBE: every,
+    }
+    found = [Permission("topic", name, operation) for operation, names in named.items() for name in names]
+    if needs.group:
+        found.append(Permission("group", needs.group, Operation.READ))
+    if needs.named:
+        found.append(Permission("group", needs.named, Operation.DESCRIBE))
+    return found
+
+
+def _spelt(names: Sequence[str], sources: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        yield from sources if name == SOURCES else [name]
+
+
+def commands(bootstrap: str, principal: str, sources: Sequence[str]) -> Iterator[str]:
+    """Kafka's own command lines that give each role its permissions; `{role}` in the principal is its name."""
+    for role in ROLES:
+        wanted: dict[tuple[str, Operation], list[str]] = {}
+        for each in permissions(role, sources):
+            wanted.setdefault((each.kind, each.operation), []).append(each.name)
+        for (kind, operation), names in wanted.items():
+            words = ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--command-config", "admin.properties"]
+            words += ["--add", "--allow-principal", principal.replace("{role}", role)]
+            words += ["--operation", operation.name.capitalize()]
+            yield shlex.join([*words, *(word for name in names for word in (f"--{kind}", name))])

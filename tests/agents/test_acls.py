@@ -1,0 +1,62 @@
+"""The list of permissions: groups are the ones that roles join, printed commands hold all of it and no more."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+
+import pytest
+
+from agents import learner, ledger, worker
+from agents.acls import ROLES, commands, permissions
+from agents.topics import topics
+from cli import main
+from streams.permissions import Operation, Permission
+
+SOURCES = ["web.events", "social.events", "sales.events"]
+TEMPLATE = "User:streamwise-{role}"
+
+
+def values(words: list[str], option: str) -> list[str]:
+    return [after for word, after in itertools.pairwise(words) if word == option]
+
+
+def test_the_groups_are_those_that_roles_join() -> None:
+    joined = {role: needs.group for role, needs in ROLES.items() if needs.group}
+    assert joined == {"worker": worker.GROUP, "learner": learner.GROUP, "ledger": ledger.GROUP}
+
+
+def test_every_topic_is_written_and_read_by_somebody() -> None:
+    every = {(each.name, each.operation) for role in ROLES for each in permissions(role, SOURCES)}
+    for name in topics(SOURCES):
+        for operation in (Operation.READ, Operation.WRITE, Operation.CREATE, Operation.DESCRIBE):
+            assert (name, operation) in every
+
+
+def test_nobody_but_the_worker_writes_what_it_decides_and_nobody_else_reads_its_rows() -> None:
+    for topic, operation in (
+        ("alerts", Operation.WRITE), ("offers", Operation.WRITE), ("customers-changelog", Operation.READ),
+        ("customers-changelog", Operation.WRITE),
+    ):  # fmt: skip
+        may = [role for role in ROLES if Permission("topic", topic, operation) in permissions(role, SOURCES)]
+        assert may == ["worker"]
+
+
+def test_the_printed_commands_add_what_the_list_says(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["topics", "--acls", TEMPLATE, "--kafka", "a:1,b:2"])
+    assert not ended.value.code
+    added: dict[str, set[Permission]] = {}
+    for line in capsys.readouterr().out.splitlines():
+        program, *words = shlex.split(line)
+        assert program == "kafka-acls.sh"
+        assert values(words, "--bootstrap-server") == ["a:1,b:2"]
+        assert "--add" in words
+        ((operation,), (principal,)) = values(words, "--operation"), values(words, "--allow-principal")
+        mine = added.setdefault(principal, set())
+        for kind in ("topic", "group"):
+            mine |= {
+                Permission(kind, name, Operation[operation.upper()]) for name in values(words, f"--{kind}")
+            }
+    assert added == {f"User:streamwise-{role}": set(permissions(role, SOURCES)) for role in ROLES}
+    assert next(iter(commands("a:1", "User:one", SOURCES))).count("User:one") == 1
