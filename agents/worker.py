@@ -223,6 +223,7 @@ class Worker:
         self.http.start()
         try:
             await run_app(self.app, on_started=self._started)
+            self.processor.table.save()
         finally:
             await asyncio.get_running_loop().run_in_executor(None, self.publisher.stop)
             self.watchdog.stop()

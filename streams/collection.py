@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import faust
 from faust.types.tuples import TP
 
+from . import local
 from .cycle import CommitCycle, RowFormat
 from .engine import Engine
 from .restore import Mover, Restorer
@@ -31,7 +33,33 @@ class RowTable(faust.Table):  # type: ignore[misc]
         self._make: Callable[[], Restorer] = lambda: Restorer(rows.layout_id, migration)
         self._on_live = on_live
         self._restorers: dict[int, Restorer] = {}
+        self._local: tuple[Path, local.Place] | None = None
         self.recovered = False
+
+    def keep_in(self, folder: Path, place: local.Place) -> None:
+        """Where rows of a stopped worker are kept, and what they are of."""
+        self._local = folder, place
+
+    def save(self) -> int:
+        """Keep the rows of live partitions whose changes are all in the changelog; returns how many rows."""
+        saved = 0
+        if self._local is None:
+            return saved
+        folder, place = self._local
+        for number, partition in self.engine.partitions.items():
+            offset = self.cycle.changelog_offsets.get(number, -1)
+            if partition.live and offset >= 0 and not partition.counts[0]:
+                saved += local.save(folder, partition, place, offset, self.cycle.controls[number])
+        return saved
+
+    def _take_local(self, number: int) -> None:
+        if self._local is None or number in self._restorers or number in self.engine.partitions:
+            return
+        folder, place = self._local
+        found = local.load(folder, self.engine.partition(number), place)
+        if found is not None:
+            restorer = self.restorer(number)
+            restorer.offset, restorer.control, restorer.rows = found
 
     def restorer(self, number: int) -> Restorer:
         """What has been restored of a partition."""
@@ -39,6 +67,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
 
     def persisted_offset(self, tp: TP) -> int | None:
         """How far of the changelog these rows already hold, so that a rebalance does not read it again."""
+        self._take_local(tp.partition)
         own = self.cycle.changelog_offsets.get(tp.partition, -1)
         offset = max(own, self._restorers[tp.partition].offset if tp.partition in self._restorers else -1)
         return offset if offset >= 0 else None

@@ -3,7 +3,6 @@ before it is acknowledged. See docs/ARCHITECTURE.md, "Nothing lost, nothing twic
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +12,11 @@ import orjson
 
 from .engine import Engine
 from .outputs import SLICE, Outputs
+from .pacing import Pace
 from .partition import Partition
 
 CONTROL_KEY = b"\x00control"
 LAYOUT_KEY = b"\x00layout:"  # followed by the layout's id in decimal digits
-PACKED = 4096  # rows packed at a time: about a millisecond
 
 
 class RowFormat(Protocol):
@@ -74,6 +73,7 @@ class CommitCycle:
         self.failpoints: dict[str, Callable[[], None]] = {}
         self._committed: dict[tuple[str, int], int] = {}
         self.changelog_offsets: dict[int, int] = {}
+        self.controls: dict[int, bytes] = {}  # the control row at that offset
         self.last_s = 0.0
         self.cycles = 0
         self.completed_at = time.monotonic()
@@ -85,9 +85,9 @@ class CommitCycle:
         work = self._shares()
         await engine.outputs.settled(engine.outputs.begin_epoch())  # 1. every output produced so far
         self._reached("outputs")
-        slices = sum(-(-len(share.changed) // SLICE) for share in work)
+        pace = Pace(sum(len(share.changed) for share in work), self.spread_s, self.hurried)
         for share in work:  # 2. rows, then the control row
-            await self._write_rows(share, self.spread_s / max(slices, 1))
+            await self._write_rows(share, pace)
         self._reached("rows")
         for share in work:
             self._write_control(share)
@@ -137,6 +137,7 @@ class CommitCycle:
         for at in [at for at in self._committed if at[1] == number]:
             del self._committed[at]
         self.changelog_offsets.pop(number, None)
+        self.controls.pop(number, None)
 
     def _reached(self, step: str) -> None:
         hook = self.failpoints.get(step)
@@ -153,7 +154,7 @@ class CommitCycle:
                 found[at] = offset
         return found
 
-    async def _write_rows(self, share: _Share, pause_s: float) -> None:
+    async def _write_rows(self, share: _Share, pace: Pace) -> None:
         """Write the changed rows, some at a time, as they stand when it is their turn.
 
         A row may be ahead of the offsets that this cycle commits: a replay skips what it holds. But what it holds
@@ -166,16 +167,16 @@ class CommitCycle:
             partition.known_layouts.add(layout_id)
         log.send(self._changelog, [{"key": key, "value": None} for key in share.gone], partition.number)
         outputs = self._engine.outputs
-        for start in range(0, len(share.changed), PACKED):
-            slots = share.changed[start : start + PACKED]
+        left = share.changed
+        while len(left):
+            count = pace.due()
+            slots, left = left[:count], left[count:]
             keys = partition.index.keys(slots)
             values, ends = partition.pack(slots, layout_id)
             await outputs.settled(outputs.begin_epoch())
-            await self._send_rows(partition.number, keys, values, ends, pause_s)
+            await self._send_rows(partition.number, keys, values, ends, pace)
 
-    async def _send_rows(
-        self, number: int, keys: list[bytes], values: Any, ends: Any, pause_s: float
-    ) -> None:
+    async def _send_rows(self, number: int, keys: list[bytes], values: Any, ends: Any, pace: Pace) -> None:
         begin = 0
         for start in range(0, len(keys), SLICE):  # so that the event loop is never held for long
             stops = ends[start : start + SLICE]
@@ -187,7 +188,7 @@ class CommitCycle:
             ]
             begin = stops[-1]
             self._log.send(self._changelog, messages, number)
-            await asyncio.sleep(0.0 if self.hurried() else pause_s)
+            await pace.turn(len(messages))
 
     def _control(
         self, partition: Partition, offsets: Mapping[tuple[str, int], int], proposal: dict[str, Any]
@@ -208,6 +209,7 @@ class CommitCycle:
 
         def landed(offset: int) -> None:
             self.changelog_offsets[partition.number] = offset
+            self.controls[partition.number] = control
 
         self._log.send_one(self._changelog, CONTROL_KEY, control, partition.number, landed)
 

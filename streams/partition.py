@@ -161,6 +161,10 @@ class Partition:
         self.gone += keys
         return keys
 
+    def held_slots(self) -> Any:
+        """The slots of all customers (int64[n])."""
+        return np.flatnonzero(self.index.spans[: self.index.known] >= 0)
+
     def take_gone(self, limit: int) -> list[bytes]:
         """At most `limit` keys of forgotten customers who have not come back."""
         keys, self.gone = self.gone[:limit], self.gone[limit:]

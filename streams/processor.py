@@ -17,9 +17,11 @@ from .collection import RowTable
 from .cycle import Adoption, CommitCycle, RowFormat
 from .engine import Engine, Pass
 from .guards import end_process, guarded
+from .local import Place
 from .memory import keep_memory
 from .outputs import Outputs
 from .restore import Mover
+from .topics import topic_id
 from .transport import Consumer
 
 TICK_S = 0.25
@@ -75,6 +77,9 @@ class Processor:
         self._prepare, self._on_cycle = prepare, on_cycle
         self.table = self._table(changelog, partitions)
         self.table.bind(self.engine, self.cycle, rows, migration, on_live)
+        topic = topic_id(bootstrap, changelog)
+        if topic is not None:
+            self.table.keep_in(Path(datadir) / "rows", Place(topic, rows.layout_id))
         self._agent()
         self.app.committer = self._commit
         self.app.backlog = lambda tp: self.engine.full(tp.topic, tp.partition)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from .access import Kafka, access, client
@@ -70,6 +70,16 @@ def _check_refused(told: list[KafkaError]) -> None:
         code = KafkaError._SSL if "tls alert" in cause else error.code()
         if code in CHECK:
             raise Fatal(f"{cause}; check {CHECK[code]}") from None
+
+
+def topic_id(bootstrap: Kafka, name: str) -> str | None:
+    """The id that the broker gave the topic when it was made; None from a broker that gives none."""
+    admin = AdminClient({**client(bootstrap), "log_level": 0})
+    try:
+        found = admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name].result()
+    except KafkaException:
+        return None
+    return str(found.topic_id) if found.topic_id is not None else None
 
 
 def ensure(

@@ -1,0 +1,137 @@
+"""A worker is killed: how long until its partitions are served again? `streamwise bench failover --json`.
+
+Two workers share the partitions of a million customers, each with a standby copy of the other's rows
+(`STREAMWISE_STANDBYS=1`), under a steady load. One is killed (kill -9). Kafka gives a member up when it was not heard
+of for the session timeout, 6 s; `standby_gap_s` is what comes on top of it, until the first alert of a
+partition that was the dead one's is appended (both stamps are the broker's). `restore_s`: a worker without any rows
+starts, alone, and reads all of them from the changelog; from its start until it is ready, imports included.
+Synthetic events (`bench.mix`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from agents.topics import ALERTS
+from agents.worker import GROUP
+from bench import mix
+from bench.live import Worker, configured, load, make_topics, read
+from bench.product import FIRST_MS, produce, publish_snapshots
+from bench.report import keep
+from bench.scale import FIRST_SIGHT_MS, REDIS
+from bench.servers import KafkaServer, RedisServer
+from streams.app import SESSION_TIMEOUT_S
+
+PARTITIONS = 12
+CUSTOMERS = 1_000_000
+RATE = 20_000
+BEFORE_S = 20.0  # the load runs this long before the kill
+AFTER_S = 40.0
+PATIENCE_S = 300.0
+
+
+def run(customers: int = CUSTOMERS) -> dict[str, Any]:
+    """Kill a worker that has a standby; then restore without one."""
+    with ExitStack() as stack:
+        kafka = stack.enter_context(KafkaServer())
+        redis = stack.enter_context(RedisServer(options=REDIS))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        make_topics(kafka.bootstrap, PARTITIONS)
+        publish_snapshots(kafka.bootstrap)
+        step_ms = FIRST_SIGHT_MS / customers
+        produce(
+            kafka.bootstrap,
+            mix.chunks(customers, customers, first_ms=FIRST_MS, step_ms=step_ms, in_turn=True),
+        )
+        config = configured(folder)
+
+        def worker(name: str, standbys: int) -> Worker:
+            given = kafka.bootstrap, redis.url, folder / name, config, PARTITIONS
+            return stack.enter_context(Worker(*given, standbys=standbys))
+
+        first = worker("first", 1)
+        first.ready()
+        _await_committed(kafka.bootstrap, customers)
+        second = worker("second", 1)
+        second.ready()
+        gap_s = _kill_under_load(kafka.bootstrap, first, customers)
+        second.stop()
+        third = worker("third", 0)
+        restore_s = third.ready()
+        _say(f"restored in {restore_s:.1f} s")
+        third.stop()
+    return {"customers": customers, "standby_gap_s": gap_s, "restore_s": restore_s}
+
+
+def _kill_under_load(bootstrap: str, worker: Worker, customers: int) -> float:
+    """Seconds beyond the session timeout until every partition of the killed worker has an alert again."""
+    loading = threading.Thread(target=load, args=(bootstrap, RATE, BEFORE_S + AFTER_S, customers))
+    loading.start()
+    time.sleep(BEFORE_S)
+    killed_ms = time.time() * 1000
+    worker.kill()
+    loading.join()
+    stamps = _alert_stamps(bootstrap)
+    longest: dict[int, float] = {}
+    for number, times in stamps.items():
+        first = min((stamp for stamp in times if stamp > killed_ms + 1000), default=float("inf"))
+        longest[number] = (first - killed_ms) / 1000
+    orphans = sorted(gap for gap in longest.values() if gap > 2.0)  # the others were served all the time
+    if not orphans:
+        raise RuntimeError("the killed worker had no partition: the second one took none")
+    _say(f"without alerts after the kill, s: {' '.join(f'{gap:.2f}' for gap in orphans)}")
+    return orphans[-1] - SESSION_TIMEOUT_S
+
+
+def _alert_stamps(bootstrap: str) -> dict[int, list[int]]:
+    """When the alerts of each partition were appended (ms)."""
+    found: dict[int, list[int]] = {number: [] for number in range(PARTITIONS)}
+    for message in read(bootstrap, ALERTS, PARTITIONS):
+        found[message.partition()].append(message.timestamp()[1])
+    return found
+
+
+def _await_committed(bootstrap: str, events: int) -> None:
+    """Until the worker has committed so many events."""
+    until = time.monotonic() + PATIENCE_S
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP, "log_level": 0})
+    places = [TopicPartition(topic, number) for topic in mix.TOPICS for number in range(PARTITIONS)]
+    try:
+        while sum(max(0, at.offset) for at in consumer.committed(places, timeout=20)) < events:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{events:,} events were not committed in {PATIENCE_S:.0f} s")
+            time.sleep(0.5)
+    finally:
+        consumer.close()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print progress on standard error and the figures as one JSON line on standard output."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--customers", type=int, default=CUSTOMERS)
+    parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
+    given = parser.parse_args(argv)
+    figures = run(given.customers)
+    keep("failover", figures)
+    print(json.dumps(figures), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

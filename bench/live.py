@@ -1,0 +1,189 @@
+"""The product live, for benches that watch it: a measured policy, stamped topics, a worker, a load, latencies.
+
+A real Kafka stamps source events and alerts when it appends them (LogAppendTime, milliseconds of one clock), so that
+a latency is the difference of two of its stamps and takes in fetching, the pass and producing. The policy
+gives an alert for about 0.6% of the events of `bench.mix` (synthetic).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+import schemas
+from agents.role import READY_LINE
+from agents.topics import ALERTS, OFFERS, topics
+from bench import mix
+from bench.product import CONFIG
+from streams.topics import ensure
+
+TURN_S = 0.002  # the load is produced in turns this long
+POLICY = "spotted"
+STOP_TIMEOUT_S = 20.0
+
+
+def make_topics(bootstrap: str, partitions: int) -> None:
+    """All topics; the sources and the decisions stamped by the broker."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    stamped = {"message.timestamp.type": "LogAppendTime"}
+    new = [NewTopic(name, partitions, 1, config=stamped) for name in (*mix.TOPICS, ALERTS, OFFERS)]
+    for future in admin.create_topics(new).values():
+        future.result(30)
+    ensure(bootstrap, topics(list(mix.TOPICS)), partitions=partitions, replication=1)
+
+
+def configured(folder: Path) -> Path:
+    """The shipped configuration and the policy that is measured."""
+    config = folder / "config"
+    shutil.copytree(CONFIG, config)
+    policies = yaml.safe_load((config / "policies.yaml").read_text(encoding="utf-8"))
+    policies["policies"][POLICY] = {
+        "kind": "alert", "on": ["page"], "when": "event.value > 79.2", "cooldown": "1ms", "message": "Measured."
+    }  # fmt: skip
+    for policy in policies["policies"].values():
+        policy["on"] = [str(kind) for kind in policy.pop("on", policy.pop(True, []))]
+    (config / "policies.yaml").write_text(yaml.safe_dump(policies, sort_keys=False), encoding="utf-8")
+    return config
+
+
+class Worker:
+    """A worker process of its own; `folder` is its state, `port` 0 any."""
+
+    def __init__(
+        self, bootstrap: str, redis_url: str, folder: Path, config: Path, partitions: int, **settings: Any
+    ) -> None:
+        """`settings`: further ones by name, as `standbys=1`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        named = {
+            "kafka": bootstrap, "redis": redis_url, "state": folder, "partitions": partitions, "worker_port": 0,
+            "config": config, **settings,
+        }  # fmt: skip
+        environment = {f"STREAMWISE_{name.upper()}": str(value) for name, value in named.items()}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "worker"],
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.started = time.monotonic()
+
+    def ready(self) -> float:
+        """Wait until it takes events; returns the seconds since it was started."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if READY_LINE in line:
+                return time.monotonic() - self.started
+        raise RuntimeError("the worker ended before it was ready")
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Ask it to stop; one that ended by itself is an error."""
+        if self.process.poll() is not None and self.process.returncode != -signal.SIGKILL:
+            raise RuntimeError(f"the worker ended by itself with status {self.process.returncode}")
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+def load(bootstrap: str, rate: int, seconds: float, customers: int, only: int | None = None) -> float:
+    """Produce at a steady rate; returns when it began (ms). All events are made before the first is sent."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 10, "acks": "1",
+            "compression.type": "lz4", "queue.buffering.max.messages": 1_000_000,
+        }
+    )  # fmt: skip
+    total = int(rate * seconds)
+    began = time.time() + 1.0
+    step_ms = 1000.0 / rate
+    chunks = mix.chunks(total, customers, first_ms=int(began * 1000), step_ms=step_ms, only=only)
+    ready = [[*zip(p.keys, p.values, strict=True)] for chunk in chunks for p in chunk]
+    per_topic: dict[str, list[tuple[bytes, bytes]]] = {topic: [] for topic in mix.TOPICS}
+    for number, part in enumerate(ready):
+        per_topic[mix.TOPICS[number % len(mix.TOPICS)]] += part
+    began = time.time()
+    sent = dict.fromkeys(mix.TOPICS, 0)
+    while True:
+        elapsed = time.time() - began
+        share = min(1.0, elapsed / seconds)
+        for topic, events in per_topic.items():
+            stop = int(len(events) * share)
+            batch = [{"key": key, "value": value} for key, value in events[sent[topic] : stop]]
+            if batch and producer.produce_batch(topic, batch) != len(batch):
+                raise RuntimeError("the producer's queue is full: the broker does not follow")
+            sent[topic] = stop
+        producer.poll(0)
+        if share >= 1.0:
+            break
+        time.sleep(TURN_S)
+    if producer.flush(30):
+        raise RuntimeError("events were not acknowledged in 30 s")
+    return began * 1000
+
+
+def read(bootstrap: str, topic: str, partitions: int) -> Iterator[Any]:
+    """All records of a topic."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "latency", "enable.auto.commit": False})
+    try:
+        marks = {
+            n: consumer.get_watermark_offsets(TopicPartition(topic, n), 10)[1] for n in range(partitions)
+        }
+        left = sum(marks.values())
+        consumer.assign([TopicPartition(topic, n, 0) for n in range(partitions)])
+        while left > 0:
+            messages = consumer.consume(10_000, 5.0)
+            if not messages:
+                raise RuntimeError(f"{topic} could not be read back: {left} records are missing")
+            left -= len(messages)
+            yield from messages
+    finally:
+        consumer.close()
+
+
+def latencies(bootstrap: str, from_ms: float, partitions: int) -> Any:
+    """Milliseconds from append to append of each measured alert whose event was appended after `from_ms`."""
+    alerts: dict[str, dict[tuple[int, int], int]] = {topic: {} for topic in mix.TOPICS}
+    for message in read(bootstrap, ALERTS, partitions):
+        _name, decision = schemas.decode(message.value())
+        if decision["policy"] == POLICY:
+            alerts[decision["topic"]][decision["partition"], decision["offset"]] = message.timestamp()[1]
+    found = []
+    for topic, waiting in alerts.items():
+        if not waiting:
+            continue
+        for message in read(bootstrap, topic, partitions):
+            appended = waiting.get((message.partition(), message.offset()))
+            if appended is not None and message.timestamp()[1] >= from_ms:
+                found.append(appended - message.timestamp()[1])
+    return np.array(found, np.float64)
