@@ -46,21 +46,33 @@ def chunks(
 ) -> Iterator[list[Encoded]]:  # fmt: skip
     """The first `events` events, a chunk at a time, by topic; `only` makes all of them of one topic, with `in_turn`
     one customer follows the other."""
-    ids = np.array([schemas.schema_id(schemas.TOPICS[topic]) for topic in TOPICS], np.int64)
     for first in range(0, events, CHUNK_EVENTS):
         n = min(CHUNK_EVENTS, events - first)
-        rng = np.random.default_rng([seed, first])
-        customer = (customers * rng.random(CHUNK_EVENTS) ** 2).astype(np.int64)[:n]
-        if in_turn:
-            customer = (first + np.arange(n)) % customers
-        topic = np.searchsorted(SHARES, rng.random(CHUNK_EVENTS), side="right")[:n]
-        if only is not None:
-            topic[:] = only
-        draws = rng.random((CHUNK_EVENTS, 4))[:n]
-        times = (first_ms + step_ms * (first + np.arange(n))).astype(np.int64)
-        yield [
-            _encode_topic(which, first, customer, topic, draws, times, ids) for which in range(len(TOPICS))
-        ]
+        times_ms = first_ms + step_ms * first
+        # whole chunks are drawn, so that a shorter stream is a prefix of a longer one
+        yield _drawn(CHUNK_EVENTS, first, n, customers, times_ms, step_ms, seed, only, in_turn)
+
+
+def part(number: int, events: int, customers: int, *, first_ms: float, step_ms: float) -> list[Encoded]:
+    """Part `number` of an endless stream, `events` long, from `first_ms` on."""
+    return _drawn(events, number * events, events, customers, first_ms, step_ms, SEED, None, False)
+
+
+def _drawn(
+    drawn: int, first: int, n: int, customers: int, first_ms: float, step_ms: float, seed: int, only: int | None,
+    in_turn: bool,
+) -> list[Encoded]:  # fmt: skip
+    ids = np.array([schemas.schema_id(schemas.TOPICS[topic]) for topic in TOPICS], np.int64)
+    rng = np.random.default_rng([seed, first])
+    customer = (customers * rng.random(drawn) ** 2).astype(np.int64)[:n]
+    if in_turn:
+        customer = (first + np.arange(n)) % customers
+    topic = np.searchsorted(SHARES, rng.random(drawn), side="right")[:n]
+    if only is not None:
+        topic[:] = only
+    draws = rng.random((drawn, 4))[:n]
+    times = (first_ms + step_ms * np.arange(n)).astype(np.int64)
+    return [_encode_topic(which, first, customer, topic, draws, times, ids) for which in range(len(TOPICS))]
 
 
 def _encode_topic(

@@ -1,0 +1,228 @@
+"""Half an hour at 80% of capacity, with three bursts: `streamwise bench soak --json`.
+
+The product's worker and the ledger on one broker with Redis and SQLite; producer, broker and all else share the
+machine's cores, so capacity is measured in the same way first: how many events a second the worker folds while
+the producer has more than that to give. Then the load is steady at 80% of it. Three times it is doubled for ten
+seconds; `drained_s` is how long after each burst the lag was back within a second's events. Memory is the worker's
+resident memory, as the kernel tells it; topics keep 100 MB a partition, Redis 1 GB. Synthetic events (`bench.mix`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+
+from agents.topics import topics
+from bench import mix
+from bench.live import Worker, configured
+from bench.product import publish_snapshots
+from bench.product_worker import resident_bytes
+from bench.report import keep
+from bench.scale import REDIS
+from bench.servers import KafkaServer, RedisServer
+from bench.servers.process import free_ports
+from streams.topics import ensure
+
+PARTITIONS = 4
+CUSTOMERS = 100_000
+MINUTES = 30.0
+SHARE = 0.8
+CAPACITY_S = 40.0  # of which the second half counts
+BURST_S = 10.0
+BURSTS_AT = (0.3, 0.5, 0.7)  # of the whole time
+EARLY_MIN = 5.0
+CHUNK = 20_000
+KEPT = {
+    "log.retention.bytes": str(100 << 20), "log.segment.bytes": str(32 << 20),
+    "log.retention.check.interval.ms": "5000", "log.cleaner.min.cleanable.ratio": "0.3",
+    "log.cleaner.backoff.ms": "5000", "log.segment.delete.delay.ms": "1000",
+}  # fmt: skip
+
+
+class Load(threading.Thread):
+    """Produces `bench.mix` in real time at `rate` events/s, which may be changed; `inf` is as fast as it goes."""
+
+    def __init__(self, bootstrap: str) -> None:
+        super().__init__(daemon=True)
+        self.rate = float("inf")
+        self.sent = 0
+        self.error: BaseException | None = None
+        self._ended = threading.Event()
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "compression.type": "lz4",
+                "linger.ms": 10, "batch.num.messages": 10_000, "queue.buffering.max.messages": 400_000, "acks": "1",
+            }
+        )  # fmt: skip
+
+    def run(self) -> None:
+        try:
+            self._produce()
+        except BaseException as error:  # told by `check`
+            self.error = error
+
+    def check(self) -> None:
+        """Raise what ended it."""
+        if self.error is not None:
+            raise RuntimeError(f"the load ended: {self.error}") from self.error
+
+    def stop(self) -> None:
+        """End it."""
+        self._ended.set()
+        self.join()
+
+    def _produce(self) -> None:
+        producer, due = self._producer, time.monotonic()
+        for number in count():
+            step_ms = 1000.0 / min(self.rate, 1e6)
+            for part in mix.part(number, CHUNK, CUSTOMERS, first_ms=time.time() * 1000, step_ms=step_ms):
+                messages = [{"key": k, "value": v} for k, v in zip(part.keys, part.values, strict=True)]
+                while len(producer) > 200_000:
+                    producer.poll(0.005)
+                if producer.produce_batch(part.topic, messages) != len(messages):
+                    raise RuntimeError("the producer's queue refused events")
+            self.sent += CHUNK
+            producer.poll(0)
+            due = max(due + CHUNK / self.rate, time.monotonic() - 1.0)
+            if self._ended.wait(max(0.0, due - time.monotonic())):
+                producer.flush(30)
+                return
+
+
+class Watch:
+    """What the worker says of itself."""
+
+    def __init__(self, worker: Worker, port: int) -> None:
+        self._worker, self._url = worker, f"http://127.0.0.1:{port}/status"
+
+    def status(self) -> dict[str, Any]:
+        with urllib.request.urlopen(self._url, timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+        return found
+
+    def lag(self) -> int:
+        return sum(self.status()["lag"].values())
+
+    def rss_bytes(self) -> int:
+        return resident_bytes(self._worker.process.pid)
+
+
+def run(minutes: float = MINUTES) -> dict[str, Any]:
+    """Find the capacity, then hold 80% of it."""
+    with ExitStack() as stack:
+        kafka = stack.enter_context(KafkaServer(properties=KEPT))
+        redis = stack.enter_context(RedisServer(options=REDIS))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ensure(kafka.bootstrap, topics(list(mix.TOPICS)), partitions=PARTITIONS, replication=1)
+        publish_snapshots(kafka.bootstrap)
+        port = free_ports(1)[0]
+        config = configured(folder)
+        worker = Worker(kafka.bootstrap, redis.url, folder / "worker", config, PARTITIONS, worker_port=port)
+        stack.enter_context(worker)
+        stack.callback(_end, _ledger(kafka.bootstrap, folder / "ledger"))
+        worker.ready()
+        watch, load = Watch(worker, port), Load(kafka.bootstrap)
+        load.start()
+        stack.callback(load.stop)
+        capacity = _capacity(watch)
+        _say(f"capacity {capacity:,.0f} events/s")
+        load.rate = SHARE * capacity
+        _await_drained(watch, load, 600.0)
+        figures = _hold(watch, load, minutes)
+        load.check()
+    return {"minutes": minutes, "capacity_events_per_s": capacity, **figures}
+
+
+def _capacity(watch: Watch) -> float:
+    time.sleep(CAPACITY_S / 2)
+    first, began = watch.status()["events"], time.monotonic()
+    time.sleep(CAPACITY_S / 2)
+    return float((watch.status()["events"] - first) / (time.monotonic() - began))
+
+
+def _hold(watch: Watch, load: Load, minutes: float) -> dict[str, Any]:
+    began, first = time.monotonic(), watch.status()["events"]
+    steady, drained, early = load.rate, [], 0
+    bursts = [began + 60 * minutes * share for share in BURSTS_AT]
+    while (elapsed_s := time.monotonic() - began) < 60 * minutes:
+        load.check()
+        if not early and elapsed_s >= 60 * min(EARLY_MIN, minutes / 6):
+            early = watch.rss_bytes()
+            _say(f"minute {elapsed_s / 60:.1f}: {early / 1e6:,.0f} MB")
+        if bursts and time.monotonic() >= bursts[0]:
+            bursts.pop(0)
+            load.rate = 2 * steady
+            time.sleep(BURST_S)
+            load.rate = steady
+            drained.append(_await_drained(watch, load, 300.0))
+            _say(f"minute {elapsed_s / 60:.1f}: a burst, drained after {drained[-1]:.0f} s")
+        time.sleep(1.0)
+    return {
+        "rss_5min_bytes": early,
+        "rss_end_bytes": watch.rss_bytes(),
+        "events_per_s": (watch.status()["events"] - first) / (time.monotonic() - began),
+        "drained_s": drained,
+    }
+
+
+def _await_drained(watch: Watch, load: Load, patience_s: float) -> float:
+    """Seconds until the lag is within a second's events."""
+    began = time.monotonic()
+    while watch.lag() > load.rate:
+        if time.monotonic() - began > patience_s:
+            raise RuntimeError(f"the lag was not drained in {patience_s:.0f} s")
+        time.sleep(0.5)
+    return time.monotonic() - began
+
+
+def _ledger(bootstrap: str, folder: Path) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ, "STREAMWISE_KAFKA": bootstrap, "STREAMWISE_STATE": str(folder),
+        "STREAMWISE_PARTITIONS": str(PARTITIONS), "STREAMWISE_LEDGER_PORT": "0",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "cli", "ledger"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print progress on standard error and the figures as one JSON line on standard output."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=MINUTES)
+    parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
+    given = parser.parse_args(argv)
+    figures = run(given.minutes)
+    keep("soak", figures)
+    print(json.dumps(figures), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
