@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 LEAST_ROWS = 1024  # packed at a time
+LEAST_SPREAD_S = 0.1
 AHEAD_S = 0.02  # rows are packed this long before they are due
 
 
@@ -15,7 +16,8 @@ class Pace:
 
     Who writes rows gives the event loop its turn (`turn`) after every few. While they are written in time that is a
     pause. When they fall behind, because what else the loop does takes long (a fold of much that waits), rows
-    and the rest take turns of equal length: to yield after every few rows would write few of them a fold.
+    and the rest take turns of equal length: to yield after every few rows would write few of them a fold. The
+    longer they take the larger their share, so that a cycle ends even where more rows change than are written.
     """
 
     def __init__(
@@ -41,12 +43,16 @@ class Pace:
         if early_s > 0.0:
             await asyncio.sleep(early_s)
             self._away_s = 0.0
-        elif now - self._resumed >= self._away_s:
+        elif now - self._resumed >= self._away_s * self._share(now):
             await asyncio.sleep(0.0)
             self._away_s = self._clock() - now
         else:
             return
         self._resumed = self._clock()
+
+    def _share(self, now: float) -> float:
+        """Of the rows' turns to the others'."""
+        return max(1.0, (now - self._started) / max(self._spread_s, LEAST_SPREAD_S))
 
     def _written_for_s(self) -> float:
         return self._spread_s * self.written / max(1, self._rows)

@@ -54,7 +54,12 @@ def test_in_time_rows_take_the_whole_spread(clock: Time) -> None:
 
 @pytest.mark.parametrize("clock", [0.2], indirect=True)
 def test_behind_rows_and_folds_have_turns_of_equal_length(clock: Time) -> None:
-    assert 1.8 < write(clock, 0.5, 1_000_000, 1e-6) < 2.6  # a second of rows, a second of folds
+    assert 1.8 < write(clock, 1.9, 1_000_000, 1e-6) < 2.2  # a second of rows, a second of folds
+
+
+@pytest.mark.parametrize("clock", [0.2], indirect=True)
+def test_far_behind_rows_have_the_larger_share(clock: Time) -> None:
+    assert write(clock, 0.5, 10_000_000, 1e-6) < 13.0  # ten seconds of rows
 
 
 def test_hurried_rows_do_not_pause(clock: Time) -> None:
