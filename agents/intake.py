@@ -16,7 +16,7 @@ from faust.types.tuples import TP
 
 from streams.app import App, make_app
 from streams.batch import RawBatch, open_batch
-from streams.errors import StreamwiseError
+from streams.errors import Poison, StreamwiseError, located
 from streams.guards import end_process
 from streams.transport import Consumer
 
@@ -121,7 +121,10 @@ class Intake:
             if batch.first > position and not await self._skip(tp, position, batch.first):
                 del positions[tp]
                 continue
-            open_batch(batch)
+            try:
+                open_batch(batch)
+            except Poison as error:
+                raise located(error, tp.topic, tp.partition, batch.base_offset) from error
             wanted.append((tp, batch))
             positions[tp] = batch.next_offset
         if wanted:

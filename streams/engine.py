@@ -17,6 +17,7 @@ from .avro import Program
 from .batch import RawBatch, open_batch
 from .columns import decode_columns
 from .decode import REASONS
+from .errors import Fatal, Poison, located
 from .outputs import Outbox, Outputs
 from .partition import Partition
 
@@ -124,7 +125,10 @@ class Engine:
         """Decode a batch into its partition's inbox without folding it. Returns the good events."""
         partition = self.partition(number)
         which = self._topic_number[topic]
-        self.prepare(topic, batch)
+        try:
+            self.prepare(topic, batch)
+        except (Fatal, Poison) as error:
+            raise located(error, topic, number, batch.base_offset) from error
         good = partition.receive(which, batch, self.work.programs[which], self._bury)
         self.counters.batches += 1
         self._last_arrival_ms = self._wall_clock_ms()

@@ -1,7 +1,7 @@
 """Whole records, spoilt in every way that keys, values and times can be, among good ones in the same batches.
 
-The good ones are customers of their own in two partition numbers. In number `CALM` no spoilt record that is an
-event all the same lies ahead of them, so that they must not notice any; in `WILD` some do, as far as the bounds let them.
+The good ones are customers of their own in two partition numbers. In number `CALM` no spoilt record that is an event
+all the same lies ahead of them, so that they must not notice any; in `WILD` some do, as far as the bounds let them.
 """
 
 from __future__ import annotations

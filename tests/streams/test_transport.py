@@ -149,7 +149,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_of_the_fetch_is_handed_over() -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", drained)
-        with pytest.raises(CorruptRecordException, match=r"web\.events\[3\]: .*offset 0"):
+        with pytest.raises(CorruptRecordException, match=r"web\.events\[3\]@0: .*checksum"):
             asyncio.run(thread._fetch_records(None, 1.0))
 
 
@@ -163,13 +163,26 @@ def test_batches_of_bundled_topics_are_offered_closed_as_they_arrive() -> None:
     arrivals = Arrivals(thread._arrived)
     held = fetched(batches.batch(records(0)) + batches.batch(records(3)))
     other = TopicPartition("changelog", 0)
+    assignment = SimpleNamespace(state_value=lambda tp: SimpleNamespace(highwater=6))
     for tp, read in ((AT, held), (other, fetched(batches.batch(records(0))))):
-        arrivals[tp] = fetcher.FetchResult(tp, assignment=None, partition_records=read, backoff=0)
+        arrivals[tp] = fetcher.FetchResult(tp, assignment=assignment, partition_records=read, backoff=0)
     arrivals[TopicPartition(AT[0], 9)] = fetcher.FetchError(error=ValueError(), backoff=0)
     assert list(arrivals)[:2] == [AT, other]
     assert offered == held.batches
     assert [batch.closed is not None for batch in offered] == [True, True]
     assert list(held) == offered  # the pass is given the same ones
+
+
+def test_a_batch_that_claims_to_end_behind_the_log_is_refused_as_it_arrives() -> None:
+    thread: Any = object.__new__(ConsumerThread)
+    thread.app = SimpleNamespace(bundled=frozenset(), conf=None)
+    held = fetched(batches.batch(records(0)) + batches.batch(records(3)))
+    assignment = SimpleNamespace(state_value=lambda tp: SimpleNamespace(highwater=5))
+    arrivals = Arrivals(thread._arrived)
+    arrivals[AT] = fetcher.FetchResult(AT, assignment=assignment, partition_records=held, backoff=0)
+    assert spans([next(held)]) == [(0, 0, 3)]
+    with pytest.raises(Poison, match=r"web\.events\[3\]@3: .*the log ends at 5"):
+        next(held)
 
 
 def test_a_wrong_checksum_is_left_to_the_pass_by_the_thread_ahead_of_it(
