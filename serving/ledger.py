@@ -18,12 +18,19 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from serving.tables import APPLIED, BY_KIND, METADATA, Record, readable, row
-from streams.errors import Fatal, Retryable
+from streams.errors import Fatal, Poison, Retryable
 
 TOPICS: Mapping[str, str] = {"alerts": "alert", "offers": "offer", "offer.outcomes": "outcome"}
 
@@ -77,7 +84,10 @@ class Ledger:
         self._engine.dispose()
 
     def write(self, batch: Sequence[Record]) -> Written:
-        """Insert what is new of `batch` and note its offsets, all or nothing."""
+        """Insert what is new of `batch` and note its offsets, all or nothing.
+
+        Raises Poison where a row cannot be kept; without an offset when only the database knows which.
+        """
         rows: dict[Table, list[dict[str, Any]]] = {}
         last: dict[tuple[str, int], int] = {}
         for record in batch:
@@ -159,8 +169,9 @@ class Ledger:
         except PoolTimeoutError as error:
             raise Retryable(f"SQL ledger at {self.address}: every connection is in use") from error
         except DBAPIError as error:
-            cause = (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
-            line = f"SQL ledger at {self.address}: {cause}; {self._advice()}"
+            if _is_poison(error):
+                raise Poison(f"the database takes no such row: {_cause(error)}") from error
+            line = f"SQL ledger at {self.address}: {_cause(error)}; {self._advice()}"
             raise (Retryable if _may_pass(error) else Fatal)(line) from error
 
     def _advice(self) -> str:
@@ -219,6 +230,15 @@ def _address(url: URL) -> str:
         return str(url.database)
     user = f"{url.username}@" if url.username else ""
     return f"postgresql://{user}{url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
+
+
+def _cause(error: DBAPIError) -> str:
+    return (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
+
+
+def _is_poison(error: DBAPIError) -> bool:
+    """Whether it is a row's own fault: a value out of range, or larger than an index takes (54000)."""
+    return isinstance(error, DataError) or getattr(error.orig, "sqlstate", None) == "54000"
 
 
 def _may_pass(error: DBAPIError) -> bool:
