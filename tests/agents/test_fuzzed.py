@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from faust.types.tuples import TP
 
-import agents.ledger
 import schemas
 from agents.decisions import DecisionFeed
 from agents.framing import raw_batch
@@ -21,8 +20,6 @@ from agents.learner import LearnerRole
 from agents.ledger import LedgerRole
 from agents.published import Published, _take, snapshot_key
 from agents.snapshots import SnapshotFeed
-from bench.servers import PostgresServer
-from bench.servers.postgres import BINARIES
 from config.settings import load_settings
 from models.example import Example
 from models.learner import Learner
@@ -33,7 +30,7 @@ from serving.tables import METADATA
 from streams.errors import Poison
 from tests.agents.fuzz import spoilt
 from tests.doubles import CapturedOutputs, Rig
-from tests.serving.conftest import needed
+from tests.serving.conftest import postgresql_url
 
 COUNT = 3_000
 EXAMPLES = TP("training.examples", 0)
@@ -178,16 +175,15 @@ def test_a_state_that_is_none(example: Make) -> None:
 
 # -- the ledger
 
+__all__ = ["postgresql_url"]  # a fixture
+
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LedgerRole]:
     """A ledger role without a broker, on a real database."""
     url = f"sqlite:///{tmp_path}/ledger.db"
     if request.param == "postgresql":
-        needed(bool(BINARIES), "PostgreSQL")
-        server = PostgresServer().start()
-        request.addfinalizer(server.stop)
-        url = server.url
+        url = request.getfixturevalue("postgresql_url")
     made = LedgerRole(
         load_settings(kafka="127.0.0.1:1", partitions=1, state=tmp_path, ledger_port=0, ledger=url)
     )
@@ -208,7 +204,7 @@ def test_the_ledger(
     async def never(_: float) -> None:
         raise AssertionError(f"waits for a database that is there: {ledger.away}")
 
-    monkeypatch.setattr(agents.ledger.asyncio, "sleep", never)
+    monkeypatch.setattr("agents.ledger.asyncio.sleep", never)
     outcome = {"id": "", "customer": "c", "offer": "o", "kind": "sent", "time": 1, "value": 1.0}
     sources = {
         "alerts": encode("decision", [decision(n) for n in range(40)]),

@@ -75,13 +75,15 @@ class _Cut:
         )  # fmt: skip
 
 
-def fuzzed_log(seed: int, count: int, decoder: Decoder, *, share: float = 0.8) -> FuzzedLog:
-    """About `count` spoilt records, `share` of all."""
+def fuzzed_log(
+    seed: int, count: int, decoder: Decoder, *, share: float = 0.8, start_ms: int = streams.START_MS
+) -> FuzzedLog:
+    """`count` spoilt records, `share` of all."""
     draw = random.Random(seed)
     steps = streams.random_steps(
         seed, int(count * (1 - share) / share), customers=150, bad=0.0, late=0.0, jump=0.002
     )
-    log = streams.build(steps, partitions=2)
+    log = streams.build(steps, 2, start_ms)
     made = FuzzedLog()
     done = spread = 0
     for (topic, number), records in log.items():
