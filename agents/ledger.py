@@ -22,6 +22,7 @@ from serving.status import RoleStatus
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison, Retryable
 from streams.outputs import Outputs
+from streams.watchdog import Watchdog
 
 from .intake import Batches, Bounds, Intake
 from .letters import DeadLetters
@@ -67,6 +68,7 @@ class LedgerRole:
         self.inserted = self.repeated = 0
         self.away: str | None = None  # why SQL is not there, while it is not
         self._completed_at = time.monotonic()
+        self.watchdog = Watchdog(self.intake.watches(), away=self._who_is_away)
         self.http = HttpPort("ledger", settings.host, settings.ledger_port, self.status, self.ready)
 
     # -- Taker -------------------------------------------------------------------------------------------
@@ -109,7 +111,8 @@ class LedgerRole:
     async def commit(self) -> dict[TP, int]:
         """All that was taken is in SQL; the dead letters have to be acknowledged, too."""
         offsets = dict(self.intake.positions)
-        await self.outputs.settled(self.outputs.begin_epoch())
+        with self.intake.steps("outputs acknowledged"):
+            await self.outputs.settled(self.outputs.begin_epoch())
         self._completed_at = time.monotonic()
         return offsets
 
@@ -161,7 +164,8 @@ class LedgerRole:
         pause_s = BACKOFF_FIRST_S
         while True:
             try:
-                done = await loop.run_in_executor(None, call, *given)
+                with self.intake.steps(f"SQL {call.__name__}"):
+                    done = await loop.run_in_executor(None, call, *given)
             except Retryable as error:
                 if self.away is None:
                     log.warning("waiting: %s", error)
@@ -174,10 +178,15 @@ class LedgerRole:
 
     # -- figures -----------------------------------------------------------------------------------------
 
+    def _who_is_away(self) -> str:
+        """Asked in the watchdog's thread, over connections of its own."""
+        return self.intake.probe.ask() or self.ledger.unanswered()
+
     def ready(self) -> tuple[bool, str]:
         """Whether decisions reach SQL."""
-        if self.away is not None:
-            return False, self.away
+        away = self.away or self.watchdog.away or self.intake.probe.away
+        if away:
+            return False, away
         if not self.intake.assigned:
             return False, "partitions are being assigned"
         return True, ""
@@ -204,6 +213,7 @@ class LedgerRole:
         try:
             await run_app(self.intake.app, on_started=self._started)
         finally:
+            self.watchdog.stop()
             self.http.stop()
             self.ledger.close()
 
@@ -221,6 +231,8 @@ class LedgerRole:
                 time.sleep(1.0)
 
     def _started(self) -> None:
+        self.watchdog.start()
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         self._telling = asyncio.ensure_future(
             announce("ledger", self.ready, f"{self.settings.host}:{self.http.server.port}")
         )

@@ -45,6 +45,8 @@ CACHE_KIB = 64 << 10
 # Any constant will do: two roles that start at once create the tables one after the other.
 CREATE_LOCK = 0x57726561
 
+_WAITS: Mapping[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENCE_TIMEOUT_MS}
+
 EXPECTED = "expected sqlite:///FILE.db or postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
 
@@ -82,6 +84,18 @@ class Ledger:
 
     def close(self) -> None:
         self._engine.dispose()
+
+    def unanswered(self) -> str:
+        """Why a new connection is not answered within seconds, "" when it is. A file always answers."""
+        if self._url.get_backend_name() == "sqlite":
+            return ""
+        dialect = self._engine.dialect
+        given, named = dialect.create_connect_args(self._url)
+        try:
+            dialect.loaded_dbapi.connect(*given, **{**named, **_WAITS}).close()
+        except dialect.loaded_dbapi.Error as error:
+            return f"SQL ledger at {self.address} does not answer: {str(error).splitlines()[0]}"
+        return ""
 
     def write(self, batch: Sequence[Record]) -> Written:
         """Insert what is new of `batch` and note its offsets, all or nothing.
@@ -201,9 +215,8 @@ def _engine(url: URL) -> Engine:
         engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
         event.listen(engine, "connect", _set_up_sqlite)
         return engine
-    waits = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENCE_TIMEOUT_MS}
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args=waits)
+        return create_engine(url, pool_pre_ping=True, connect_args=_WAITS)
     except (ImportError, NoSuchModuleError) as error:
         raise Fatal("PostgreSQL needs its driver: run `pip install 'streamwise[postgresql]'`") from error
 

@@ -73,24 +73,30 @@ class CommitCycle:
         self.changelog_offsets: dict[int, int] = {}
         self.last_s = 0.0
         self.cycles = 0
+        self.step = ""  # what a cycle under way waits for
         self.completed_at = time.monotonic()
 
     async def run(self, commit: Callable[[Mapping[tuple[str, int], int]], Awaitable[bool]]) -> bool:
         """One cycle over all live partitions; `commit` gets {(topic, partition): next offset}."""
         started = time.monotonic()
         engine = self._engine
+        self.step = "rows taken"
         work = await self._snapshots()
+        self.step = "outputs acknowledged"
         await engine.outputs.settled(engine.outputs.begin_epoch())  # 1. every output produced so far
         self._reached("outputs")
+        self.step = "rows written"
         slices = sum(-(-len(share.changed.slots) // SLICE) for share in work)
         for share in work:  # 2. rows, then the control row
             await self._write_rows(share, self.spread_s / max(slices, 1))
         self._reached("rows")
         for share in work:
             self._write_control(share)
+        self.step = "rows acknowledged"
         await self._log.settled(self._log.begin_epoch())
         self._reached("control")
         merged = {at: offset for share in work for at, offset in share.offsets.items()}
+        self.step = "offsets committed"
         done = await commit(merged) if merged else True  # 3. the source offsets
         if done:
             self._committed.update(merged)
@@ -103,6 +109,7 @@ class CommitCycle:
             for partition in engine.partitions.values():
                 if partition.live:
                     engine.fold(partition)
+        self.step = ""
         self.completed_at = time.monotonic()
         self.last_s = self.completed_at - started
         self.cycles += 1

@@ -26,6 +26,7 @@ LIVE_MS = 3_600_000  # a stream is live while its events are younger than this w
 LETTER_BYTES = (
     256 << 10
 )  # of a bad key and value; all of it could be more than a broker takes, and stands at its offset
+DAMAGED = "the batch is damaged"  # what those count as whose reason is a text
 BACKLOG_EVENTS = 20_000  # decoded events of one topic's partition that may wait for the other topics
 
 
@@ -219,7 +220,8 @@ class Engine:
         source = f"{self.sources[topic]}:{partition}:{offset}".encode()
         self.outputs.send(self.dead_letters, [{"key": source, "value": letter}])
         self.counters.dead_letters += 1
-        self.counters.reasons[text] = self.counters.reasons.get(text, 0) + 1
+        kind = text if isinstance(reason, int) else DAMAGED  # the texts of damaged batches are without number
+        self.counters.reasons[kind] = self.counters.reasons.get(kind, 0) + 1
 
     def tick(self) -> None:
         """Fold what an idle topic held back; let a live but silent stream's deadlines follow the wall clock."""
@@ -253,7 +255,7 @@ class Engine:
     def lag(self) -> dict[str, int]:
         """Events that have been appended but not folded, by topic."""
         lags = dict.fromkeys(self.sources, 0)
-        for partition in self.partitions.values():
+        for partition in list(self.partitions.values()):  # other threads ask, too
             for which, topic in enumerate(self.sources):
                 if partition.positions[which] >= 0:
                     behind = int(partition.ends[which] - partition.positions[which])

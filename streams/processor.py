@@ -22,6 +22,7 @@ from .restore import Mover
 from .transport import Consumer
 
 TICK_S = 0.25
+BUFFERED_FETCHES = 16  # fetched and not taken; the pass takes one at once unless something holds it up
 SPREAD = 0.5  # the part of the time between two commit cycles over which one spreads its rows
 
 
@@ -62,7 +63,7 @@ class Processor:
         self.outputs = Outputs({"bootstrap.servers": bootstrap})
         self.app: App = make_app(
             group, bootstrap, partitions=partitions, standbys=standbys, commit_interval_s=commit_interval_s,
-            datadir=datadir,
+            datadir=datadir, stream_buffer_maxsize=BUFFERED_FETCHES,
         )  # fmt: skip
         self.engine = Engine(self.sources, work, self.outputs, **engine_settings)
         self.log = Outputs({"bootstrap.servers": bootstrap})

@@ -7,6 +7,7 @@ faust-streaming are pinned; `tests/streams/test_transport.py` fails when what is
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,6 +30,7 @@ SCHEME = "batch"
 FETCH_MAX_WAIT_MS = 10
 # between two fetches: what comes meanwhile comes together, which costs less than it delays
 FETCH_PACE_S = 0.004
+FULL_PAUSE_S = 0.01  # while enough of every partition lies decoded
 
 
 @dataclass(slots=True)
@@ -263,7 +265,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         if active_partitions:
             full = self.app.backlog
-            active_partitions = {tp for tp in active_partitions if not full(tp)} or active_partitions
+            active_partitions = {tp for tp in active_partitions if not full(tp)}
+            if not active_partitions:  # to aiokafka, none would be all
+                await asyncio.sleep(FULL_PAUSE_S)
+                return {}
         return await super()._getmany(active_partitions, timeout)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
