@@ -24,7 +24,7 @@ from serving.status import RoleStatus
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison
 from streams.outputs import Outputs
-from streams.watchdog import Watch, Watchdog
+from streams.watchdog import STALL_S, Watch, Watchdog
 
 from .intake import Batches, Bounds, Intake
 from .letters import DeadLetters
@@ -58,6 +58,7 @@ class LearnerRole:
         group: str = GROUP,
         period: Period | None = None,
         wall_clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        stall_s: float = STALL_S,
     ) -> None:
         self.settings = settings
         config = load_models(settings.config / "models.yaml")
@@ -85,7 +86,7 @@ class LearnerRole:
         self._unpublished = 0
         self._completed_at = time.monotonic()
         self.watchdog = Watchdog(
-            [Watch(self._publishing), *self.intake.watches()], away=self.intake.probe.ask
+            [Watch(self._publishing), *self.intake.watches()], away=self.intake.probe.ask, stall_s=stall_s
         )
         self.http = HttpPort("learner", settings.host, settings.learner_port, self.status, self.ready)
 

@@ -22,7 +22,7 @@ from serving.status import RoleStatus
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison, Retryable
 from streams.outputs import Outputs
-from streams.watchdog import Watchdog
+from streams.watchdog import STALL_S, Watchdog
 
 from .intake import Batches, Bounds, Intake
 from .letters import DeadLetters
@@ -52,7 +52,7 @@ class Arrived(NamedTuple):
 class LedgerRole:
     """Implements `agents.intake.Taker` for the topics that the ledger keeps."""
 
-    def __init__(self, settings: Settings, *, group: str = GROUP) -> None:
+    def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
         self.settings = settings
         self.ledger = Ledger(settings.ledger_url)
         self.outputs = Outputs({"bootstrap.servers": settings.kafka, "log_level": 0})
@@ -68,7 +68,7 @@ class LedgerRole:
         self.inserted = self.repeated = 0
         self.away: str | None = None  # why SQL is not there, while it is not
         self._completed_at = time.monotonic()
-        self.watchdog = Watchdog(self.intake.watches(), away=self._who_is_away)
+        self.watchdog = Watchdog(self.intake.watches(), away=self._who_is_away, stall_s=stall_s)
         self.http = HttpPort("ledger", settings.host, settings.ledger_port, self.status, self.ready)
 
     # -- Taker -------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from streams.probe import BrokerProbe
 from streams.processor import Processor
 from streams.topics import ensure
 from streams.vigil import Vigil
-from streams.watchdog import Watchdog
+from streams.watchdog import STALL_S, Watchdog
 
 from .role import READY_LINE, HttpPort, run_app
 from .snapshots import SnapshotFeed
@@ -40,7 +40,9 @@ VIEWS_A_TAKE = 1_000  # packed in the event loop: about 2 ms
 class Worker:
     """One worker process: everything it consists of, wired."""
 
-    def __init__(self, settings: Settings, *, group: str = GROUP, create_topics: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, group: str = GROUP, create_topics: bool = True, stall_s: float = STALL_S
+    ) -> None:
         self.settings = settings
         self.work = LivePass(load_config(settings.config))
         self.work.warm()
@@ -64,8 +66,10 @@ class Worker:
             MemoryViews() if settings.redis.startswith("memory") else RedisViews(settings.redis)
         )
         self.publisher = ViewPublisher(self.store, self._changed_views, self._views_back, limit=VIEWS_A_TAKE)
-        self.probe = BrokerProbe(settings.kafka)
-        self.watchdog = Watchdog(Vigil(self.processor, self.probe).watches(), away=self.probe.ask)
+        self.probe = BrokerProbe(settings.kafka, every_s=stall_s / 6)
+        self.watchdog = Watchdog(
+            Vigil(self.processor, self.probe).watches(), away=self.probe.ask, stall_s=stall_s
+        )
         self.http = HttpPort(
             "worker", settings.host, settings.worker_port, self.status, self.ready, self.customer
         )

@@ -127,8 +127,11 @@ class Arrivals(OrderedDict[Any, Any]):
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """aiokafka's consumer with settings that Faust hard-wires otherwise. `ends`: see `Bundle`, as of the last fetch."""
 
-    ends: dict[TP, int]
     _next_fetch_s = 0.0
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.ends: dict[TP, int] = {}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
