@@ -27,7 +27,7 @@ class BrokerProbe:
     def ends(self, places: Iterable[Place]) -> dict[Place, int]:
         """The last stable offsets, as of some seconds ago; without those that are not known."""
         wanted = set(places)
-        if wanted and (time.monotonic() - self._asked_at >= self._every_s or not wanted <= self._ends.keys()):
+        if wanted and time.monotonic() - self._asked_at >= self._every_s:
             self._ask(wanted)
         return {place: self._ends[place] for place in wanted if place in self._ends}
 
@@ -38,6 +38,7 @@ class BrokerProbe:
             self.away = ""
         except KafkaException as error:
             self.away = f"no Kafka broker answers at {self._bootstrap}: {error.args[0].str()}"
+            self._client = None
         return self.away
 
     def _admin(self) -> Any:
@@ -47,13 +48,16 @@ class BrokerProbe:
 
     def _ask(self, wanted: set[Place]) -> None:
         self._asked_at = time.monotonic()
+        self._ends = {}
+        if self.ask():
+            return
         request = {TopicPartition(*place): OffsetSpec.latest() for place in wanted}
         try:
             found = self._admin().list_offsets(
                 request, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._answer_s
             )
-            self._ends = {(at.topic, at.partition): future.result().offset for at, future in found.items()}
-            self.away = ""
-        except KafkaException as error:
-            self._ends = {}
-            self.away = f"no Kafka broker answers at {self._bootstrap}: {error.args[0].str()}"
+            self._ends = {
+                (at.topic, at.partition): future.result(self._answer_s).offset for at, future in found.items()
+            }
+        except (KafkaException, TimeoutError):
+            self._client = None  # it goes on asking leaders of before an outage; a new one does not

@@ -29,6 +29,7 @@ from streams.transport import (
     FETCH_MAX_WAIT_MS,
     SCHEME,
     Arrivals,
+    Consumer,
     ConsumerThread,
     RawPartitionRecords,
     install,
@@ -205,6 +206,49 @@ def test_a_wrong_checksum_is_left_to_the_pass_by_the_thread_ahead_of_it(
         engine.prepare(AT[0], bad)
 
 
+def test_a_thread_that_is_behind_is_given_no_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one whose work fails in a way that nobody foresaw goes on."""
+    monkeypatch.setattr("streams.ahead.LARGE_BYTES", 0)
+    monkeypatch.setattr("streams.ahead.WAITING", 3)
+    go_on, seen, done = threading.Event(), [], threading.Event()
+
+    def prepare(topic: str, batch: RawBatch) -> None:
+        go_on.wait(10)
+        seen.append(batch)
+        if len(seen) == 4:
+            done.set()
+        raise MemoryError
+
+    ahead = DecodeAhead(prepare)
+    given = list(fetched(b"".join(batches.batch(records(3 * n)) for n in range(20))))
+    ahead.give(AT[0], given[0])
+    while not ahead._queue.empty():  # it has the first in hand
+        pass
+    for batch in given[1:]:
+        ahead.give(AT[0], batch)
+    go_on.set()
+    assert done.wait(10)
+    assert seen == given[:4]
+
+
+def test_when_enough_lies_decoded_of_every_partition_nothing_is_fetched() -> None:
+    """aiokafka would take an empty set for all of them."""
+    consumer: Any = object.__new__(Consumer)
+    asked: list[Any] = []
+    full = {TP("a", 0)}
+    consumer.app = SimpleNamespace(backlog=full.__contains__)
+
+    async def getmany(self: Any, partitions: Any, timeout: float) -> Any:
+        asked.append(partitions)
+        return {"some": []}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver.Consumer, "_getmany", getmany)
+        assert asyncio.run(consumer._getmany({TP("a", 0)}, 1.0)) == {}
+        assert asyncio.run(consumer._getmany({TP("a", 0), TP("b", 0)}, 1.0)) == {"some": []}
+    assert asked == [{TP("b", 0)}]
+
+
 SPOILT: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda body: body[:-9],
     "snappy": lambda body: body[:-2],
@@ -333,7 +377,7 @@ async def _read(bootstrap: str, count: int) -> list[tuple[bytes, bytes]]:
                 open_batch(batch)
                 found += _decoded(batch)
         state = consumer._subscription.subscription.assignment.state_value(at)
-        assert state.lso == count
+        assert state.lso == state.highwater == count
         assert await consumer.position(at) == count
         return found
     finally:
