@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 BEFORE = 20  # of each partition, so that a page that has just started is not empty
 POLL_S = 0.2
 TIMEOUT_S = 10.0
+AGAIN_S = 1.0
 
 
 class DecisionFeed:
@@ -54,15 +55,18 @@ class DecisionFeed:
             self._thread.join(timeout=5)
 
     def _run(self) -> None:
+        """Read until stopped; after an error of the client once more from the tails, which shows nothing twice."""
         settings = {**client(self._bootstrap), "group.id": "streamwise-decisions", "log_level": 0}
         more = {"enable.auto.commit": False, "auto.offset.reset": "latest", "fetch.wait.max.ms": 50}
-        consumer = Consumer({**settings, **more})
-        try:
-            self._read(consumer)
-        except KafkaException as error:
-            log.error("alerts and offers cannot be read: %s", error)
-        finally:
-            consumer.close()
+        while not self._stop.is_set():
+            consumer = Consumer({**settings, **more})
+            try:
+                self._read(consumer)
+            except KafkaException as error:
+                log.error("alerts and offers cannot be read: %s", error)
+                self._stop.wait(AGAIN_S)
+            finally:
+                consumer.close()
 
     def _read(self, consumer: Any) -> None:
         consumer.assign(list(_tails(consumer)))

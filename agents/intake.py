@@ -17,12 +17,16 @@ from faust.types.tuples import TP
 from streams.access import Kafka
 from streams.app import App, make_app
 from streams.batch import RawBatch, open_batch
-from streams.errors import StreamwiseError
+from streams.errors import Poison, StreamwiseError, located
 from streams.guards import end_process
+from streams.probe import BrokerProbe
 from streams.transport import Consumer
+from streams.watchdog import LONGER, Steps, Watch
 
 log = logging.getLogger(__name__)
 
+TAKE = "take"
+TAKE_PATIENCE = 1.5  # whatever stands still in it is named first
 BUFFERED_FETCHES = 2  # fetched and not taken: with back pressure no more than this waits in memory
 
 Bounds = dict[
@@ -68,6 +72,8 @@ class Intake:
         self.missed = 0
         self.epoch = 0
         self.assigned = False
+        self.steps = Steps()
+        self.probe = BrokerProbe(bootstrap)
         self._ends: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
         self._committing = asyncio.Lock()
@@ -122,11 +128,15 @@ class Intake:
             if batch.first > position and not await self._skip(tp, position, batch.first):
                 del positions[tp]
                 continue
-            open_batch(batch)
+            try:
+                open_batch(batch)
+            except Poison as error:
+                raise located(error, tp.topic, tp.partition, batch.base_offset) from error
             wanted.append((tp, batch))
             positions[tp] = batch.next_offset
         if wanted:
-            await self._taker.take(wanted)
+            with self.steps(TAKE):
+                await self._taker.take(wanted)
 
     async def _skip(self, tp: TP, position: int, first: int) -> bool:
         """Between what is wanted and what came, records are missing: they are gone, or have to be fetched again."""
@@ -145,10 +155,37 @@ class Intake:
         async with self._committing:
             wanted = await self._taker.commit()
             changed = {tp: offset for tp, offset in wanted.items() if self._committed.get(tp) != offset}
-            done = bool(changed) and await consumer.commit_offsets(changed)
+            with self.steps("offsets committed"):
+                done = bool(changed) and await consumer.commit_offsets(changed)
             if done:
                 self._committed.update(changed)
             return done
+
+    # -- what the watchdog looks at, from its own thread
+
+    def watches(self) -> list[Watch]:
+        """The role's own steps first; taking and fetching stand still with any of them."""
+        return [
+            Watch(lambda: {k: v for k, v in self.steps.waiting().items() if k != TAKE}),
+            Watch(self._assigning, LONGER), Watch(self._fetching), Watch(self._taking, TAKE_PATIENCE),
+        ]  # fmt: skip
+
+    def _assigning(self) -> dict[str, object]:
+        return {} if self.assigned else {"assignment": (self.epoch, self.app.rebalancing_count)}
+
+    def _fetching(self) -> dict[str, object]:
+        if not self.assigned or TAKE in self.steps:
+            return {}
+        positions = dict(self.positions)
+        ends = self.probe.ends((tp.topic, tp.partition) for tp in positions)
+        return {
+            f"fetch of {tp.topic}[{tp.partition}]": position
+            for tp, position in positions.items()
+            if ends.get((tp.topic, tp.partition), -1) > position
+        }
+
+    def _taking(self) -> dict[str, object]:
+        return {TAKE: tuple(self.positions.values())} if TAKE in self.steps else {}
 
     async def _on_assigned(self, app: Any, **_: Any) -> None:
         await self._guarded(self._begin)

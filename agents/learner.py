@@ -25,7 +25,7 @@ from streams.access import client
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison
 from streams.outputs import Outputs
-from streams.watchdog import Watchdog
+from streams.watchdog import STALL_S, Watch, Watchdog
 
 from .intake import Batches, Bounds, Intake
 from .letters import DeadLetters
@@ -39,6 +39,7 @@ from .topics import EXAMPLES, MODELS
 log = logging.getLogger(__name__)
 
 GROUP = "streamwise-learner"
+PUBLISH = "publish"
 SLICE = 20  # examples (about a millisecond) before the event loop gets its turn
 PUBLISH_EXAMPLES = 2000  # at the latest; a busy learner publishes several times a second
 VERSIONS_KEPT = 20  # a worker that replays needs those that were in force lately
@@ -58,6 +59,7 @@ class LearnerRole:
         group: str = GROUP,
         period: Period | None = None,
         wall_clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        stall_s: float = STALL_S,
     ) -> None:
         self.settings = settings
         config = load_models(settings.config / "models.yaml")
@@ -85,7 +87,7 @@ class LearnerRole:
         self._unpublished = 0
         self._completed_at = time.monotonic()
         self.watchdog = Watchdog(
-            lambda: sum(self.intake.lag().values()), lambda: self.learned, lambda: self._completed_at
+            [Watch(self._publishing), *self.intake.watches()], away=self.intake.probe.ask, stall_s=stall_s
         )
         self.http = HttpPort("learner", settings.host, settings.learner_port, self.status, self.ready)
 
@@ -176,7 +178,8 @@ class LearnerRole:
         for name, learner in self.learners.items():
             if learner.examples != self._published[name]:
                 self._publish(name, learner, offsets)
-        await self.outputs.settled(self.outputs.begin_epoch())
+        with self.intake.steps(PUBLISH):
+            await self.outputs.settled(self.outputs.begin_epoch())
         self._completed_at = time.monotonic()
         return offsets
 
@@ -193,8 +196,15 @@ class LearnerRole:
 
     # -- figures -----------------------------------------------------------------------------------------
 
+    def _publishing(self) -> dict[str, object]:
+        """Snapshots and dead letters that are not acknowledged yet."""
+        return {PUBLISH: self.outputs.pending} if PUBLISH in self.intake.steps else {}
+
     def ready(self) -> tuple[bool, str]:
         """Whether examples are learned."""
+        away = self.watchdog.away or self.intake.probe.away
+        if away:
+            return False, away
         if not self.intake.assigned:
             return False, "partitions are being assigned"
         if not self.whole:
@@ -236,6 +246,7 @@ class LearnerRole:
 
     def _started(self) -> None:
         self.watchdog.start()
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         self._telling = asyncio.ensure_future(
             announce("learner", self.ready, f"{self.settings.host}:{self.http.server.port}")
         )

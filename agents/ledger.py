@@ -23,6 +23,7 @@ from streams.access import client
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison, Retryable
 from streams.outputs import Outputs
+from streams.watchdog import STALL_S, Watchdog
 
 from .intake import Batches, Bounds, Intake
 from .letters import DeadLetters
@@ -52,7 +53,7 @@ class Arrived(NamedTuple):
 class LedgerRole:
     """Implements `agents.intake.Taker` for the topics that the ledger keeps."""
 
-    def __init__(self, settings: Settings, *, group: str = GROUP) -> None:
+    def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
         self.settings = settings
         self.ledger = Ledger(settings.ledger_url)
         self.outputs = Outputs({**client(settings.access), "log_level": 0})
@@ -68,6 +69,7 @@ class LedgerRole:
         self.inserted = self.repeated = 0
         self.away: str | None = None  # why SQL is not there, while it is not
         self._completed_at = time.monotonic()
+        self.watchdog = Watchdog(self.intake.watches(), away=self._who_is_away, stall_s=stall_s)
         self.http = HttpPort("ledger", settings.host, settings.ledger_port, self.status, self.ready)
 
     # -- Taker -------------------------------------------------------------------------------------------
@@ -110,7 +112,8 @@ class LedgerRole:
     async def commit(self) -> dict[TP, int]:
         """All that was taken is in SQL; the dead letters have to be acknowledged, too."""
         offsets = dict(self.intake.positions)
-        await self.outputs.settled(self.outputs.begin_epoch())
+        with self.intake.steps("outputs acknowledged"):
+            await self.outputs.settled(self.outputs.begin_epoch())
         self._completed_at = time.monotonic()
         return offsets
 
@@ -140,7 +143,9 @@ class LedgerRole:
                 return await self._patiently(self.ledger.write, [each.record for each in arrived])
             except Poison as error:
                 at = (error.topic, error.partition, error.offset)
-                wrong = next(each for each in arrived if each.record[:3] == at)
+                if error.offset is None and len(arrived) > 1:
+                    return await self._write_halves(arrived)
+                wrong = next(each for each in arrived if error.offset is None or each.record[:3] == at)
                 topic, partition, offset, _ = wrong.record
                 self.letters.send(
                     TP(topic, partition), offset, str(error), f"not a record of {topic}", *wrong[1:]
@@ -148,13 +153,20 @@ class LedgerRole:
                 arrived.remove(wrong)
         return Written(0, 0)
 
+    async def _write_halves(self, arrived: list[Arrived]) -> Written:
+        """The database refused one of these without saying which: it is found by halves."""
+        half = len(arrived) // 2
+        parts = [await self._write(part) for part in (arrived[:half], arrived[half:])]
+        return Written(sum(part.inserted for part in parts), sum(part.repeated for part in parts))
+
     async def _patiently(self, call: Callable[..., T], *given: object) -> T:
         """Call in a thread; while SQL is away, again and again: the agent waits, and so does its topic."""
         loop = asyncio.get_running_loop()
         pause_s = BACKOFF_FIRST_S
         while True:
             try:
-                done = await loop.run_in_executor(None, call, *given)
+                with self.intake.steps(f"SQL {call.__name__}"):
+                    done = await loop.run_in_executor(None, call, *given)
             except Retryable as error:
                 if self.away is None:
                     log.warning("waiting: %s", error)
@@ -167,10 +179,15 @@ class LedgerRole:
 
     # -- figures -----------------------------------------------------------------------------------------
 
+    def _who_is_away(self) -> str:
+        """Asked in the watchdog's thread, over connections of its own."""
+        return self.intake.probe.ask() or self.ledger.unanswered()
+
     def ready(self) -> tuple[bool, str]:
         """Whether decisions reach SQL."""
-        if self.away is not None:
-            return False, self.away
+        away = self.away or self.watchdog.away or self.intake.probe.away
+        if away:
+            return False, away
         if not self.intake.assigned:
             return False, "partitions are being assigned"
         return True, ""
@@ -197,6 +214,7 @@ class LedgerRole:
         try:
             await run_app(self.intake.app, on_started=self._started)
         finally:
+            self.watchdog.stop()
             self.http.stop()
             self.ledger.close()
 
@@ -214,6 +232,8 @@ class LedgerRole:
                 time.sleep(1.0)
 
     def _started(self) -> None:
+        self.watchdog.start()
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         self._telling = asyncio.ensure_future(
             announce("ledger", self.ready, f"{self.settings.host}:{self.http.server.port}")
         )

@@ -11,20 +11,15 @@ from zlib import crc32
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from models.learner import Learner
-from models.snapshot import Snapshot
+from models.snapshot import LARGEST_VERSION, Snapshot
 from streams.access import Kafka, client
 from streams.errors import Poison, Retryable
 
-from .snapshots import read_snapshot
+from .snapshots import check_key, read_snapshot, snapshot_key
 
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 30.0
-
-
-def snapshot_key(model: str, version: int) -> bytes:
-    """The key under which a snapshot stands."""
-    return f"{model}/{version}".encode()
 
 
 def partition_of(model: str, partitions: int) -> int:
@@ -47,6 +42,8 @@ class Published:
             snapshot = self.snapshots[version]
             try:
                 learner = Learner.restore(snapshot.state, features)
+                if learner.model != model:
+                    raise Poison(f"its state is one of {learner.model}")
             except Poison as error:
                 log.error("snapshot %s/%d cannot be gone on from: %s", model, version, error)
                 continue
@@ -98,7 +95,7 @@ def _read(consumer: Any, topic: str) -> dict[str, Published]:
 
 def _take(found: dict[str, Published], key: bytes, value: bytes | None) -> None:
     model, _, number = key.decode("utf-8", "replace").rpartition("/")
-    if not number.isdecimal():
+    if not (model and number.isascii() and number.isdecimal() and 0 < int(number[:20]) <= LARGEST_VERSION):
         log.warning("topic of the models: key %r is not model/version", key)
         return
     version = int(number)
@@ -109,7 +106,12 @@ def _take(found: dict[str, Published], key: bytes, value: bytes | None) -> None:
         return
     published.versions.add(version)
     try:
-        published.snapshots[version] = read_snapshot(value)
+        snapshot = read_snapshot(value)
+        check_key(key, snapshot)
+        published.snapshots[version] = snapshot
     except Poison as error:
         published.snapshots.pop(version, None)
         log.error("snapshot %s: %s", key.decode("utf-8", "replace"), error)
+
+
+__all__ = ["Published", "partition_of", "read_published", "snapshot_key"]

@@ -31,7 +31,7 @@ def records(batch: RawBatch) -> Iterator[Record]:
         value_at,
         value_size,
     )
-    if found < 0:
+    if found < 0 or (found and offsets[found - 1] >= batch.next_offset):
         raise Poison("the records of the batch overlap or end early", offset=batch.base_offset)
     spans = (part[:found].tolist() for part in (offsets, key_at, key_size, value_at, value_size))
     return _cut(batch.buf.tobytes(), zip(*spans, strict=True))

@@ -25,6 +25,7 @@ from serving.status import RoleStatus
 from serving.views import RedisViews
 from streams.access import Kafka
 from streams.errors import Retryable
+from streams.watchdog import Watch, Watchdog
 
 from .decisions import DecisionFeed
 from .role import READY_LINE
@@ -47,6 +48,7 @@ class ServerRole:
         app = create_app(self.board, _customer_reader(settings, config), hosts=_hosts(settings))
         _add_health(app, self.status)
         self.page = run_page(app, settings.host, settings.server_port)
+        self.watchdog = Watchdog([Watch(lambda: {"page": app.state.feed.turns})])
 
     def status(self) -> RoleStatus:
         """The server counts nothing itself."""
@@ -60,11 +62,13 @@ class ServerRole:
             loop.add_signal_handler(number, stop.set)
         self.poller.start()
         self.feed.start()
+        self.watchdog.start()
         print(f"server {READY_LINE} http://{self.settings.host}:{self.page.port}", flush=True)
         await stop.wait()
         await loop.run_in_executor(None, self._stop)
 
     def _stop(self) -> None:
+        self.watchdog.stop()
         self.page.stop()
         self.feed.stop()
         self.poller.stop()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 import schemas
 from models.snapshot import Snapshot
@@ -16,6 +17,9 @@ from streams.access import Kafka, client
 from streams.errors import Poison, Retryable
 
 log = logging.getLogger(__name__)
+
+REFUSED_KEPT = 100
+AGAIN_S = 1.0
 
 
 class SnapshotFeed:
@@ -29,7 +33,7 @@ class SnapshotFeed:
     ) -> None:
         self._bootstrap, self._topic, self._features, self._take = bootstrap, topic, tuple(features), take
         self.caught_up = threading.Event()
-        self.refused: list[str] = []
+        self.refused: deque[str] = deque(maxlen=REFUSED_KEPT)  # the latest
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
 
@@ -44,20 +48,25 @@ class SnapshotFeed:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        consumer = Consumer(
-            {
-                **client(self._bootstrap),
-                "group.id": "streamwise-snapshots",  # never used: partitions are assigned by hand
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                "log_level": 0,
-            }
-        )
-        try:
-            self._read(consumer)
-        finally:
-            consumer.close()
+        """Read until stopped; after an error of the client once more from the start, as that changes nothing."""
+        while not self._stop.is_set():
+            consumer = Consumer(
+                {
+                    **client(self._bootstrap),
+                    "group.id": "streamwise-snapshots",  # never used: partitions are assigned by hand
+                    "enable.auto.commit": False,
+                    "auto.offset.reset": "earliest",
+                    "enable.partition.eof": True,
+                    "log_level": 0,
+                }
+            )
+            try:
+                self._read(consumer)
+            except (KafkaException, Retryable) as error:
+                log.error("snapshots cannot be read: %s", error)
+                self._stop.wait(AGAIN_S)
+            finally:
+                consumer.close()
 
     def _read(self, consumer: Any) -> None:
         waiting = set(_partitions(consumer, self._topic))
@@ -81,11 +90,23 @@ class SnapshotFeed:
         try:
             snapshot = read_snapshot(value)
             snapshot.verify(self._features)
+            check_key(message.key(), snapshot)
         except Poison as error:
             self.refused.append(str(error))
             log.warning("%s; the one in force stays", error)
             return
         self._take(snapshot)
+
+
+def check_key(key: bytes | None, snapshot: Snapshot) -> None:
+    """Raise `Poison` unless the snapshot stands under its own name: by that, older ones are taken away."""
+    if key != snapshot_key(snapshot.model, snapshot.version):
+        raise Poison(f"snapshot {snapshot.model}/{snapshot.version} refused: it stands under the key {key!r}")
+
+
+def snapshot_key(model: str, version: int) -> bytes:
+    """The key under which a snapshot stands."""
+    return f"{model}/{version}".encode()
 
 
 def read_snapshot(value: bytes) -> Snapshot:

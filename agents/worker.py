@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,18 @@ import numpy as np
 from config.settings import Settings
 from decisions.live import LivePass, load_config
 from decisions.step import DUPLICATES, LATE
+from models.snapshot import Snapshot
 from serving.publisher import ViewPublisher
 from serving.status import RoleStatus
 from serving.views import MemoryViews, RedisViews, ViewStore
+from streams.errors import Retryable
 from streams.guards import end_process
 from streams.partition import Partition
+from streams.probe import BrokerProbe
 from streams.processor import Processor
 from streams.topics import ensure
-from streams.watchdog import Watchdog
+from streams.vigil import Vigil
+from streams.watchdog import STALL_S, Watchdog
 
 from .role import READY_LINE, HttpPort, run_app
 from .snapshots import SnapshotFeed
@@ -27,13 +32,17 @@ from .topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, topics
 
 GROUP = "streamwise-worker"
 SNAPSHOTS_PATIENCE_S = 30.0
+SNAPSHOTS_KEPT = 1_000  # versions of a model: minutes of a busy learner, where a commit cycle takes seconds
+LOOP_PATIENCE_S = 30.0
 VIEWS_A_TAKE = 1_000  # packed in the event loop: about 2 ms
 
 
 class Worker:
     """One worker process: everything it consists of, wired."""
 
-    def __init__(self, settings: Settings, *, group: str = GROUP, create_topics: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, group: str = GROUP, create_topics: bool = True, stall_s: float = STALL_S
+    ) -> None:
         self.settings = settings
         self.work = LivePass(load_config(settings.config))
         self.work.warm()
@@ -59,8 +68,9 @@ class Worker:
         self.publisher = ViewPublisher(
             self.store, self._changed_views, self._views_back, self._gone_views, limit=VIEWS_A_TAKE
         )
+        self.probe = BrokerProbe(settings.access, every_s=stall_s / 6)
         self.watchdog = Watchdog(
-            self._waiting, lambda: self.engine.counters.events, lambda: self.cycle.completed_at
+            Vigil(self.processor, self.probe).watches(), away=self.probe.ask, stall_s=stall_s
         )
         self.http = HttpPort(
             "worker", settings.host, settings.worker_port, self.status, self.ready, self.customer
@@ -84,9 +94,19 @@ class Worker:
         partition = self.engine.partition(number)
         self.work.adopt(partition, control.get("next") or self.work.offered(partition))
 
-    def _offer(self, snapshot: Any) -> None:
-        if self._loop is not None and self._loop.is_running():
-            self._loop.call_soon_threadsafe(self.work.offer, snapshot)
+    def _offer(self, snapshot: Snapshot) -> None:
+        if self._loop is not None and self._loop.is_running() and snapshot.model in self.work.models:
+            self._loop.call_soon_threadsafe(self._keep, replace(snapshot, state=b""))
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        """Take it, and forget the oldest that score nothing here: control rows name what was in force lately."""
+        self.work.offer(snapshot)
+        known = self.work.snapshots[snapshot.model]
+        if len(known) > SNAPSHOTS_KEPT:
+            partitions = self.engine.partitions.values()
+            used = {self.work.in_force(partition).get(snapshot.model) for partition in partitions}
+            for version in sorted(set(known) - used)[: len(known) - SNAPSHOTS_KEPT]:
+                del known[version]
 
     # -- views -------------------------------------------------------------------------------------------
 
@@ -96,13 +116,20 @@ class Worker:
         done: Future[Any] = Future()
 
         def run() -> None:
+            if not done.set_running_or_notify_cancel():
+                return  # nobody waits for it any more, and what it took would be lost
             try:
                 done.set_result(call(*given))
             except BaseException as error:  # handed to the thread that waits for it
                 done.set_exception(error)
 
         self._loop.call_soon_threadsafe(run)
-        return done.result(timeout=30)
+        try:
+            return done.result(timeout=LOOP_PATIENCE_S)
+        except TimeoutError as error:
+            if not done.cancel():  # it has just begun
+                return done.result()
+            raise Retryable(f"the worker has been busy for {LOOP_PATIENCE_S:.0f} s; try again") from error
 
     def _changed_views(self, limit: int) -> tuple[list[bytes], list[bytes]]:
         return self._in_loop(self._take_views, limit)  # type: ignore[no-any-return]
@@ -133,7 +160,12 @@ class Worker:
         return keys
 
     def _views_back(self, keys: Any) -> None:
-        self._in_loop(self._return_views, list(keys))
+        """However long it takes: views that are not given back would not be written before their next change."""
+        while True:
+            try:
+                return self._in_loop(self._return_views, list(keys))  # type: ignore[no-any-return]
+            except Retryable:
+                continue
 
     def _return_views(self, keys: list[bytes]) -> None:
         unwritten = set(keys)
@@ -154,14 +186,12 @@ class Worker:
 
     # -- figures -----------------------------------------------------------------------------------------
 
-    def _waiting(self) -> int:
-        return sum(self.engine.lag().values())
-
     def ready(self) -> tuple[bool, str]:
         """Whether rows are restored and events are taken."""
         if not self.processor.table.recovered:
             return False, "rows are being restored"
-        return True, ""
+        away = self.watchdog.away or self.probe.away
+        return not away, away
 
     def status(self) -> RoleStatus:
         """Figures for /status, /metrics and the page."""
@@ -233,6 +263,7 @@ class Worker:
     def _started(self) -> None:
         self.publisher.start()
         self.watchdog.start()
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         self._telling = asyncio.ensure_future(self._tell_ready())
 
     async def _tell_ready(self) -> None:

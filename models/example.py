@@ -52,6 +52,8 @@ class Example:
             raise Poison(f"not a training example: {type(error).__name__} {error}") from error
         if example.label not in (0, 1):
             raise Poison(f"training example {example.id}: expected label 0 or 1, got {example.label}")
+        if not (example.score != example.score or 0.0 <= example.score <= 1.0):  # NaN: none was given
+            raise Poison(f"training example {example.id}: expected a score from 0 to 1, got {example.score}")
         return example
 
 

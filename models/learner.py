@@ -16,7 +16,7 @@ from river import optim, preprocessing
 
 from models.example import Example
 from models.metrics import Window
-from models.snapshot import LINEAR, Snapshot
+from models.snapshot import LARGEST_VERSION, LINEAR, Snapshot
 from streams.errors import Poison
 
 # Between 0.02, better for frequent labels, and 0.1, better for rare ones; within 0.001 of either in AUC.
@@ -38,6 +38,10 @@ _LEAST_SCALE: Final = 1e-6
 _BIAS: Final = ""
 
 _FORMAT: Final = 1
+
+# Far above what learning gets to; a state beyond these is none of ours.
+_LARGEST_WINDOW: Final = 1 << 20
+_LARGEST_SUM: Final = 1e18
 
 
 class _WindowState(msgspec.Struct):
@@ -162,8 +166,9 @@ class Learner:
             known = msgspec.msgpack.decode(state, type=_State)
             if known.format != _FORMAT:
                 raise ValueError(f"expected format {_FORMAT}, got {known.format}")
+            _check_numbers(known)
             window = Window.restore(**msgspec.structs.asdict(known.window))
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (msgspec.MsgspecError, ValueError, OverflowError) as error:
             raise Poison(f"not the state of a learner: {error}") from error
         learner = cls(known.model, features, rate=rate)
         learner.version, learner.window = known.version, window
@@ -210,11 +215,25 @@ class Learner:
     def _scale(self, name: str) -> float:
         """What a feature is divided by; 0 while it has not varied, and then it does not count."""
         variance = self._scaler.vars[name]
-        if not variance:
+        if not variance > 0.0:
             return 0.0
         scale, least = math.sqrt(variance), self._spans[name] / _FARTHEST
         scale = scale if scale > least else least
         return scale if scale > _LEAST_SCALE * (1.0 + abs(self._scaler.means[name])) else 0.0
+
+
+def _check_numbers(known: _State) -> None:
+    """Raise ValueError where learning on would fail, or make a snapshot that nobody may score with."""
+    counts = (known.examples, known.positives, known.ignored, known.steps, *known.counts.values())
+    if not all(0 <= count <= LARGEST_VERSION for count in (known.version, known.window.count, *counts)):
+        raise ValueError("a count is below 0 or absurd")
+    if not 0 < known.window.size <= _LARGEST_WINDOW:
+        raise ValueError(f"a window of {known.window.size} examples")
+    sums = (*known.squares.values(), *known.variances.values(), *known.spans.values())
+    if not all(0.0 <= number <= _LARGEST_SUM for number in sums):
+        raise ValueError("a sum of squares or a span is below 0, absurd or no number")
+    if not all(abs(number) <= _LARGEST_SUM for number in (*known.weights.values(), *known.means.values())):
+        raise ValueError("a weight or a mean is absurd or no number")
 
 
 def _only(names: set[str], values: Mapping[str, Any]) -> dict[str, Any]:

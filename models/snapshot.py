@@ -18,6 +18,9 @@ LINEAR: Final = "linear"
 # Far above any weight that is learned; below it a logit of F features within 1e6 cannot overflow.
 _LARGEST_WEIGHT: Final = 1e12
 
+# A version beyond this is no count of snapshots; the one after it still fits everywhere.
+LARGEST_VERSION: Final = 2**53
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -48,8 +51,8 @@ class Snapshot:
     def _flaw(self, features: tuple[str, ...]) -> str:
         if self.kind != LINEAR:
             return f"expected kind {LINEAR!r}, got {self.kind!r}"
-        if self.version < 1:
-            return f"expected a version above 0, got {self.version}"
+        if not 0 < self.version <= LARGEST_VERSION:
+            return f"expected a version from 1 to {LARGEST_VERSION}, got {self.version}"
         if len(self.weights) != len(self.features):
             return f"{len(self.weights)} weights for {len(self.features)} features"
         if len(self.features) != len(features):

@@ -30,6 +30,7 @@ class Feed:
         self._rendered_at = float("-inf")
         self._clients: set[asyncio.Queue[bytes | None]] = set()
         self.closed = False
+        self.turns = 0  # for the watchdog: the page's loop turns
 
     @property
     def clients(self) -> int:
@@ -42,6 +43,7 @@ class Feed:
     async def run(self) -> None:
         """Tick until cancelled; with nobody there nothing is rendered."""
         while True:
+            self.turns += 1
             if self._clients:
                 self.tick()
             await asyncio.sleep(self._tick_s)

@@ -26,6 +26,7 @@ TEXT = "text/plain; charset=utf-8"
 CUSTOMERS = "/customers/"
 # A client that sends nothing keeps its thread no longer than this.
 REQUEST_TIMEOUT_S = 5.0
+REQUESTS_MAX = 64  # at a time, a thread each
 POLL_S = 0.1  # how soon `stop` is noticed
 
 Answer = tuple[HTTPStatus, str, bytes]
@@ -101,6 +102,23 @@ class RoleServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def __init__(self, *given: Any) -> None:
+        self._free = threading.BoundedSemaphore(REQUESTS_MAX)
+        super().__init__(*given)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread for it, if one is free; else the connection is closed at once."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def server_bind(self) -> None:
         """Without the look-up of our own name that HTTPServer adds: a slow resolver would hold us up."""

@@ -18,12 +18,19 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from serving.tables import APPLIED, BY_KIND, METADATA, Record, readable, row
-from streams.errors import Fatal, Retryable
+from streams.errors import Fatal, Poison, Retryable
 
 TOPICS: Mapping[str, str] = {"alerts": "alert", "offers": "offer", "offer.outcomes": "outcome"}
 
@@ -39,6 +46,8 @@ CACHE_KIB = 64 << 10
 CREATE_LOCK = 0x57726561
 # What PostgreSQL and its client say when waiting does not help; an error while connecting has no code.
 REFUSED = ("password authentication failed", "certificate", "no pg_hba.conf entry")
+
+_WAITS: Mapping[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENCE_TIMEOUT_MS}
 
 EXPECTED = "expected sqlite:///FILE.db or postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
@@ -78,8 +87,23 @@ class Ledger:
     def close(self) -> None:
         self._engine.dispose()
 
+    def unanswered(self) -> str:
+        """Why a new connection is not answered within seconds, "" when it is. A file always answers."""
+        if self._url.get_backend_name() == "sqlite":
+            return ""
+        dialect = self._engine.dialect
+        given, named = dialect.create_connect_args(self._url)
+        try:
+            dialect.loaded_dbapi.connect(*given, **{**named, **_WAITS}).close()
+        except dialect.loaded_dbapi.Error as error:
+            return f"SQL ledger at {self.address} does not answer: {str(error).splitlines()[0]}"
+        return ""
+
     def write(self, batch: Sequence[Record]) -> Written:
-        """Insert what is new of `batch` and note its offsets, all or nothing."""
+        """Insert what is new of `batch` and note its offsets, all or nothing.
+
+        Raises Poison where a row cannot be kept; without an offset when only the database knows which.
+        """
         rows: dict[Table, list[dict[str, Any]]] = {}
         last: dict[tuple[str, int], int] = {}
         for record in batch:
@@ -161,7 +185,9 @@ class Ledger:
         except PoolTimeoutError as error:
             raise Retryable(f"SQL ledger at {self.address}: every connection is in use") from error
         except DBAPIError as error:
-            cause = (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
+            if _is_poison(error):
+                raise Poison(f"the database takes no such row: {_cause(error)}") from error
+            cause = _cause(error)
             refused = any(words in cause for words in REFUSED)
             line = f"SQL ledger at {self.address}: {cause}; {self._advice(refused)}"
             raise (Retryable if _may_pass(error) and not refused else Fatal)(line) from error
@@ -195,9 +221,8 @@ def _engine(url: URL) -> Engine:
         engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
         event.listen(engine, "connect", _set_up_sqlite)
         return engine
-    waits = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENCE_TIMEOUT_MS}
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args=waits)
+        return create_engine(url, pool_pre_ping=True, connect_args=_WAITS)
     except (ImportError, NoSuchModuleError) as error:
         raise Fatal("PostgreSQL needs its driver: run `pip install 'streamwise[postgresql]'`") from error
 
@@ -224,6 +249,15 @@ def _address(url: URL) -> str:
         return str(url.database)
     user = f"{url.username}@" if url.username else ""
     return f"postgresql://{user}{url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
+
+
+def _cause(error: DBAPIError) -> str:
+    return (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
+
+
+def _is_poison(error: DBAPIError) -> bool:
+    """Whether it is a row's own fault: a value out of range, or larger than an index takes (54000)."""
+    return isinstance(error, DataError) or getattr(error.orig, "sqlstate", None) == "54000"
 
 
 def _may_pass(error: DBAPIError) -> bool:

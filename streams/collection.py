@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,14 @@ import faust
 from faust.types.tuples import TP
 
 from . import local
+from .batch import RawBatch
 from .cycle import CommitCycle, RowFormat
 from .engine import Engine
+from .errors import Fatal, StreamwiseError
+from .guards import end_process
 from .restore import Mover, Restorer
+
+log = logging.getLogger(__name__)
 
 
 class RowTable(faust.Table):  # type: ignore[misc]
@@ -23,6 +29,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
 
     engine: Engine
     cycle: CommitCycle
+    end: Callable[[str], None] = staticmethod(end_process)
 
     def bind(
         self, engine: Engine, cycle: CommitCycle, rows: RowFormat, migration: Callable[[bytes], Mover],
@@ -74,10 +81,25 @@ class RowTable(faust.Table):  # type: ignore[misc]
 
     def apply_changelog_batch(self, batch: Any) -> None:
         for event in batch:
-            number = event.message.partition
-            partition = self.engine.partition(number)
-            if not partition.live:  # a live partition's own rows are newer than what it wrote
-                self.restorer(number).apply(partition, event.message.value)
+            message = event.message
+            try:
+                self._apply(message.partition, message.value)
+            except StreamwiseError as error:  # Faust would log it, go on and miss those rows
+                self.end(str(error))
+            except Exception as error:  # the same for an error that nobody foresaw
+                log.exception("while restoring %s[%s]@%s", message.topic, message.partition, message.offset)
+                at = f"{message.topic}[{message.partition}]@{message.offset}"
+                self.end(f"{at}: {type(error).__name__}: {error}")
+
+    def _apply(self, number: int, batch: RawBatch) -> None:
+        if batch.error:
+            raise Fatal(
+                f"changelog partition {number} at offset {batch.base_offset} is damaged ({batch.error}); "
+                "restore it from a backup, or delete the topic to start anew"
+            )
+        partition = self.engine.partition(number)
+        if not partition.live:  # a live partition's own rows are newer than what it wrote
+            self.restorer(number).apply(partition, batch)
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0

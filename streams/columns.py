@@ -43,6 +43,8 @@ def decode_columns(batch: RawBatch, program: Program) -> Columns:
     found = find_records(
         batch.buf, n, batch.base_offset, batch.first, offsets, key_at, key_size, value_at, value_size
     )
+    if found > 0 and offsets[found - 1] >= batch.next_offset:
+        found = -1  # later events of its key would be skipped, up to that offset
     times, kinds, message_ids = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int64)
     fields, status = np.empty((n, program.initial.shape[1])), np.empty(n, np.uint8)
     bad = 0

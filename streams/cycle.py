@@ -76,24 +76,29 @@ class CommitCycle:
         self.controls: dict[int, bytes] = {}  # the control row at that offset
         self.last_s = 0.0
         self.cycles = 0
+        self.step = ""  # what a cycle under way waits for
         self.completed_at = time.monotonic()
 
     async def run(self, commit: Callable[[Mapping[tuple[str, int], int]], Awaitable[bool]]) -> bool:
         """One cycle over all live partitions; `commit` gets {(topic, partition): next offset}."""
         started = time.monotonic()
         engine = self._engine
+        self.step = "outputs acknowledged"
         work = self._shares()
         await engine.outputs.settled(engine.outputs.begin_epoch())  # 1. every output produced so far
         self._reached("outputs")
+        self.step = "rows written"
         pace = Pace(sum(len(share.changed) for share in work), self.spread_s, self.hurried)
         for share in work:  # 2. rows, then the control row
             await self._write_rows(share, pace)
         self._reached("rows")
         for share in work:
             self._write_control(share)
+        self.step = "rows acknowledged"
         await self._log.settled(self._log.begin_epoch())
         self._reached("control")
         merged = {at: offset for share in work for at, offset in share.offsets.items()}
+        self.step = "offsets committed"
         done = await commit(merged) if merged else True  # 3. the source offsets
         if done:
             self._committed.update(merged)
@@ -106,6 +111,7 @@ class CommitCycle:
             for partition in engine.partitions.values():
                 if partition.live:
                     engine.fold(partition)
+        self.step = ""
         self.completed_at = time.monotonic()
         self.last_s = self.completed_at - started
         self.cycles += 1

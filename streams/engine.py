@@ -17,6 +17,7 @@ from .avro import Program
 from .batch import RawBatch, open_batch
 from .columns import decode_columns
 from .decode import REASONS
+from .errors import Fatal, Poison, located
 from .outputs import Outbox, Outputs
 from .partition import PLACES, Partition
 
@@ -25,6 +26,7 @@ LIVE_MS = 3_600_000  # a stream is live while its events are younger than this w
 LETTER_BYTES = (
     256 << 10
 )  # of a bad key and value; all of it could be more than a broker takes, and stands at its offset
+DAMAGED = "the batch is damaged"  # what those count as whose reason is a text
 BACKLOG_EVENTS = 20_000  # decoded events of one topic's partition that may wait for the other topics
 
 
@@ -130,7 +132,10 @@ class Engine:
         """Decode a batch into its partition's inbox without folding it. Returns the good events."""
         partition = self.partition(number)
         which = self._topic_number[topic]
-        self.prepare(topic, batch)
+        try:
+            self.prepare(topic, batch)
+        except (Fatal, Poison) as error:
+            raise located(error, topic, number, batch.base_offset) from error
         good = partition.receive(which, batch, self.work.programs[which], self._bury)
         self.counters.batches += 1
         self._last_arrival_ms = self._wall_clock_ms()
@@ -221,7 +226,8 @@ class Engine:
         source = f"{self.sources[topic]}:{partition}:{offset}".encode()
         self.outputs.send(self.dead_letters, [{"key": source, "value": letter}])
         self.counters.dead_letters += 1
-        self.counters.reasons[text] = self.counters.reasons.get(text, 0) + 1
+        kind = text if isinstance(reason, int) else DAMAGED  # the texts of damaged batches are without number
+        self.counters.reasons[kind] = self.counters.reasons.get(kind, 0) + 1
 
     def tick(self) -> None:
         """Fold what an idle topic held back; let a live but silent stream's deadlines follow the wall clock."""
@@ -255,7 +261,7 @@ class Engine:
     def lag(self) -> dict[str, int]:
         """Events that have been appended but not folded, by topic."""
         lags = dict.fromkeys(self.sources, 0)
-        for partition in self.partitions.values():
+        for partition in list(self.partitions.values()):  # other threads ask, too
             for which, topic in enumerate(self.sources):
                 if partition.positions[which] >= 0:
                     behind = int(partition.ends[which] - partition.positions[which])

@@ -29,6 +29,15 @@ class StreamwiseError(Exception):
         super().__init__(where + message)
 
 
+def located(
+    error: Fatal | Poison, topic: str, partition: int, offset: int | None = None
+) -> Fatal | Poison:  # fmt: skip
+    """The same error, saying where, unless it does already."""
+    if error.topic is not None:
+        return error
+    return type(error)(str(error), topic=topic, partition=partition, offset=offset)
+
+
 class Retryable(StreamwiseError):
     """The same call may succeed later."""
 

@@ -58,6 +58,7 @@ class Outputs:
                 "compression.type": "lz4",
                 "log_level": 3,
                 "linger.ms": 1,
+                "message.timeout.ms": 0,  # a broker that is away is waited for; one that is there answers, or refuses
                 "queue.buffering.max.messages": 1_000_000,
                 "queue.buffering.max.kbytes": 512 * 1024,
                 **config,
@@ -144,6 +145,11 @@ class Outputs:
     def outstanding(self, epoch: int) -> int:
         """Records of epochs up to `epoch` that are not acknowledged yet."""
         return sum(count for number, count in self._open.items() if number <= epoch)
+
+    @property
+    def pending(self) -> int:
+        """Records that are not acknowledged yet; any thread may ask."""
+        return sum(list(self._open.values()))
 
     async def settled(self, epoch: int) -> None:
         """Wait until every record of the epochs up to `epoch` is acknowledged."""

@@ -26,6 +26,7 @@ from .transport import Consumer
 
 TICK_S = 0.25
 WHOLE_BYTES = 384 << 20  # of all partitions' rows; what is more is packed (`streams.rows`)
+BUFFERED_FETCHES = 16  # fetched and not taken; the pass takes one at once unless something holds it up
 SPREAD = 0.5  # the part of the time between two commit cycles over which one spreads its rows
 
 
@@ -66,7 +67,7 @@ class Processor:
         self.outputs = Outputs(client(bootstrap))
         self.app: App = make_app(
             group, bootstrap, partitions=partitions, standbys=standbys, commit_interval_s=commit_interval_s,
-            datadir=datadir,
+            datadir=datadir, stream_buffer_maxsize=BUFFERED_FETCHES,
         )  # fmt: skip
         places = WHOLE_BYTES // work.default_row.nbytes // partitions
         self.engine = Engine(self.sources, work, self.outputs, places=places, **engine_settings)

@@ -36,12 +36,13 @@ def find_records(
     """Locate `count` records in `buf: uint8[:]`, writing positions into the int64 arrays.
 
     Sizes are -1 for null. Records whose offset is below `first` (already consumed; a seek may land inside a
-    batch) are left out. Returns how many were written, or -1 when the batch is not well formed, in
-    which case nothing of it may be used. Nothing outside a record's own bytes is read.
+    batch) are left out. Returns how many were written, or -1 when the batch is not well formed (its offsets
+    have to rise, too), in which case nothing of it may be used. Nothing outside a record's own bytes is read.
     """
     p = np.int64(0)
     size = np.int64(len(buf))
     found = 0
+    before = np.int64(-1)
     for _ in range(count):
         length, p = read_varint(buf, p, size)
         if p < 0 or length < 1 or length > size - p:
@@ -52,8 +53,9 @@ def find_records(
         if p < 0:
             return -1
         delta, p = read_varint(buf, p, end)
-        if p < 0:
+        if p < 0 or delta <= before:
             return -1
+        before = delta
         key_length, p = read_varint(buf, p, end)
         if p < 0 or key_length < -1 or key_length > end - p:
             return -1

@@ -7,6 +7,7 @@ faust-streaming are pinned; `tests/streams/test_transport.py` fails when what is
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,13 +23,14 @@ from faust.types.tuples import TP, ConsumerMessage
 
 from . import frames
 from .batch import CONTROL, HEADER, TRANSACTIONAL, RawBatch, open_batch, read_header, skipped
-from .errors import Fatal, Poison
+from .errors import Fatal, Poison, located
 
 SCHEME = "batch"
 # one fetch is in flight for all partitions of a broker: a silent one holds the others up this long
 FETCH_MAX_WAIT_MS = 10
 # between two fetches: what comes meanwhile comes together, which costs less than it delays
 FETCH_PACE_S = 0.004
+FULL_PAUSE_S = 0.01  # while enough of every partition lies decoded
 
 
 @dataclass(slots=True)
@@ -51,18 +53,31 @@ class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         try:
             self._read_headers(self.next_fetch_offset)
         except (Fatal, Poison) as error:  # whoever asks for it meets it
-            self._damage = error
+            after = self.batches[-1].next_offset if self.batches else self.next_fetch_offset
+            self._damage = located(error, self._tp.topic, self._tp.partition, after)
 
     def _read_headers(self, first: int) -> None:
         records = self._records
         while records.has_next():
             data = records._next_slice
+            batch = read_header(data, first=first)  # before aiokafka trusts its length
             records._cache_next()
-            batch = read_header(data, first=first)
+            if self.batches and batch.base_offset < self.batches[-1].next_offset:
+                before = self.batches.pop()  # it would have the one behind it taken for consumed
+                raise Poison(f"a record batch from {before.base_offset} on reaches into the next one")
             if self._aborted(data, batch):
                 batch = skipped(batch.base_offset, batch.next_offset)
             first = max(first, batch.next_offset)
             self.batches.append(batch)
+
+    def end_at(self, end: int) -> None:
+        """Where the log ended as of this fetch: a batch that claims more would move the position out of the log."""
+        if self.batches and self.batches[-1].next_offset > end:
+            batch = self.batches.pop()
+            reason = f"a record batch claims offsets up to {batch.offset}, and the log ends at {end}"
+            self._damage = Poison(
+                reason, topic=self._tp.topic, partition=self._tp.partition, offset=batch.base_offset
+            )
 
     def _unpack_records(self) -> Iterator[RawBatch]:
         for batch in self.batches:
@@ -112,8 +127,11 @@ class Arrivals(OrderedDict[Any, Any]):
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """aiokafka's consumer with settings that Faust hard-wires otherwise. `ends`: see `Bundle`, as of the last fetch."""
 
-    ends: dict[TP, int]
     _next_fetch_s = 0.0
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.ends: dict[TP, int] = {}
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -142,7 +160,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _arrived(self, tp: Any, result: Any) -> None:
         """A fetch came in, while the pass still has the one before it: a thread may begin to decode."""
-        if tp.topic in self.app.bundled and isinstance(result, fetcher.FetchResult):
+        if not isinstance(result, fetcher.FetchResult):
+            return
+        result._partition_records.end_at(result._assignment.state_value(tp).highwater)
+        if tp.topic in self.app.bundled:
             for batch in result._partition_records.batches:
                 self.app.fetched(tp.topic, batch)
 
@@ -161,7 +182,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 try:
                     open_batch(batch, check_crc=self.app.conf.broker_check_crcs)
                 except Poison as error:  # never acknowledged: the next process fetches it again
-                    raise CorruptRecordException(f"{tp.topic}[{tp.partition}]: {error}") from error
+                    where = located(error, tp.topic, tp.partition, batch.base_offset)
+                    raise CorruptRecordException(str(where)) from error
         return records
 
     def _ends(self) -> dict[TP, int]:
@@ -246,7 +268,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
         if active_partitions:
             full = self.app.backlog
-            active_partitions = {tp for tp in active_partitions if not full(tp)} or active_partitions
+            active_partitions = {tp for tp in active_partitions if not full(tp)}
+            if not active_partitions:  # to aiokafka, none would be all
+                await asyncio.sleep(FULL_PAUSE_S)
+                return {}
         return await super()._getmany(active_partitions, timeout)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:

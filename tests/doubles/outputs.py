@@ -87,5 +87,9 @@ class CapturedOutputs:
     def outstanding(self, epoch: int) -> int:
         return sum(1 for number in self.epochs if self.acknowledged <= number <= epoch)
 
+    @property
+    def pending(self) -> int:
+        return self.outstanding(self.epoch)
+
     def flush(self, timeout_s: float) -> int:
         return 0

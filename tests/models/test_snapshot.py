@@ -54,7 +54,7 @@ def test_a_good_one_verifies() -> None:
     ("change", "said"),
     [
         ({"kind": "trees"}, "purchase/3 refused: expected kind 'linear', got 'trees'"),
-        ({"version": 0}, "purchase/0 refused: expected a version above 0, got 0"),
+        ({"version": 0}, "purchase/0 refused: expected a version from 1 to 9007199254740992, got 0"),
         ({"weights": (1.0,)}, "1 weights for 2 features"),
         ({"features": ("a",), "weights": (1.0,)}, "expected 2 features, got 1"),
         ({"features": ("a", "c")}, "feature 1: expected 'b', got 'c'"),

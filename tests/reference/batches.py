@@ -109,16 +109,20 @@ def batch(
     producer_id: int = -1,
     wrong_crc: bool = False,
     count: int | None = None,
+    append_time: int | None = None,
 ) -> bytes:
     """One batch in format v2. Offsets are the records' own, so gaps stay as compaction leaves them.
 
     Compaction keeps a batch's first and last offset when the records there go: give `base_offset` and
     `last_offset` for that, and for a batch without records. `count` lies about the number of records.
+    `append_time`: the broker noted when it came (log append time), whatever the records themselves say.
     """
     first = records[0].offset if base_offset is None else base_offset
     last = records[-1].offset if last_offset is None else last_offset
     base_timestamp = records[0].timestamp if records else 0
     highest_timestamp = max((record.timestamp for record in records), default=0)
+    if append_time is not None:
+        attributes, highest_timestamp = attributes | LOG_APPEND_TIME, append_time
     body = b"".join(encode_record(record, first, base_timestamp) for record in records)
     after_crc = struct.pack(
         ">hiqqqhii",

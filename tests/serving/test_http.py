@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -108,3 +109,32 @@ def test_a_port_in_use_is_fatal_in_one_line(server: RoleServer) -> None:
         Fatal, match=rf"cannot listen on 127\.0\.0\.1:{server.port} \(Address already in use\)"
     ):
         RoleServer("127.0.0.1", server.port, metrics.registry, lambda: True, lambda: (True, ""), lambda: {})
+
+
+def test_no_more_requests_at_a_time_than_there_are_threads_for(
+    role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients that connect and say nothing have their share; the port answers again once they are gone."""
+    monkeypatch.setattr("serving.http.REQUESTS_MAX", 3)
+    metrics = RoleMetrics("worker")
+    server = RoleServer(
+        "127.0.0.1", 0, metrics.registry, lambda: True, lambda: (True, ""), lambda: {}, role.customer
+    )
+    server.start()
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        with ExitStack() as silent:
+            for _ in range(3):  # connections are taken in the order that they came in
+                silent.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            assert not _answers(server)
+        for _ in range(10_000):
+            if _answers(server):
+                return
+        raise AssertionError("it does not answer any more")
+
+
+def _answers(server: RoleServer) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{server.port}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False

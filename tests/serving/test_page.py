@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -264,3 +266,30 @@ def test_a_port_in_use_is_fatal_in_one_line() -> None:
     with pytest.raises(Fatal, match=rf"cannot listen on 127\.0\.0\.1:{page.port} \(Address already in use\)"):
         run_page(create_app(Board()), "127.0.0.1", page.port)
     page.stop()
+
+
+def test_a_browser_that_does_not_read_loses_its_stream() -> None:
+    """Over a real connection: what waits for it is bounded, and the others go on."""
+    board = busy_board()
+    app = create_app(board, tick_s=0.01)
+    feed = app.state.feed
+    number = iter(range(10**9))
+    feed._render = lambda: {"totals": str(next(number)) + "x" * 200_000}
+    page = run_page(app, "127.0.0.1", 0)
+    silent = [socket.create_connection(("127.0.0.1", page.port)) for _ in range(5)]
+    for one in silent:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    try:
+        deadline = time.monotonic() + 30
+        with httpx.stream("GET", f"http://127.0.0.1:{page.port}/events", timeout=30) as answer:
+            beats = 0
+            for line in answer.iter_lines():
+                beats += line == "event: beat"
+                if beats > 20 and feed.clients == 1:
+                    break
+                assert time.monotonic() < deadline, feed.clients
+    finally:
+        for one in silent:
+            one.close()
+        page.stop()

@@ -21,6 +21,7 @@ from tests.streams.fuzz import fuzzed
 
 PAGES = 4
 PROT_NONE = 0
+FRAMING = 6  # bytes: length, attributes, time, offset, the key's length
 
 
 def guarded() -> tuple[mmap.mmap, int, int]:
@@ -47,6 +48,12 @@ def main(count: int, overrun: bool) -> None:
             buf[:] = np.frombuffer(raw, np.uint8)
             decode_columns(RawBatch(0, 1, 0, 1, record.timestamp, buf), programs[record.topic])
             done += 1
+        framed = encode_record(record._replace(offset=0), 0, record.timestamp)
+        for at in range(min(FRAMING, len(framed))):  # its own lengths and offsets are others
+            raw = framed[:at] + bytes((framed[at] ^ 1 << (done + at) % 8,)) + framed[at + 1 :]
+            buf = page[usable - len(raw) : usable]
+            buf[:] = np.frombuffer(raw, np.uint8)
+            decode_columns(RawBatch(0, 1, 0, 1, record.timestamp, buf), programs[record.topic])
     if overrun:  # show that the guard bites
         int(page[usable])
     print(done)

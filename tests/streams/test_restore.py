@@ -131,7 +131,7 @@ def test_a_row_that_is_not_whole_ends_the_worker() -> None:
 
 def test_a_damaged_batch_ends_the_worker_and_says_what_to_do() -> None:
     partition, restorer = restored(MIXED, [100])
-    raw = batches.batch([Record("changelog", 0, 50, b"a" * 9, b"b" * 9, 0)], count=2)
+    raw = batches.batch([Record("changelog", 0, 50, b"a" * 9, b"b" * 9, 0)], count=2, last_offset=51)
     with pytest.raises(Fatal, match="at offset 50 is damaged; restore it"):
         restorer.apply(partition, parse_batch(raw, first=0))
 

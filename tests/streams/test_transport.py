@@ -29,6 +29,7 @@ from streams.transport import (
     FETCH_MAX_WAIT_MS,
     SCHEME,
     Arrivals,
+    Consumer,
     ConsumerThread,
     RawPartitionRecords,
     install,
@@ -149,7 +150,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_of_the_fetch_is_handed_over() -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", drained)
-        with pytest.raises(CorruptRecordException, match=r"web\.events\[3\]: .*offset 0"):
+        with pytest.raises(CorruptRecordException, match=r"web\.events\[3\]@0: .*checksum"):
             asyncio.run(thread._fetch_records(None, 1.0))
 
 
@@ -163,13 +164,26 @@ def test_batches_of_bundled_topics_are_offered_closed_as_they_arrive() -> None:
     arrivals = Arrivals(thread._arrived)
     held = fetched(batches.batch(records(0)) + batches.batch(records(3)))
     other = TopicPartition("changelog", 0)
+    assignment = SimpleNamespace(state_value=lambda tp: SimpleNamespace(highwater=6))
     for tp, read in ((AT, held), (other, fetched(batches.batch(records(0))))):
-        arrivals[tp] = fetcher.FetchResult(tp, assignment=None, partition_records=read, backoff=0)
+        arrivals[tp] = fetcher.FetchResult(tp, assignment=assignment, partition_records=read, backoff=0)
     arrivals[TopicPartition(AT[0], 9)] = fetcher.FetchError(error=ValueError(), backoff=0)
     assert list(arrivals)[:2] == [AT, other]
     assert offered == held.batches
     assert [batch.closed is not None for batch in offered] == [True, True]
     assert list(held) == offered  # the pass is given the same ones
+
+
+def test_a_batch_that_claims_to_end_behind_the_log_is_refused_as_it_arrives() -> None:
+    thread: Any = object.__new__(ConsumerThread)
+    thread.app = SimpleNamespace(bundled=frozenset(), conf=None)
+    held = fetched(batches.batch(records(0)) + batches.batch(records(3)))
+    assignment = SimpleNamespace(state_value=lambda tp: SimpleNamespace(highwater=5))
+    arrivals = Arrivals(thread._arrived)
+    arrivals[AT] = fetcher.FetchResult(AT, assignment=assignment, partition_records=held, backoff=0)
+    assert spans([next(held)]) == [(0, 0, 3)]
+    with pytest.raises(Poison, match=r"web\.events\[3\]@3: .*the log ends at 5"):
+        next(held)
 
 
 def test_a_wrong_checksum_is_left_to_the_pass_by_the_thread_ahead_of_it(
@@ -190,6 +204,49 @@ def test_a_wrong_checksum_is_left_to_the_pass_by_the_thread_ahead_of_it(
     assert tried.wait(10)
     with pytest.raises(Poison, match="does not match its checksum"):
         engine.prepare(AT[0], bad)
+
+
+def test_a_thread_that_is_behind_is_given_no_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one whose work fails in a way that nobody foresaw goes on."""
+    monkeypatch.setattr("streams.ahead.LARGE_BYTES", 0)
+    monkeypatch.setattr("streams.ahead.WAITING", 3)
+    go_on, seen, done = threading.Event(), [], threading.Event()
+
+    def prepare(topic: str, batch: RawBatch) -> None:
+        go_on.wait(10)
+        seen.append(batch)
+        if len(seen) == 4:
+            done.set()
+        raise MemoryError
+
+    ahead = DecodeAhead(prepare)
+    given = list(fetched(b"".join(batches.batch(records(3 * n)) for n in range(20))))
+    ahead.give(AT[0], given[0])
+    while not ahead._queue.empty():  # it has the first in hand
+        pass
+    for batch in given[1:]:
+        ahead.give(AT[0], batch)
+    go_on.set()
+    assert done.wait(10)
+    assert seen == given[:4]
+
+
+def test_when_enough_lies_decoded_of_every_partition_nothing_is_fetched() -> None:
+    """aiokafka would take an empty set for all of them."""
+    consumer: Any = object.__new__(Consumer)
+    asked: list[Any] = []
+    full = {TP("a", 0)}
+    consumer.app = SimpleNamespace(backlog=full.__contains__)
+
+    async def getmany(self: Any, partitions: Any, timeout: float) -> Any:
+        asked.append(partitions)
+        return {"some": []}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver.Consumer, "_getmany", getmany)
+        assert asyncio.run(consumer._getmany({TP("a", 0)}, 1.0)) == {}
+        assert asyncio.run(consumer._getmany({TP("a", 0), TP("b", 0)}, 1.0)) == {"some": []}
+    assert asked == [{TP("b", 0)}]
 
 
 SPOILT: dict[str, Callable[[bytes], bytes]] = {
@@ -320,7 +377,7 @@ async def _read(bootstrap: str, count: int) -> list[tuple[bytes, bytes]]:
                 open_batch(batch)
                 found += _decoded(batch)
         state = consumer._subscription.subscription.assignment.state_value(at)
-        assert state.lso == count
+        assert state.lso == state.highwater == count
         assert await consumer.position(at) == count
         return found
     finally:
