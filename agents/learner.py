@@ -23,6 +23,7 @@ from models.learner import Learner
 from serving.status import RoleStatus
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison
+from streams.failpoints import Points, reached
 from streams.outputs import Outputs
 from streams.watchdog import Watchdog
 
@@ -46,9 +47,13 @@ VERSIONS_KEPT = 20  # a worker that replays needs those that were in force latel
 class LearnerRole:
     """Implements `agents.intake.Taker` for training examples.
 
+    `failpoints[name]()` is called where `POINTS` says, for tests.
+
     Two learners would each learn a part and publish under the same versions: while partitions are missing
     here, nothing is learned.
     """
+
+    POINTS = ("published", "acknowledged")  # snapshots are sent; they are there, offsets are not committed
 
     def __init__(
         self,
@@ -74,6 +79,7 @@ class LearnerRole:
         )
         self.learners: dict[str, Learner] = {name: Learner(name, self.features) for name in self.models}
         self.period = PeriodFigures(period or Period())
+        self.failpoints: Points = {}
         self.whole = False
         self.learned = 0  # examples since the start of this process
         self._applied: dict[str, dict[int, int]] = {}
@@ -175,7 +181,9 @@ class LearnerRole:
         for name, learner in self.learners.items():
             if learner.examples != self._published[name]:
                 self._publish(name, learner, offsets)
+        reached(self.failpoints, "published")
         await self.outputs.settled(self.outputs.begin_epoch())
+        reached(self.failpoints, "acknowledged")
         self._completed_at = time.monotonic()
         return offsets
 

@@ -21,6 +21,7 @@ from serving.ledger import TOPICS, Ledger, Record, Written
 from serving.status import RoleStatus
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison, Retryable
+from streams.failpoints import Points, reached
 from streams.outputs import Outputs
 
 from .intake import Batches, Bounds, Intake
@@ -49,7 +50,12 @@ class Arrived(NamedTuple):
 
 
 class LedgerRole:
-    """Implements `agents.intake.Taker` for the topics that the ledger keeps."""
+    """Implements `agents.intake.Taker` for the topics that the ledger keeps.
+
+    `failpoints[name]()` is called where `POINTS` says, for tests.
+    """
+
+    POINTS = ("decoded", "written")  # before and after a transaction
 
     def __init__(self, settings: Settings, *, group: str = GROUP) -> None:
         self.settings = settings
@@ -64,6 +70,7 @@ class LedgerRole:
             partitions=settings.partitions,
             folder=settings.state / "ledger",
         )
+        self.failpoints: Points = {}
         self.inserted = self.repeated = 0
         self.away: str | None = None  # why SQL is not there, while it is not
         self._completed_at = time.monotonic()
@@ -99,7 +106,9 @@ class LedgerRole:
             ends[tp] = batch.next_offset
             if len(arrived) < TRANSACTION_ROWS and number + 1 < len(batches):
                 continue
+            reached(self.failpoints, "decoded")
             written = await self._write(arrived)
+            reached(self.failpoints, "written")
             self.inserted += written.inserted
             self.repeated += written.repeated
             for end in ends.items():

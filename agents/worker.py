@@ -19,7 +19,7 @@ from streams.guards import end_process
 from streams.partition import Partition
 from streams.processor import Processor
 from streams.topics import ensure
-from streams.watchdog import Watchdog
+from streams.watchdog import STALL_S, Watchdog
 
 from .role import READY_LINE, HttpPort, run_app
 from .snapshots import SnapshotFeed
@@ -33,7 +33,9 @@ VIEWS_A_TAKE = 1_000  # packed in the event loop: about 2 ms
 class Worker:
     """One worker process: everything it consists of, wired."""
 
-    def __init__(self, settings: Settings, *, group: str = GROUP, create_topics: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, group: str = GROUP, create_topics: bool = True, stall_s: float = STALL_S
+    ) -> None:
         self.settings = settings
         self.work = LivePass(load_config(settings.config))
         self.work.warm()
@@ -58,7 +60,7 @@ class Worker:
         )
         self.publisher = ViewPublisher(self.store, self._changed_views, self._views_back, limit=VIEWS_A_TAKE)
         self.watchdog = Watchdog(
-            self._waiting, lambda: self.engine.counters.events, lambda: self.cycle.completed_at
+            self._waiting, lambda: self.engine.counters.events, lambda: self.cycle.completed_at, stall_s=stall_s
         )
         self.http = HttpPort(
             "worker", settings.host, settings.worker_port, self.status, self.ready, self.customer

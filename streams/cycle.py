@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import orjson
 
 from .engine import Engine
+from .failpoints import Points, reached
 from .outputs import SLICE, Outputs
 from .partition import Changed, Partition
 
@@ -68,7 +69,7 @@ class CommitCycle:
         self._log = log or engine.outputs
         self.spread_s = 0.0  # rows are written over this time, so that fetches and alerts hardly notice
         self.hurried: Callable[[], bool] = lambda: False
-        self.failpoints: dict[str, Callable[[], None]] = {}
+        self.failpoints: Points = {}
         self._committed: dict[tuple[str, int], int] = {}
         self.changelog_offsets: dict[int, int] = {}
         self.last_s = 0.0
@@ -136,9 +137,7 @@ class CommitCycle:
         self.changelog_offsets.pop(number, None)
 
     def _reached(self, step: str) -> None:
-        hook = self.failpoints.get(step)
-        if hook is not None:
-            hook()
+        reached(self.failpoints, step)
 
     def _offsets(self, partition: Partition) -> dict[tuple[str, int], int]:
         """What may be committed and is not yet."""
