@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import orjson
 
+from .changelog import Changelog, PlainChangelog
 from .engine import Engine
 from .failpoints import Points, reached
-from .outputs import SLICE, Outputs
+from .outputs import SLICE
 from .partition import Changed, Partition
 
 CONTROL_KEY = b"\x00control"
@@ -62,11 +63,16 @@ class CommitCycle:
     STEPS = ("outputs", "rows", "control", "offsets", "adopted")
 
     def __init__(
-        self, engine: Engine, rows: RowFormat, changelog: str, adoption: Adoption, log: Outputs | None = None
+        self,
+        engine: Engine,
+        rows: RowFormat,
+        changelog: str,
+        adoption: Adoption,
+        log: Changelog | None = None,
     ) -> None:
         """`log` writes the changelog; one of its own keeps megabytes of rows from standing before an alert."""
-        self._engine, self._rows, self._changelog, self._adoption = engine, rows, changelog, adoption
-        self._log = log or engine.outputs
+        self._engine, self._rows, self._adoption = engine, rows, adoption
+        self._log = log or PlainChangelog(changelog, engine.outputs)
         self.spread_s = 0.0  # rows are written over this time, so that fetches and alerts hardly notice
         self.hurried: Callable[[], bool] = lambda: False
         self.failpoints: Points = {}
@@ -89,7 +95,7 @@ class CommitCycle:
         self._reached("rows")
         for share in work:
             self._write_control(share)
-        await self._log.settled(self._log.begin_epoch())
+        await self._log.settled()
         self._reached("control")
         merged = {at: offset for share in work for at, offset in share.offsets.items()}
         done = await commit(merged) if merged else True  # 3. the source offsets
@@ -154,7 +160,7 @@ class CommitCycle:
         log, layout_id = self._log, self._rows.layout_id
         if layout_id not in partition.known_layouts:
             key = LAYOUT_KEY + str(layout_id).encode()
-            log.send(self._changelog, [{"key": key, "value": self._rows.description}], partition.number)
+            log.send(partition.number, [{"key": key, "value": self._rows.description}])
             partition.known_layouts.add(layout_id)
         begin = 0
         for start in range(0, len(slots), SLICE):  # so that the event loop is never held for long
@@ -167,7 +173,7 @@ class CommitCycle:
                 for key, first, stop in zip(keys, [0, *cuts], cuts, strict=False)
             ]
             begin = stops[-1]
-            log.send(self._changelog, messages, partition.number)
+            log.send(partition.number, messages)
             await asyncio.sleep(0.0 if self.hurried() else pause_s)
 
     def _control(
@@ -190,7 +196,7 @@ class CommitCycle:
         def landed(offset: int) -> None:
             self.changelog_offsets[partition.number] = offset
 
-        self._log.send_one(self._changelog, CONTROL_KEY, control, partition.number, landed)
+        self._log.send_one(partition.number, CONTROL_KEY, control, landed)
 
 
 def read_control(value: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from faust.types.tuples import TP
 
 from .ahead import DecodeAhead
 from .app import COMMIT_INTERVAL_S, App, make_app
+from .changelog import FencedChangelog
 from .collection import RowTable
 from .cycle import Adoption, CommitCycle, RowFormat
 from .engine import Engine, Pass
@@ -65,13 +66,13 @@ class Processor:
             datadir=datadir,
         )  # fmt: skip
         self.engine = Engine(self.sources, work, self.outputs, **engine_settings)
-        self.log = Outputs({"bootstrap.servers": bootstrap})
+        self.log = FencedChangelog(changelog, group, {"bootstrap.servers": bootstrap})
         self.cycle = CommitCycle(self.engine, rows, changelog, adoption, self.log)
         self.cycle.spread_s = commit_interval_s * SPREAD
         self.cycle.hurried = lambda: self.app.hurried or self.app.should_stop
         self._prepare, self._on_cycle = prepare, on_cycle
         self.table = self._table(changelog, partitions)
-        self.table.bind(self.engine, self.cycle, rows, migration, on_live)
+        self.table.bind(self.engine, self.cycle, self.log, rows, migration, on_live)
         self._agent()
         self.app.committer = self._commit
         self.app.backlog = lambda tp: self.engine.full(tp.topic, tp.partition)

@@ -126,6 +126,7 @@ class Installation:
             self.disk = disk
 
     def _end_servers(self) -> None:
+        self.supervisor.kill()
         for server in (self.kafka, self.redis, self.postgresql):
             server.kill()
             server.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -18,6 +19,7 @@ from streams.packing import mask_words, unpack_rows
 
 BATCH = 500
 TIMEOUT_S = 60.0
+LOOK_S = 0.1
 Place = tuple[str, int]
 
 
@@ -46,9 +48,10 @@ def read(bootstrap: str, topics: Sequence[str]) -> Log:
         waiting = {(tp.topic, tp.partition) for tp in at}
         found = {place: [] for place in sorted(waiting)}
         consumer.assign(at)
+        until = time.monotonic() + TIMEOUT_S
         while waiting:
-            messages = consumer.consume(10_000, TIMEOUT_S)
-            if not messages:
+            messages = consumer.consume(10_000, LOOK_S)
+            if time.monotonic() > until:
                 raise RuntimeError(f"{sorted(waiting)} could not be read to their ends in {TIMEOUT_S:.0f} s")
             for message in messages:
                 place = (message.topic(), message.partition())

@@ -140,10 +140,17 @@ class Supervisor:
                 )
             time.sleep(LOOK_S)
 
+    def kill(self) -> None:
+        """End whatever still runs, at once."""
+        self._stop.set()
+        for role in self.roles.values():
+            role.end(signal.SIGKILL)
+
     def end(self) -> None:
         """Stop tending, and end all roles."""
         self._stop.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         for role in self.roles.values():
             if role.stopped:
                 role.send(signal.SIGCONT)

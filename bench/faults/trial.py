@@ -57,7 +57,9 @@ def run(
     outcome = Outcome(seed)
     with ExitStack() as stack:
         on = stack.enter_context(Installation(logs, roles=roles, weakness=weakness, stall_s=stall_s))
+        say(f"seed {seed}: servers are up after {time.monotonic() - began:.0f} s")
         on.start_roles()
+        say(f"seed {seed}: roles are ready after {time.monotonic() - began:.0f} s")
         stack.callback(on.supervisor.end)
         progress = Progress(on.kafka.bootstrap, worker.GROUP, GROUPS[worker.GROUP], PARTITIONS).start()
         load = Load(on.kafka.bootstrap, seed, rate=rate, seconds=length_s).start()
@@ -65,12 +67,15 @@ def run(
         try:
             injector.run(faults)
             load.join()
+            say(f"seed {seed}: the load is over after {time.monotonic() - began:.0f} s")
             drained = _drain(on, drain_s)
         finally:
             progress.stop()
+        say(f"seed {seed}: everything was taken after {time.monotonic() - began:.0f} s")
         if not drained:
             say(f"seed {seed}: not everything was taken in {drain_s:.0f} s")
         on.supervisor.end()
+        say(f"seed {seed}: roles have ended after {time.monotonic() - began:.0f} s")
         outcome.events, outcome.faults, outcome.gaps_s = load.delivered, injector.counts, progress.gaps_s
         outcome.differences = _compare(on, load)
     outcome.seconds = time.monotonic() - began
