@@ -106,6 +106,8 @@ class LedgerRole:
             ends[tp] = batch.next_offset
             if len(arrived) < TRANSACTION_ROWS and number + 1 < len(batches):
                 continue
+            # SQL will hold offsets past these records, and whoever goes on from there does not meet them again
+            await self.outputs.settled(self.outputs.begin_epoch())
             reached(self.failpoints, "decoded")
             written = await self._write(arrived)
             reached(self.failpoints, "written")

@@ -60,7 +60,10 @@ class Worker:
         )
         self.publisher = ViewPublisher(self.store, self._changed_views, self._views_back, limit=VIEWS_A_TAKE)
         self.watchdog = Watchdog(
-            self._waiting, lambda: self.engine.counters.events, lambda: self.cycle.completed_at, stall_s=stall_s
+            self._waiting,
+            lambda: self.engine.counters.events,
+            lambda: self.cycle.completed_at,
+            stall_s=stall_s,
         )
         self.http = HttpPort(
             "worker", settings.host, settings.worker_port, self.status, self.ready, self.customer

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
@@ -28,6 +29,7 @@ TAKE_PATIENCE_S = 60.0
 THREADS = 16
 FENCED = {
     KafkaError._FENCED,
+    KafkaError._FATAL,  # what a fenced producer says to whatever follows
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
     KafkaError.INVALID_PRODUCER_ID_MAPPING,
@@ -91,30 +93,42 @@ class FencedChangelog:
             log.poll()
 
     def send(self, number: int, messages: Sequence[dict[str, Any]]) -> None:
-        self._begun(number).send(self._topic, messages, number)
+        with self._writing(number) as log:
+            log.send(self._topic, messages, number)
 
     def send_one(self, number: int, key: bytes, value: bytes, landed: Callable[[int], None]) -> None:
-        self._begun(number).send_one(self._topic, key, value, number, landed)
+        with self._writing(number) as log:
+            log.send_one(self._topic, key, value, number, landed)
 
     async def settled(self) -> None:
         begun = sorted(self._open)
         for number in begun:
-            log = self._held[number]
-            try:
+            with self._writing(number) as log:
                 await log.settled(log.begin_epoch())
-            except Fatal as error:
-                raise self._refused(number, error) from error
         await self._all(self._commit, begun)
         self._open.clear()
 
-    def _begun(self, number: int) -> Outputs:
+    @contextmanager
+    def _writing(self, number: int) -> Iterator[Outputs]:
+        """The producer of a partition, in a transaction. What it raises becomes one line that says why."""
         log = self._held.get(number)
         if log is None:
             raise Fatal(f"{self._topic}[{number}] is not held by this worker; nothing was committed")
-        if number not in self._open:
-            log.begin_transaction()
-            self._open.add(number)
-        return log
+        try:
+            if number not in self._open:
+                log.begin_transaction()
+                self._open.add(number)
+            yield log
+        except (Fatal, KafkaException) as error:
+            code = error.args[0].code() if isinstance(error, KafkaException) else log.failure_code
+            if code in FENCED:
+                raise Fatal(
+                    f"another worker has taken {self._topic}[{number}] while this one stood still; "
+                    "it ends and joins the group again, nothing is lost"
+                ) from error
+            raise Fatal(
+                f"{self._topic}[{number}] could not be written: {error}; nothing was committed past it"
+            ) from error
 
     async def _all(self, call: Callable[[int], Any], numbers: Sequence[int]) -> list[Any]:
         loop = asyncio.get_running_loop()
@@ -137,11 +151,8 @@ class FencedChangelog:
         return log
 
     def _commit(self, number: int) -> None:
-        log = self._held[number]
-        try:
+        with self._writing(number) as log:
             self._patiently(lambda: log.commit_transaction(CALL_S))
-        except KafkaException as error:
-            raise self._refused(number, error) from error
 
     def _patiently(self, call: Callable[[], None]) -> None:
         until = time.monotonic() + TAKE_PATIENCE_S
@@ -151,17 +162,6 @@ class FencedChangelog:
             except KafkaException as error:
                 if not error.args[0].retriable() or time.monotonic() > until:
                     raise
-
-    def _refused(self, number: int, error: Exception) -> Fatal:
-        code = self._held[number].failure_code
-        if isinstance(error, KafkaException):
-            code = error.args[0].code()
-        if code in FENCED:
-            return Fatal(
-                f"another worker has taken {self._topic}[{number}] while this one stood still; "
-                "it ends and joins the group again, nothing is lost"
-            )
-        return Fatal(f"{self._topic}[{number}] could not be written: {error}; nothing was committed past it")
 
 
 def _let_go(log: Outputs | None) -> None:
