@@ -13,8 +13,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 LOOK_S = 0.2
 BLAME_S = 2.0
@@ -26,10 +25,15 @@ class Progress:
     """A thread that looks at the committed offsets and ends of a group's partitions."""
 
     def __init__(self, bootstrap: str, group: str, topics: Sequence[str], partitions: int) -> None:
-        self._admin = AdminClient(
-            {"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 300}
+        # It only asks and never joins; librdkafka's admin client dies of an assertion when the broker goes.
+        self._asking = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": group,
+                "log_level": 0,
+                "reconnect.backoff.max.ms": 300,
+            }
         )
-        self._group = group
         self._places = [(topic, number) for topic in topics for number in range(partitions)]
         self._seen: dict[Place, int] = dict.fromkeys(self._places, 0)
         self._moved_at: dict[Place, float] = {}
@@ -48,6 +52,11 @@ class Progress:
         """Look no more."""
         self._stop.set()
         self._thread.join()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the broker."""
+        self._asking.close()
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_S):
@@ -71,14 +80,13 @@ class Progress:
 
     def look(self) -> tuple[Mapping[Place, int], Mapping[Place, int]]:
         """Committed offsets and ends, by topic and partition. Raises `KafkaException` when no broker answers."""
-        asked = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*place) for place in self._places])
-        found = self._admin.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_S)[
-            self._group
-        ].result()
-        committed = {(at.topic, at.partition): max(0, at.offset) for at in found.topic_partitions}
-        latest = {TopicPartition(*place): OffsetSpec.latest() for place in self._places}
-        ends = self._admin.list_offsets(latest, request_timeout=TIMEOUT_S)
-        return committed, {(at.topic, at.partition): end.result().offset for at, end in ends.items()}
+        places = [TopicPartition(*place) for place in self._places]
+        found = self._asking.committed(places, timeout=TIMEOUT_S)
+        committed = {(at.topic, at.partition): max(0, at.offset) for at in found}
+        ends = {}
+        for at in places:
+            _, ends[at.topic, at.partition] = self._asking.get_watermark_offsets(at, timeout=TIMEOUT_S)
+        return committed, ends
 
     def behind(self) -> int:
         """Records that are not committed yet."""

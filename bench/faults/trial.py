@@ -90,10 +90,13 @@ def _drain(on: Installation, patience_s: float) -> bool:
         if not on.roles[kind].wanted:
             continue
         progress = Progress(on.kafka.bootstrap, group, topics, PARTITIONS)
-        while _behind(progress):
-            if time.monotonic() > until:
-                return False
-            time.sleep(LOOK_S)
+        try:
+            while _behind(progress):
+                if time.monotonic() > until:
+                    return False
+                time.sleep(LOOK_S)
+        finally:
+            progress.close()
     return True
 
 
