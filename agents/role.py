@@ -76,7 +76,9 @@ async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> 
     await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
     if app.crash_reason is not None:  # a clean stop would wait for what has crashed
         reason = app.crash_reason
-        end_process(str(reason) if isinstance(reason, StreamwiseError) else f"{type(reason).__name__}: {reason}")
+        end_process(
+            str(reason) if isinstance(reason, StreamwiseError) else f"{type(reason).__name__}: {reason}"
+        )
     asked.cancel()
     await app.stop()
     crashed.cancel()

@@ -89,7 +89,7 @@ def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: b
         for number in range(runs + 1):
             with ExitStack() as stack:
                 redis = stack.enter_context(RedisServer())
-                _remove_topics(kafka.bootstrap)
+                remove_topics(kafka.bootstrap)
                 fill(kafka.bootstrap, events, customers, PARTITIONS)
                 publish_snapshots(kafka.bootstrap)
                 results.append(_measure(stack, kafka.bootstrap, redis.url, events))
@@ -104,7 +104,7 @@ def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: b
     return {**median, "runs_events_per_s": rates, "kafka_streams_events_per_s": streams_rate}
 
 
-def _remove_topics(bootstrap: str) -> None:
+def remove_topics(bootstrap: str) -> None:
     """Remove the topics of the run before; the broker forgets the offsets committed in them."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     topics = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("_")]

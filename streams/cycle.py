@@ -58,7 +58,8 @@ class _Share:
 
 
 class CommitCycle:
-    """Makes what the engine did durable. `failpoints[name]()` is called between its steps, for tests."""
+    """Makes what the engine did durable. `failpoints[name]()` is called between the steps of a cycle that has work, for
+    tests."""
 
     STEPS = ("outputs", "rows", "control", "offsets", "adopted")
 
@@ -87,24 +88,25 @@ class CommitCycle:
         started = time.monotonic()
         engine = self._engine
         work = await self._snapshots()
+        points = self.failpoints if work else {}
         await engine.outputs.settled(engine.outputs.begin_epoch())  # 1. every output produced so far
-        self._reached("outputs")
+        reached(points, "outputs")
         slices = sum(-(-len(share.changed.slots) // SLICE) for share in work)
         for share in work:  # 2. rows, then the control row
             await self._write_rows(share, self.spread_s / max(slices, 1))
-        self._reached("rows")
+        reached(points, "rows")
         for share in work:
             self._write_control(share)
         await self._log.settled()
-        self._reached("control")
+        reached(points, "control")
         merged = {at: offset for share in work for at, offset in share.offsets.items()}
         done = await commit(merged) if merged else True  # 3. the source offsets
         if done:
             self._committed.update(merged)
-        self._reached("offsets")
+        reached(points, "offsets")
         for share in work:
             self._adoption.adopt(share.partition, share.proposal)
-        self._reached("adopted")
+        reached(points, "adopted")
         if engine.held:
             engine.held = False
             for partition in engine.partitions.values():
@@ -141,9 +143,6 @@ class CommitCycle:
         for at in [at for at in self._committed if at[1] == number]:
             del self._committed[at]
         self.changelog_offsets.pop(number, None)
-
-    def _reached(self, step: str) -> None:
-        reached(self.failpoints, step)
 
     def _offsets(self, partition: Partition) -> dict[tuple[str, int], int]:
         """What may be committed and is not yet."""

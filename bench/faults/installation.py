@@ -23,7 +23,9 @@ from agents.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, topics
 from bench.faults.declared import write_config
 from bench.faults.roles import Role, Supervisor
 from bench.faults.schedule import EXTRA, WORKERS
+from bench.product import remove_topics
 from bench.servers import KafkaServer, PostgresServer, RedisServer
+from bench.servers.process import Server
 from decisions.live import load_config
 from serving.tables import BY_KIND
 from streams.topics import ensure
@@ -47,18 +49,27 @@ class Installation:
     """Servers and roles with a folder for their logs. Entering starts the servers, `start_roles` the rest."""
 
     def __init__(
-        self, logs: Path, *, roles: tuple[str, ...] = (), weakness: str = "", stall_s: float = 15.0
+        self,
+        logs: Path,
+        *,
+        roles: tuple[str, ...] = (),
+        weakness: str = "",
+        stall_s: float = 15.0,
+        kafka: KafkaServer | None = None,
     ) -> None:
-        """`roles`: those to run, all if empty; `weakness`: put into each worker."""
+        """`roles`: those to run, all if empty; `weakness`: put into each worker; `kafka`: one that runs already."""
         self._logs = logs
         self._only = roles
         self._worker = ["worker", "--stall", str(stall_s), *(["--weakness", weakness] if weakness else [])]
         parent = MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > (2 << 30) else None
         self.folder = Path(tempfile.mkdtemp(prefix="streamwise-faults-", dir=parent))
         self.folder.chmod(0o755)  # PostgreSQL runs as another user
-        self.kafka = KafkaServer(data_dir=self.folder / "kafka")
+        self.kafka = kafka or KafkaServer(data_dir=self.folder / "kafka")
         self.redis = RedisServer()
         self.postgresql = PostgresServer(data_dir=self.folder / "postgresql")
+        self._own: list[Server] = [] if kafka else [self.kafka]
+        if not roles:
+            self._own += [self.redis, self.postgresql]
         self.config = load_config(write_config(self.folder / "config"))
         self.disk: Path | None = None
         self.roles: dict[str, Role] = {}
@@ -67,8 +78,10 @@ class Installation:
     def __enter__(self) -> Self:
         try:
             self._logs.mkdir(parents=True, exist_ok=True)
-            for server in (self.kafka, self.redis, self.postgresql):
+            for server in self._own:
                 server.start()
+            if self.kafka not in self._own:
+                remove_topics(self.kafka.bootstrap)
             ensure(
                 self.kafka.bootstrap, topics(list(GROUPS[worker.GROUP])), partitions=PARTITIONS, replication=1
             )
@@ -95,7 +108,8 @@ class Installation:
 
     def _roles(self) -> dict[str, Role]:
         common = {
-            "STREAMWISE_KAFKA": self.kafka.bootstrap, "STREAMWISE_REDIS": self.redis.url,
+            "STREAMWISE_KAFKA": self.kafka.bootstrap,
+            "STREAMWISE_REDIS": self.redis.url if self.redis in self._own else "memory://",
             "STREAMWISE_CONFIG": str(self.folder / "config"), "STREAMWISE_PARTITIONS": str(PARTITIONS),
             "STREAMWISE_COMMIT_INTERVAL": str(COMMIT_INTERVAL_S), "STREAMWISE_WORKER_PORT": "0",
             "STREAMWISE_LEARNER_PORT": "0", "STREAMWISE_LEDGER_PORT": "0",
@@ -127,7 +141,7 @@ class Installation:
 
     def _end_servers(self) -> None:
         self.supervisor.kill()
-        for server in (self.kafka, self.redis, self.postgresql):
+        for server in self._own:
             server.kill()
             server.stop()
         if self.disk is not None:

@@ -59,7 +59,9 @@ class Progress:
         self._asking.close()
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_S):
+        stopping = False
+        while not stopping:
+            stopping = self._stop.wait(LOOK_S)  # one more look then, which ends what still stands
             try:
                 committed, ends = self.look()
             except KafkaException:
@@ -67,13 +69,15 @@ class Progress:
             now = time.monotonic()
             for place in self._places:
                 moved = committed.get(place, 0) > self._seen[place]
-                if moved or committed.get(place, 0) >= ends[place]:
+                if stopping or moved or committed.get(place, 0) >= ends[place]:
                     self._stood(place, now)
                 self._seen[place] = max(self._seen[place], committed.get(place, 0))
 
     def _stood(self, place: Place, now: float) -> None:
         began = self._moved_at[place]
         self._moved_at[place] = now
+        if now - began < 2 * LOOK_S:
+            return
         blamed = [kind for at, kind in self.faults if at <= min(now, began + BLAME_S)]
         if blamed:
             self.gaps_s[blamed[-1]] = max(self.gaps_s.get(blamed[-1], 0.0), now - began)

@@ -22,8 +22,7 @@ from config.settings import load_settings
 from streams.cycle import CommitCycle
 from streams.errors import StreamwiseError
 from streams.failpoints import arm
-
-STALL_S = 15.0  # a stopped broker or process is away for less
+from streams.watchdog import STALL_S
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 RESTART_S = 1.0
 LOOK_S = 0.1
-STOP_S = 30.0
+STOP_S = 15.0
 
 
 class Role:

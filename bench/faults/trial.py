@@ -22,9 +22,11 @@ from bench.faults.load import Load
 from bench.faults.oracle import Log, found, read, undisturbed
 from bench.faults.progress import Progress
 from bench.faults.schedule import Fault
+from bench.servers import KafkaServer
 
 RATE = 2500  # events a second
 DRAIN_S = 90.0
+STALL_S = 15.0  # the watchdogs' patience: a broker or process that is stopped is away for less
 LOOK_S = 0.25
 
 
@@ -49,14 +51,20 @@ def run(
     rate: int = RATE,
     weakness: str = "",
     roles: tuple[str, ...] = (),
+    failpoint: str = "",
     drain_s: float = DRAIN_S,
-    stall_s: float = 15.0,
+    stall_s: float = STALL_S,
+    kafka: KafkaServer | None = None,
 ) -> Outcome:
-    """Run one seed. `roles`: only these; `weakness`: see `bench.faults.weaknesses`."""
+    """Run one seed. `roles`: only these; `weakness`: see `bench.faults.weaknesses`; `failpoint`: of the first start of
+    worker-0; `drain_s`: how long to wait until all is taken; `kafka`: one that runs already."""
     began = time.monotonic()
     outcome = Outcome(seed)
     with ExitStack() as stack:
-        on = stack.enter_context(Installation(logs, roles=roles, weakness=weakness, stall_s=stall_s))
+        on = stack.enter_context(
+            Installation(logs, roles=roles, weakness=weakness, stall_s=stall_s, kafka=kafka)
+        )
+        on.roles["worker-0"].failpoint = failpoint
         say(f"seed {seed}: servers are up after {time.monotonic() - began:.0f} s")
         on.start_roles()
         say(f"seed {seed}: roles are ready after {time.monotonic() - began:.0f} s")
