@@ -14,7 +14,6 @@ from .keys import grown
 
 SLICE = 256  # records given to librdkafka at a time before the event loop gets its turn (about 0.4 ms)
 QUEUE_FULL_PAUSE_S = 0.005
-REQUEST_TIMEOUT_MS = 10_000
 
 
 class Outbox:
@@ -59,9 +58,6 @@ class Outputs:
                 "compression.type": "lz4",
                 "log_level": 3,
                 "linger.ms": 1,
-                # a request that a broker took with it when it went is sent again after this, not after a minute
-                "request.timeout.ms": REQUEST_TIMEOUT_MS,
-                "socket.timeout.ms": REQUEST_TIMEOUT_MS,
                 "queue.buffering.max.messages": 1_000_000,
                 "queue.buffering.max.kbytes": 512 * 1024,
                 **config,
