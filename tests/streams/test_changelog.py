@@ -75,7 +75,8 @@ def row(key: bytes) -> list[dict[str, bytes]]:
 
 def test_rows_and_control_row_land_together(broker: EmbeddedBroker) -> None:
     async def run() -> list[int]:
-        log, landed = changelog(broker), []
+        log = changelog(broker)
+        landed: list[int] = []
         await log.take({0, 1})
         for _ in range(2):
             log.send(0, row(b"a"))
