@@ -58,8 +58,7 @@ class _Share:
 
 
 class CommitCycle:
-    """Makes what the engine did durable. `failpoints[name]()` is called between the steps of a cycle that has work, for
-    tests."""
+    """Makes what the engine did durable. `failpoints[name]()` is called between its steps, for tests."""
 
     STEPS = ("outputs", "rows", "control", "offsets", "adopted")
 
@@ -88,25 +87,24 @@ class CommitCycle:
         started = time.monotonic()
         engine = self._engine
         work = await self._snapshots()
-        points = self.failpoints if work else {}
         await engine.outputs.settled(engine.outputs.begin_epoch())  # 1. every output produced so far
-        reached(points, "outputs")
+        reached(self.failpoints, "outputs")
         slices = sum(-(-len(share.changed.slots) // SLICE) for share in work)
         for share in work:  # 2. rows, then the control row
             await self._write_rows(share, self.spread_s / max(slices, 1))
-        reached(points, "rows")
+        reached(self.failpoints, "rows")
         for share in work:
             self._write_control(share)
         await self._log.settled()
-        reached(points, "control")
+        reached(self.failpoints, "control")
         merged = {at: offset for share in work for at, offset in share.offsets.items()}
         done = await commit(merged) if merged else True  # 3. the source offsets
         if done:
             self._committed.update(merged)
-        reached(points, "offsets")
+        reached(self.failpoints, "offsets")
         for share in work:
             self._adoption.adopt(share.partition, share.proposal)
-        reached(points, "adopted")
+        reached(self.failpoints, "adopted")
         if engine.held:
             engine.held = False
             for partition in engine.partitions.values():

@@ -16,8 +16,13 @@ from .errors import ConfigError
 Points = dict[str, Callable[[], None]]
 
 
-def arm(spec: str, points: Points, known: Sequence[str]) -> None:
-    """Put the hook that `spec` asks for into `points`; nothing when it is empty or names another role's point."""
+def arm(
+    spec: str, points: Points, known: Sequence[str], *, counts: Callable[[], bool] = lambda: True
+) -> None:
+    """Put the hook that `spec` asks for into `points`; nothing when it is empty or names another role's point.
+
+    The point is counted as reached only while `counts()`.
+    """
     if not spec:
         return
     name, _, rest = spec.partition(":")
@@ -25,7 +30,7 @@ def arm(spec: str, points: Points, known: Sequence[str]) -> None:
     if not count.isdecimal() or how not in ("", "hang"):
         raise ConfigError("failpoint", None, f"expected POINT:COUNT[:hang], got {spec!r}")
     if name in known:
-        points[name] = _at(int(count), _hang if how == "hang" else _die)
+        points[name] = _at(int(count), counts, _hang if how == "hang" else _die)
 
 
 def reached(points: Points, name: str) -> None:
@@ -35,13 +40,13 @@ def reached(points: Points, name: str) -> None:
         hook()
 
 
-def _at(count: int, act: Callable[[], None]) -> Callable[[], None]:
+def _at(count: int, counts: Callable[[], bool], act: Callable[[], None]) -> Callable[[], None]:
     left = count
 
     def hook() -> None:
         nonlocal left
-        left -= 1
-        if left == 0:
+        left -= counts()
+        if left == 0 and counts():
             act()
 
     return hook

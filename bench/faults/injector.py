@@ -22,9 +22,10 @@ from bench.faults.installation import PARTITIONS, Installation
 from bench.faults.load import Load, poisoned
 from bench.faults.progress import Progress
 from bench.faults.schedule import Fault
+from bench.servers import ServerError
 
 REFUSING = {"min.insync.replicas": "2", "max.message.bytes": "70"}
-ALTER_PATIENCE_S = 40.0
+PATIENCE_S = 40.0
 CHUNK = bytes(1 << 20)
 
 
@@ -108,7 +109,15 @@ class Injector:
         else:
             server.stop()
         time.sleep(fault.lasts_s)
-        server.start()
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                server.start()
+                return
+            except ServerError:  # what is left of the killed one may take a moment to end
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
 
     def _refuse(self, fault: Fault) -> None:
         topic, setting = fault.detail.split()
@@ -120,7 +129,7 @@ class Injector:
         """Set or unset a topic's setting; a broker that is away meanwhile is waited for."""
         how = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
         entry = ConfigEntry(setting, value, incremental_operation=how)
-        until = time.monotonic() + ALTER_PATIENCE_S
+        until = time.monotonic() + PATIENCE_S
         while True:
             admin = AdminClient({"bootstrap.servers": self._on.kafka.bootstrap, "log_level": 0})
             asked = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
