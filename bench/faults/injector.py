@@ -115,6 +115,7 @@ class Injector:
                 server.start()
                 return
             except ServerError:  # what is left of the killed one may take a moment to end
+                self._on.keep_logs()
                 if time.monotonic() > until:
                     raise
                 time.sleep(0.5)

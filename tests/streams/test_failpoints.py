@@ -13,7 +13,7 @@ from streams.failpoints import Points, arm, reached
 
 SCRIPT = """
 from streams.failpoints import arm, reached
-points, seen = {}, []
+points, seen = {{}}, []
 arm({spec!r}, points, ["rows", "control"], counts=lambda: len(seen) > 1)
 for number in range(1, 6):
     seen.append(number)
