@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from streams.permissions import Operation, Permission
+from streams.permissions import TRANSACTIONS, Operation, Permission
 
 from .topics import ALERTS, CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, OFFERS, OUTCOMES, topics
 
@@ -19,6 +19,7 @@ class Needs:
     writes: Sequence[str] = ()
     group: str = ""
     named: str = ""  # librdkafka looks for the coordinator of a group's name even when it joins none
+    transactions: str = ""  # what the ids begin with
     creates: bool = False
 
 
@@ -26,9 +27,11 @@ SOURCES = "sources"  # stands for the topics that events come from
 ROLES = {
     "worker": Needs(
         [SOURCES, CHANGELOG, MODELS], [CHANGELOG, ALERTS, OFFERS, EXAMPLES, DEAD_LETTERS],
-        "streamwise-worker", "streamwise-snapshots",
+        "streamwise-worker", "streamwise-snapshots", "streamwise-worker-",
     ),
-    "learner": Needs([EXAMPLES, MODELS], [MODELS, DEAD_LETTERS], "streamwise-learner", "streamwise-published"),
+    "learner": Needs(
+        [EXAMPLES, MODELS], [MODELS, DEAD_LETTERS], "streamwise-learner", "streamwise-published", "streamwise-learner-"
+    ),
     "ledger": Needs([ALERTS, OFFERS, OUTCOMES], [DEAD_LETTERS], "streamwise-ledger"),
     "server": Needs([ALERTS, OFFERS], named="streamwise-decisions"),
     "replay": Needs([SOURCES, OUTCOMES, DEAD_LETTERS], [SOURCES, OUTCOMES, DEAD_LETTERS], named="streamwise-replay"),
@@ -50,6 +53,8 @@ def permissions(role: str, sources: Sequence[str]) -> list[Permission]:
         found.append(Permission("group", needs.group, Operation.READ))
     if needs.named:
         found.append(Permission("group", needs.named, Operation.DESCRIBE))
+    if needs.transactions:
+        found.append(Permission(TRANSACTIONS, needs.transactions, Operation.WRITE))
     return found
 
 
@@ -68,4 +73,6 @@ def commands(bootstrap: str, principal: str, sources: Sequence[str]) -> Iterator
             words = ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--command-config", "admin.properties"]
             words += ["--add", "--allow-principal", principal.replace("{role}", role)]
             words += ["--operation", operation.name.capitalize()]
+            if kind == TRANSACTIONS:
+                words += ["--resource-pattern-type", "prefixed"]
             yield shlex.join([*words, *(word for name in names for word in (f"--{kind}", name))])

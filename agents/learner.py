@@ -3,6 +3,9 @@
 The commit, about every second: publish a snapshot of each model that changed, with its state and the offsets
 applied to it; wait for the acknowledgements; commit the source offsets. After a crash the newest snapshots say
 what is applied, so no example is lost and none is learned twice.
+
+An example that comes again under the same id is dropped: reading begins a window of examples before the first one
+that is wanted, so that their ids are known. Snapshots have one writer at any time (streams.changelog).
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ from models.learner import Learner
 from serving.status import RoleStatus
 from streams.access import client
 from streams.batch import RawBatch
+from streams.changelog import FencedChangelog
 from streams.errors import Fatal, Poison
+from streams.failpoints import Points, reached
 from streams.outputs import Outputs
 from streams.watchdog import STALL_S, Watch, Watchdog
 
@@ -34,6 +39,7 @@ from .published import partition_of, read_published, snapshot_key
 from .ready import announce
 from .records import records
 from .role import HttpPort, run_app
+from .seen import WINDOW, Seen
 from .topics import EXAMPLES, MODELS
 
 log = logging.getLogger(__name__)
@@ -48,9 +54,13 @@ VERSIONS_KEPT = 20  # a worker that replays needs those that were in force latel
 class LearnerRole:
     """Implements `agents.intake.Taker` for training examples.
 
+    `failpoints[name]()` is called where `POINTS` says, for tests.
+
     Two learners would each learn a part and publish under the same versions: while partitions are missing
     here, nothing is learned.
     """
+
+    POINTS = ("published", "acknowledged")  # snapshots are sent; they are there, offsets are not committed
 
     def __init__(
         self,
@@ -65,8 +75,10 @@ class LearnerRole:
         config = load_models(settings.config / "models.yaml")
         self.features, self.models = config.names, [model.name for model in config.models]
         self._wall_clock_ms = wall_clock_ms
-        self.outputs = Outputs({**client(settings.access), "log_level": 0})
+        broker = {**client(settings.access), "log_level": 0}
+        self.outputs = Outputs(broker)
         self.letters = DeadLetters(self.outputs)
+        self.snapshots = FencedChangelog(MODELS, group, broker)
         self.intake = Intake(
             group,
             settings.access,
@@ -77,6 +89,7 @@ class LearnerRole:
         )
         self.learners: dict[str, Learner] = {name: Learner(name, self.features) for name in self.models}
         self.period = PeriodFigures(period or Period())
+        self.failpoints: Points = {}
         self.whole = False
         self.learned = 0  # examples since the start of this process
         self._applied: dict[str, dict[int, int]] = {}
@@ -84,6 +97,9 @@ class LearnerRole:
         self._metrics: dict[str, dict[str, float]] = {}
         self._kept: dict[str, list[int]] = {}
         self._counted: dict[TP, int] = {}
+        self._seen = Seen()
+        self._wanted: dict[TP, int] = {}  # where learning begins; before it ids are only noted
+        self.repeated = 0
         self._unpublished = 0
         self._completed_at = time.monotonic()
         self.watchdog = Watchdog(
@@ -98,10 +114,11 @@ class LearnerRole:
         self.whole = len(bounds) == self.settings.partitions
         if not self.whole:
             return {}
+        await self._write_alone()
         loop = asyncio.get_running_loop()
         published = await loop.run_in_executor(None, read_published, self.settings.access, MODELS)
-        earliest = await self.intake.earliest(bounds) if not published else {}
-        starts = {tp: earliest.get(tp, start) for tp, (start, _) in bounds.items()}
+        earliest = await self.intake.earliest(bounds)
+        starts = {tp: start if published else earliest[tp] for tp, (start, _) in bounds.items()}
         for name in self.models:
             if name not in published:
                 self._take_up(name, Learner(name, self.features), {}, [])
@@ -115,7 +132,15 @@ class LearnerRole:
                 starts = {
                     tp: min(start, applied.get(str(tp.partition), -1) + 1) for tp, start in starts.items()
                 }
-        return starts
+        self._seen, self._wanted = Seen(), starts
+        return {tp: max(earliest[tp], start - WINDOW) for tp, start in starts.items()}
+
+    async def _write_alone(self) -> None:
+        """From here on nobody else can publish, and what is published can be relied on."""
+        numbers = {partition_of(name, self.settings.partitions) for name in self.models}
+        for number in numbers:
+            self.snapshots.drop(number)
+        await self.snapshots.take(numbers)
 
     def _take_up(self, name: str, learner: Learner, applied: dict[int, int], versions: list[int]) -> None:
         self.learners[name], self._applied[name] = learner, applied
@@ -150,8 +175,15 @@ class LearnerRole:
             await self.intake.commit()
 
     def _take_one(self, tp: TP, offset: int, key: bytes | None, value: bytes | None, time_ms: int) -> None:
+        if offset < self._wanted.get(tp, 0):
+            self._seen.add(tp.partition, value)
+            return
         try:
-            self._learn(tp, offset, _example(value))
+            example = _example(value)
+            if self._seen.add(tp.partition, value):
+                self._learn(tp, offset, example)
+            else:
+                self.repeated += 1
         except Poison as error:
             self.letters.send(tp, offset, str(error), "not a training example", key, value, time_ms)
 
@@ -173,13 +205,17 @@ class LearnerRole:
         if not (self.intake.assigned and self.whole):
             self._completed_at = time.monotonic()
             return {}
-        offsets = dict(self.intake.positions)
+        positions = self.intake.positions
+        offsets = {tp: max(position, self._wanted.get(tp, 0)) for tp, position in positions.items()}
         self._unpublished = 0
         for name, learner in self.learners.items():
             if learner.examples != self._published[name]:
                 self._publish(name, learner, offsets)
+        reached(self.failpoints, "published")
         with self.intake.steps(PUBLISH):
             await self.outputs.settled(self.outputs.begin_epoch())
+            await self.snapshots.settled()
+        reached(self.failpoints, "acknowledged")
         self._completed_at = time.monotonic()
         return offsets
 
@@ -191,7 +227,7 @@ class LearnerRole:
         value = schemas.encode("model_snapshot", snapshot.to_record())
         messages: list[dict[str, Any]] = [{"key": snapshot_key(name, snapshot.version), "value": value}]
         messages += [{"key": snapshot_key(name, version), "value": None} for version in old]
-        self.outputs.send(MODELS, messages, partition_of(name, self.settings.partitions))
+        self.snapshots.send(partition_of(name, self.settings.partitions), messages)
         self._published[name], self._metrics[name] = learner.examples, dict(snapshot.metrics)
 
     # -- figures -----------------------------------------------------------------------------------------
@@ -230,6 +266,7 @@ class LearnerRole:
                 for name, learner in list(self.learners.items())
             },
             "learned": self.learned,
+            "repeated": self.repeated,
             "period": self.period.figures(),
         }
 

@@ -22,6 +22,7 @@ from serving.status import RoleStatus
 from streams.access import client
 from streams.batch import RawBatch
 from streams.errors import Fatal, Poison, Retryable
+from streams.failpoints import Points, reached
 from streams.outputs import Outputs
 from streams.watchdog import STALL_S, Watchdog
 
@@ -51,7 +52,12 @@ class Arrived(NamedTuple):
 
 
 class LedgerRole:
-    """Implements `agents.intake.Taker` for the topics that the ledger keeps."""
+    """Implements `agents.intake.Taker` for the topics that the ledger keeps.
+
+    `failpoints[name]()` is called where `POINTS` says, for tests.
+    """
+
+    POINTS = ("decoded", "written")  # before and after a transaction
 
     def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
         self.settings = settings
@@ -66,6 +72,7 @@ class LedgerRole:
             partitions=settings.partitions,
             folder=settings.state / "ledger",
         )
+        self.failpoints: Points = {}
         self.inserted = self.repeated = 0
         self.away: str | None = None  # why SQL is not there, while it is not
         self._completed_at = time.monotonic()
@@ -102,7 +109,11 @@ class LedgerRole:
             ends[tp] = batch.next_offset
             if len(arrived) < TRANSACTION_ROWS and number + 1 < len(batches):
                 continue
+            # SQL will hold offsets past these records, and whoever goes on from there does not meet them again
+            await self.outputs.settled(self.outputs.begin_epoch())
+            reached(self.failpoints, "decoded")
             written = await self._write(arrived)
+            reached(self.failpoints, "written")
             self.inserted += written.inserted
             self.repeated += written.repeated
             for end in ends.items():

@@ -18,6 +18,7 @@ from serving.metrics import RoleMetrics
 from serving.status import RoleStatus
 from streams.app import App
 from streams.errors import StreamwiseError
+from streams.guards import end_process
 
 READY_LINE = "ready"  # what a role prints when it takes events: `streamwise up` and tests wait for it
 
@@ -74,6 +75,11 @@ async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> 
     crashed = asyncio.ensure_future(app.wait_until_stopped())
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
+    if app.crash_reason is not None:  # a clean stop would wait for what has crashed
+        reason = app.crash_reason
+        end_process(
+            str(reason) if isinstance(reason, StreamwiseError) else f"{type(reason).__name__}: {reason}"
+        )
     asked.cancel()
     await app.stop()
     crashed.cancel()

@@ -45,6 +45,7 @@ class RoleStatus(TypedDict, total=False):
     ledger_repeated: int
     missed: int  # records that the broker had dropped before they were read
     learned: int  # examples, all models
+    repeated: int  # examples that came again
     period: dict[str, dict[str, Any]]  # prequential figures of each model over a period of the stream
 
 

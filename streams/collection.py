@@ -12,6 +12,7 @@ from faust.types.tuples import TP
 
 from . import local
 from .batch import RawBatch
+from .changelog import FencedChangelog
 from .cycle import CommitCycle, RowFormat
 from .engine import Engine
 from .errors import Fatal, StreamwiseError
@@ -29,18 +30,20 @@ class RowTable(faust.Table):  # type: ignore[misc]
 
     engine: Engine
     cycle: CommitCycle
+    writer: FencedChangelog
     end: Callable[[str], None] = staticmethod(end_process)
 
     def bind(
-        self, engine: Engine, cycle: CommitCycle, rows: RowFormat, migration: Callable[[bytes], Mover],
-        on_live: Callable[[int, dict[str, Any]], None],
+        self, engine: Engine, cycle: CommitCycle, writer: FencedChangelog, rows: RowFormat,
+        migration: Callable[[bytes], Mover], on_live: Callable[[int, dict[str, Any]], None],
     ) -> None:  # fmt: skip
         """Say whose rows these are. `on_live(partition, control)` is called when a partition is restored."""
-        self.engine, self.cycle = engine, cycle
+        self.engine, self.cycle, self.writer = engine, cycle, writer
         self._make: Callable[[], Restorer] = lambda: Restorer(rows.layout_id, migration)
         self._on_live = on_live
         self._restorers: dict[int, Restorer] = {}
         self._local: tuple[Path, local.Place] | None = None
+        self._generation = -1
         self.recovered = False
 
     def keep_in(self, folder: Path, place: local.Place) -> None:
@@ -72,12 +75,14 @@ class RowTable(faust.Table):  # type: ignore[misc]
         """What has been restored of a partition."""
         return self._restorers.setdefault(number, self._make())
 
-    def persisted_offset(self, tp: TP) -> int | None:
-        """How far of the changelog these rows already hold, so that a rebalance does not read it again."""
+    def persisted_offset(self, tp: TP) -> int:
+        """How far of the changelog these rows already hold, so that a rebalance does not read it again.
+
+        -1 is nothing; None would let Faust go on where an earlier recovery had ended.
+        """
         self._take_local(tp.partition)
         own = self.cycle.changelog_offsets.get(tp.partition, -1)
-        offset = max(own, self._restorers[tp.partition].offset if tp.partition in self._restorers else -1)
-        return offset if offset >= 0 else None
+        return max(own, self._restorers[tp.partition].offset if tp.partition in self._restorers else -1)
 
     def apply_changelog_batch(self, batch: Any) -> None:
         for event in batch:
@@ -107,21 +112,38 @@ class RowTable(faust.Table):  # type: ignore[misc]
         assignor, name = self.app.assignor, self.changelog_topic_name
         actives = {tp.partition for tp in assignor.assigned_actives() if tp.topic == name}
         standbys = {tp.partition for tp in assignor.assigned_standbys() if tp.topic == name}
+        # Whoever was in the generation before this one and held a partition then is the last that folded it. Else the
+        # group has gone on without this worker, and another one may have: its rows are read anew.
+        followed, self._generation = generation_id == self._generation + 1, generation_id
         for number in list(self.engine.partitions):
             partition = self.engine.partitions[number]
             partition.reset_inbox()  # events not folded yet are fetched again from the committed offsets
-            if number in actives:
+            if partition.live and not followed:
+                self._drop(number)
+            elif number in actives:
                 continue
-            if number in standbys and partition.live:
+            elif number in standbys and partition.live:
                 partition.live = False
                 self.restorer(number).offset = self.cycle.changelog_offsets.get(number, -1)
                 self.cycle.forget(number)
+                self.writer.drop(number)
             elif number not in standbys:
-                del self.engine.partitions[number]
-                self._restorers.pop(number, None)
-                self.cycle.forget(number)
+                self._drop(number)
         self.recovered = False
+        try:
+            await self.writer.take(
+                actives
+            )  # before the changelog's end is asked for: nobody else adds to it now
+        except StreamwiseError as error:
+            end_process(str(error))
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    def _drop(self, number: int) -> None:
+        """Forget a partition and its rows."""
+        del self.engine.partitions[number]
+        self._restorers.pop(number, None)
+        self.cycle.forget(number)
+        self.writer.drop(number)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         await super().on_recovery_completed(active_tps, standby_tps)

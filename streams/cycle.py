@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 import orjson
 
+from .changelog import Changelog, PlainChangelog
 from .engine import Engine
-from .outputs import SLICE, Outputs
+from .failpoints import Points, reached
+from .outputs import SLICE
 from .pacing import Pace
 from .partition import Partition
 
@@ -63,14 +65,19 @@ class CommitCycle:
     STEPS = ("outputs", "rows", "control", "offsets", "adopted")
 
     def __init__(
-        self, engine: Engine, rows: RowFormat, changelog: str, adoption: Adoption, log: Outputs | None = None
+        self,
+        engine: Engine,
+        rows: RowFormat,
+        changelog: str,
+        adoption: Adoption,
+        log: Changelog | None = None,
     ) -> None:
         """`log` writes the changelog; one of its own keeps megabytes of rows from standing before an alert."""
-        self._engine, self._rows, self._changelog, self._adoption = engine, rows, changelog, adoption
-        self._log = log or engine.outputs
+        self._engine, self._rows, self._adoption = engine, rows, adoption
+        self._log = log or PlainChangelog(changelog, engine.outputs)
         self.spread_s = 0.0  # rows are written over this time, so that fetches and alerts hardly notice
         self.hurried: Callable[[], bool] = lambda: False
-        self.failpoints: dict[str, Callable[[], None]] = {}
+        self.failpoints: Points = {}
         self._committed: dict[tuple[str, int], int] = {}
         self.changelog_offsets: dict[int, int] = {}
         self.controls: dict[int, bytes] = {}  # the control row at that offset
@@ -86,26 +93,26 @@ class CommitCycle:
         self.step = "outputs acknowledged"
         work = self._shares()
         await engine.outputs.settled(engine.outputs.begin_epoch())  # 1. every output produced so far
-        self._reached("outputs")
+        reached(self.failpoints, "outputs")
         self.step = "rows written"
         pace = Pace(sum(len(share.changed) for share in work), self.spread_s, self.hurried)
         for share in work:  # 2. rows, then the control row
             await self._write_rows(share, pace)
-        self._reached("rows")
+        reached(self.failpoints, "rows")
         for share in work:
             self._write_control(share)
         self.step = "rows acknowledged"
-        await self._log.settled(self._log.begin_epoch())
-        self._reached("control")
+        await self._log.settled()
+        reached(self.failpoints, "control")
         merged = {at: offset for share in work for at, offset in share.offsets.items()}
         self.step = "offsets committed"
         done = await commit(merged) if merged else True  # 3. the source offsets
         if done:
             self._committed.update(merged)
-        self._reached("offsets")
+        reached(self.failpoints, "offsets")
         for share in work:
             self._adoption.adopt(share.partition, share.proposal)
-        self._reached("adopted")
+        reached(self.failpoints, "adopted")
         if engine.held:
             engine.held = False
             for partition in engine.partitions.values():
@@ -145,11 +152,6 @@ class CommitCycle:
         self.changelog_offsets.pop(number, None)
         self.controls.pop(number, None)
 
-    def _reached(self, step: str) -> None:
-        hook = self.failpoints.get(step)
-        if hook is not None:
-            hook()
-
     def _offsets(self, partition: Partition) -> dict[tuple[str, int], int]:
         """What may be committed and is not yet."""
         found = {}
@@ -169,9 +171,9 @@ class CommitCycle:
         partition, log, layout_id = share.partition, self._log, self._rows.layout_id
         if layout_id not in partition.known_layouts:
             key = LAYOUT_KEY + str(layout_id).encode()
-            log.send(self._changelog, [{"key": key, "value": self._rows.description}], partition.number)
+            log.send(partition.number, [{"key": key, "value": self._rows.description}])
             partition.known_layouts.add(layout_id)
-        log.send(self._changelog, [{"key": key, "value": None} for key in share.gone], partition.number)
+        log.send(partition.number, [{"key": key, "value": None} for key in share.gone])
         outputs = self._engine.outputs
         left = share.changed
         while len(left):
@@ -193,7 +195,7 @@ class CommitCycle:
                 for key, first, stop in zip(keys[start:], [0, *cuts], cuts, strict=False)
             ]
             begin = stops[-1]
-            self._log.send(self._changelog, messages, number)
+            self._log.send(number, messages)
             await pace.turn(len(messages))
 
     def _control(
@@ -217,7 +219,7 @@ class CommitCycle:
             self.changelog_offsets[partition.number] = offset
             self.controls[partition.number] = control
 
-        self._log.send_one(self._changelog, CONTROL_KEY, control, partition.number, landed)
+        self._log.send_one(partition.number, CONTROL_KEY, control, landed)
 
 
 def read_control(value: bytes) -> dict[str, Any]:

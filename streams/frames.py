@@ -64,6 +64,11 @@ class FrameProtocol(conn.AIOKafkaProtocol, asyncio.BufferedProtocol):  # type: i
             raise ConnectionError(f"a response of {size} bytes is no Kafka broker's")
         self._part = np.empty(size, np.uint8).data
 
+    def eof_received(self) -> bool:
+        """The broker has gone. Streams would keep the connection half open, and who waits would wait till a timeout."""
+        super().eof_received()
+        return False
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Whoever waits for a response learns that none will come."""
         super().connection_lost(exc)

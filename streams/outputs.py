@@ -66,6 +66,7 @@ class Outputs:
         )
         self.epoch = 0
         self.failure: str | None = None
+        self.failure_code = 0
         self.produced = 0
         self._open: dict[int, int] = {0: 0}
         self._callback = self._make_callback(0)
@@ -76,6 +77,7 @@ class Outputs:
         def delivered(error: KafkaError | None, message: Any) -> None:
             left[epoch] -= 1
             if error is not None and self.failure is None:
+                self.failure_code = error.code()
                 self.failure = f"{message.topic()}[{message.partition()}]: {error.str()}"
 
         return delivered
@@ -161,6 +163,18 @@ class Outputs:
             await asyncio.sleep(0.001)
         for number in [n for n in self._open if n <= epoch and n != self.epoch]:
             del self._open[number]
+
+    def init_transactions(self, timeout_s: float) -> None:
+        """Make the broker refuse every earlier producer of this transactional id (librdkafka's call)."""
+        self._producer.init_transactions(timeout_s)
+
+    def begin_transaction(self) -> None:
+        """What is produced from here on is there to be read when it is committed, all of it or nothing."""
+        self._producer.begin_transaction()
+
+    def commit_transaction(self, timeout_s: float) -> None:
+        """Commit it. All its records must be acknowledged already, so that no callback runs in this thread."""
+        self._producer.commit_transaction(timeout_s)
 
     def flush(self, timeout_s: float) -> int:
         """Wait for all acknowledgements; returns how many are still missing."""

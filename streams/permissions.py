@@ -14,6 +14,7 @@ from .access import Kafka, access
 from .errors import Fatal, Retryable
 
 Operation = AclOperation
+TRANSACTIONS = "transactional-id"  # brokers do not tell what may be done with these before it is done
 TIMEOUT_S = 10.0
 _PAUSE_S = 0.2
 _REFUSED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
@@ -24,7 +25,7 @@ _NOT_THERE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND)
 class Permission:
     """One ACL: `operation` on the topic or the group `name`."""
 
-    kind: str  # topic or group
+    kind: str  # topic, group or transactional-id (its name is what the ids begin with)
     name: str
     operation: AclOperation
 
@@ -35,6 +36,7 @@ class Permission:
 def check(kafka: Kafka, wanted: Sequence[Permission]) -> None:
     """Raise `Fatal` that lists what is wanted and not allowed. What is not there is not judged, once we may see it."""
     admin = AdminClient({**access(kafka).confluent(), "log_level": 0})
+    wanted = [each for each in wanted if each.kind != TRANSACTIONS]
     places = list(dict.fromkeys((each.kind, each.name) for each in wanted))
     allowed: dict[tuple[str, str], set[AclOperation] | None] = {}
     until = time.monotonic() + TIMEOUT_S

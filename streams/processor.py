@@ -13,6 +13,7 @@ from faust.types.tuples import TP
 from .access import Kafka, client
 from .ahead import DecodeAhead
 from .app import COMMIT_INTERVAL_S, App, make_app
+from .changelog import FencedChangelog
 from .collection import RowTable
 from .cycle import Adoption, CommitCycle, RowFormat
 from .engine import Engine, Pass
@@ -71,13 +72,13 @@ class Processor:
         )  # fmt: skip
         places = WHOLE_BYTES // work.default_row.nbytes // partitions
         self.engine = Engine(self.sources, work, self.outputs, places=places, **engine_settings)
-        self.log = Outputs(client(bootstrap))
+        self.log = FencedChangelog(changelog, group, client(bootstrap))
         self.cycle = CommitCycle(self.engine, rows, changelog, adoption, self.log)
         self.cycle.spread_s = commit_interval_s * SPREAD
         self.cycle.hurried = lambda: self.app.hurried or self.app.should_stop
         self._prepare, self._on_cycle = prepare, on_cycle
         self.table = self._table(changelog, partitions)
-        self.table.bind(self.engine, self.cycle, rows, migration, on_live)
+        self.table.bind(self.engine, self.cycle, self.log, rows, migration, on_live)
         topic = topic_id(bootstrap, changelog)
         if topic is not None:
             self.table.keep_in(Path(datadir) / "rows", Place(topic, rows.layout_id))

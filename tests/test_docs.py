@@ -27,7 +27,7 @@ from connectors.files import FileSource
 from decisions.live import load_config
 from schemas import IDS, decode
 from streams.embedded import EmbeddedBroker
-from streams.permissions import Operation, Permission
+from streams.permissions import TRANSACTIONS, Operation, Permission
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -112,11 +112,11 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
 
 def test_the_table_of_acls_is_that_of_the_code() -> None:
     text = (ROOT / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
-    head = "| user | Read | Write | Read on group | Describe on group |\n|---|---|---|---|---|\n"
+    head = "| user | Read | Write | Read on group | Describe on group | Write on transactional ids |\n|---|---|---|---|---|---|\n"
     table = text.partition(head)[2].partition("\n\n")[0]
     told: dict[str, list[Permission]] = {}
     columns = [("topic", Operation.READ), ("topic", Operation.WRITE)]
-    columns += [("group", Operation.READ), ("group", Operation.DESCRIBE)]
+    columns += [("group", Operation.READ), ("group", Operation.DESCRIBE), (TRANSACTIONS, Operation.WRITE)]
     for line in table.splitlines():
         user, *cells = (re.findall(r"`([^`]+)`", cell) for cell in line.strip("|").split("|"))
         told[user[0]] = [

@@ -10,7 +10,7 @@ from bench.servers.process import HOST, Server, require
 from bench.servers.tls import Tls
 
 # the line of docs/OPERATIONS.md, with a password
-USER = "streamwise on >secret ~customer:* +mset +get +ping +select"
+USER = "streamwise on >secret ~customer:* +mset +unlink +get +ping +select"
 
 
 class RedisServer(Server):

@@ -11,7 +11,7 @@ from agents import learner, ledger, worker
 from agents.acls import ROLES, commands, permissions
 from agents.topics import topics
 from cli import main
-from streams.permissions import Operation, Permission
+from streams.permissions import TRANSACTIONS, Operation, Permission
 
 SOURCES = ["web.events", "social.events", "sales.events"]
 TEMPLATE = "User:streamwise-{role}"
@@ -54,7 +54,7 @@ def test_the_printed_commands_add_what_the_list_says(capsys: pytest.CaptureFixtu
         assert "--add" in words
         ((operation,), (principal,)) = values(words, "--operation"), values(words, "--allow-principal")
         mine = added.setdefault(principal, set())
-        for kind in ("topic", "group"):
+        for kind in ("topic", "group", TRANSACTIONS):
             mine |= {
                 Permission(kind, name, Operation[operation.upper()]) for name in values(words, f"--{kind}")
             }

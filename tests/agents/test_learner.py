@@ -19,6 +19,7 @@ from config.settings import Settings, load_settings
 from models.config import load_models
 from models.example import Example
 from models.learner import Learner
+from streams.changelog import PlainChangelog
 from tests.doubles import CapturedOutputs
 
 TOPIC = "training.examples"
@@ -34,6 +35,7 @@ def role(tmp_path: Path) -> LearnerRole:
     made.http.server._server.server_close()
     made.outputs = CapturedOutputs()  # type: ignore[assignment]
     made.letters._outputs = made.outputs
+    made.snapshots = PlainChangelog("models", made.outputs)  # type: ignore[assignment]
     made.whole = made.intake.assigned = True
     made.intake.positions = {TP(TOPIC, 0): 0}
     for name in made.models:
@@ -71,6 +73,33 @@ def test_offsets_that_a_snapshot_holds_are_skipped(
 ) -> None:
     role._take_up("purchase", Learner("purchase", role.features), {0: 1}, [])
     take(role, 0, encode("training_example", [example(n) for n in range(3)]))
+    assert role.learners["purchase"].examples == 1
+
+
+def test_an_example_that_comes_again_is_not_learned_again(
+    role: LearnerRole, example: MakeExample, encode: Encode
+) -> None:
+    """A worker that was killed sends what it sent since its last commit again, under the same ids."""
+    values = encode("training_example", [example(1), example(2), example(3)])
+    take(role, 0, values)
+    take(role, 3, [values[1], values[2], b"nonsense", b"nonsense"])
+    assert role.learners["purchase"].examples == 3
+    assert role.status()["repeated"] == 2
+    assert role.status()["dead_letters"] == {"not a training example": 2}
+    assert role.intake.positions == {TP(TOPIC, 0): 7}
+
+
+def test_ids_before_what_is_wanted_are_noted_and_no_more(
+    role: LearnerRole, example: MakeExample, encode: Encode
+) -> None:
+    """After a restart the learner reads some examples that it has learned: one of them may come again."""
+    role._wanted = {TP(TOPIC, 0): 3}
+    values = encode("training_example", [example(1), example(2), example(3)])
+    take(role, 0, [values[0], b"nonsense", values[1]])
+    assert role.learners["purchase"].examples == 0
+    assert outputs(role).of("dead-letters") == []
+    assert asyncio.run(role.commit()) == {TP(TOPIC, 0): 3}
+    take(role, 3, [values[1], values[2]])
     assert role.learners["purchase"].examples == 1
 
 

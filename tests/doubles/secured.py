@@ -19,7 +19,7 @@ from bench.servers import KafkaServer, Locked
 from bench.servers.process import HOST, free_ports
 from bench.servers.tls import Tls
 from streams.access import KafkaAccess
-from streams.permissions import Permission
+from streams.permissions import TRANSACTIONS, Permission
 from streams.topics import TopicSpec, ensure
 
 MECHANISM = "SCRAM-SHA-512"
@@ -103,8 +103,9 @@ class SecuredKafka:
 
 def binding(role: str, permission: Permission) -> AclBinding:
     """As Kafka's admin client has it."""
-    kind = ResourceType.TOPIC if permission.kind == "topic" else ResourceType.GROUP
+    kind = ResourceType[permission.kind.upper().replace("-", "_")]
+    pattern = ResourcePatternType.PREFIXED if permission.kind == TRANSACTIONS else ResourcePatternType.LITERAL
     return AclBinding(
-        kind, permission.name, ResourcePatternType.LITERAL, f"User:{role}", "*", permission.operation,
+        kind, permission.name, pattern, f"User:{role}", "*", permission.operation,
         AclPermissionType.ALLOW,
     )  # fmt: skip

@@ -51,6 +51,28 @@ def test_a_size_that_no_broker_sends_ends_the_connection(size: int) -> None:
         asyncio.run(run())
 
 
+def test_who_waits_learns_at_once_that_the_broker_has_gone() -> None:
+    """A half-open connection would keep a fetch waiting for its timeout of 90 seconds after a broker's restart."""
+
+    async def run() -> None:
+        async def go(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)  # a request comes, and no answer
+            writer.close()
+
+        server = await asyncio.start_server(go, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        found = protocol()
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: found, host, port)
+        transport.write(b"request")
+        end = await asyncio.wait_for(found.frames.get(), 5)
+        assert isinstance(end, Exception)
+        assert transport.is_closing()
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(run())
+
+
 def test_the_end_of_the_connection_reaches_who_waits() -> None:
     async def run() -> Any:
         to = protocol()

@@ -1,0 +1,61 @@
+"""Faults of every kind under load, and what they cost: `streamwise bench faults --seeds N [--first-seed S] --json`.
+
+Each seed starts a whole installation (`bench.faults.installation`), sends it events at a steady pace
+(`bench.faults.load`) and does to it what the seed's schedule says (`bench.faults.schedule`). Afterwards an undisturbed
+pass over the same topics says what should be there (`bench.faults.oracle`, `bench.faults.comparison`). How the
+longest gap is measured is told in `bench.faults.progress`, how each fault is done in `bench.faults.injector`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+
+from bench.faults import trial
+from bench.faults.schedule import KINDS, LENGTH_S, draw
+from bench.report import ROOT, keep
+
+LOGS = ROOT / ".bench" / "faults"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print progress on standard error and the figures as one JSON line on standard output."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="how many seeds (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=1, help="the first of them (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=LENGTH_S, help="of load a seed (default: %(default)s)"
+    )
+    parser.add_argument("--rate", type=int, default=trial.RATE, help="events a second (default: %(default)s)")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="draw from these only")
+    parser.add_argument("--weakness", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
+    given = parser.parse_args(argv)
+    kinds = tuple(given.kinds.split(","))
+    if unknown := sorted(set(kinds) - KINDS.keys()):
+        parser.error(f"--kinds: unknown {', '.join(unknown)}; expected some of {', '.join(KINDS)}")
+    outcomes = []
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
+        logs = LOGS / f"seed-{seed}"
+        shutil.rmtree(logs, ignore_errors=True)
+        faults = draw(seed, length_s=given.seconds, kinds=kinds)
+        trial.say(f"seed {seed}: {len(faults)} faults")
+        outcome = trial.run(
+            seed, faults, logs, length_s=given.seconds, rate=given.rate, weakness=given.weakness
+        )
+        outcomes.append(outcome)
+        for line in outcome.differences.told:
+            trial.say(f"seed {seed}: {line}")
+        trial.say(f"seed {seed}: {outcome.seconds:.0f} s, {json.dumps(trial.total([outcome]))}")
+        if outcome.differences.none:
+            shutil.rmtree(logs, ignore_errors=True)
+        else:
+            trial.say(f"seed {seed} failed; logs are in {logs.relative_to(ROOT)}")
+    figures = trial.total(outcomes)
+    if not given.weakness:
+        keep("faults", figures)
+    print(json.dumps(figures), flush=True)
+    return 0 if all(outcome.differences.none for outcome in outcomes) else 1
