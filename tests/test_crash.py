@@ -93,10 +93,15 @@ class Cluster:
         assert producer.flush(30) == 0
         assert failed == []
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *given: str, pause_s: float = PAUSE_S, **settings: str) -> subprocess.Popen[str]:
+        """A worker; `given`: what else its process is told, `settings`: of its environment."""
         command = [sys.executable, "-m", "tests.doubles.worker_process", self.bootstrap, self.group]
         worker = subprocess.Popen(
-            [*command, str(PARTITIONS), str(PAUSE_S)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [*command, str(PARTITIONS), str(pause_s), *given],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **settings},
         )
         self.workers.append(worker)
         assert worker.stdout is not None
