@@ -9,11 +9,14 @@ import numpy as np
 import orjson
 
 from streams.hashing import hash_bytes
+from streams.migrate import GONE, move, moves
+from streams.packing import packed
 
 from .columns import DECAY, KINDS, Column, Features
 
 CLOCK = 0  # the word that holds the time the decayed columns stand at; 0 = a new row
 APPLIED = 1  # the first of the applied offsets
+IDS = "ids"  # what the message ids mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Layout:
         for topic in self.topics:
             self._add(f"applied:{topic}", (minus_one,), ("applied",))
         self.ring_at = self._add(
-            "message_ids", (0.0,) * (1 + features.message_ids), ("ids", features.message_ids)
+            "message_ids", (0.0,) * (1 + features.message_ids), (IDS, features.message_ids)
         )
         self.ring_size = features.message_ids
         self._columns(features.columns)
@@ -120,26 +123,39 @@ class Layout:
 class Migration:
     """Moves rows of an older layout, known by its description, to `layout` by name.
 
-    Words of a name whose meaning changed, and names the old layout does not have, get their defaults.
+    Words of a name whose meaning changed, and names the old layout does not have, get their defaults. Of the
+    message ids the newest stay when their number changes, or a repeated event would count twice.
     """
 
     def __init__(self, layout: Layout, description: bytes) -> None:
         old = orjson.loads(description)["groups"]
         self.old_words = sum(words for _name, words, _meaning in old)
         there = {group.name: group for group in layout.groups}
-        self._from: list[int] = []
-        self._to: list[int] = []
+        target = np.full(self.old_words, GONE, np.int64)
+        ring = (-1, 0, -1, 0)
         start = 0
         for name, words, meaning in old:
             group = there.get(name)
             if group is not None and [*group.meaning] == meaning and group.words == words:
-                self._from += range(start, start + words)
-                self._to += range(group.start, group.start + words)
+                target[start : start + words] = range(group.start, group.start + words)
+            elif group is not None and group.meaning[0] == meaning[0] == IDS:
+                target[start] = group.start  # their count
+                ring = start, words - 1, group.start, group.words - 1
             start += words
+        self.moves = moves(target, layout.default_row, ring)
         self._default = layout.default_row
+
+    def put(self, buf: Any, at: Any, size: Any, slots: Any, bits: Any) -> int:
+        """Packed rows of the old layout into `bits[slots]`: see `streams.migrate.move_rows`."""
+        return move(buf, at, size, slots, self.moves, bits)
 
     def apply(self, rows: Any) -> Any:
         """Rows of the old layout (float64[n, old words]) as rows of the new one."""
+        values, ends = packed(rows.view(np.int64), np.arange(len(rows)), 0)
         moved = np.tile(self._default, (len(rows), 1))
-        moved[:, self._to] = rows[:, self._from]
+        starts = np.roll(ends, 1)
+        starts[:1] = 0
+        bits = moved.view(np.int64)
+        if self.put(values.view(np.uint8), 8 * starts, 8 * (ends - starts), np.arange(len(rows)), bits) >= 0:
+            raise AssertionError("a row that was just packed is whole")
         return moved

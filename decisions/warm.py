@@ -40,6 +40,7 @@ def exercise(work: LivePass) -> None:
     at = np.concatenate([[0], 8 * ends[:-1]])
     again.index.slot_of(b"w")
     unpack_rows(values.view(np.uint8), at, 8 * ends - at, slots, again.bits)
+    work.migration(work.layout.description).put(values.view(np.uint8), at, 8 * ends - at, slots, again.bits)
     again.activate()
     work.packed_views(partition, slots)
     partition.index.find(b"nobody")

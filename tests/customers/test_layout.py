@@ -84,6 +84,21 @@ def test_words_move_by_name_and_what_is_new_or_changed_has_its_default(tmp_path:
             assert moved[0, mine].tobytes() == new.default_row[mine].tobytes(), group.name
 
 
+@pytest.mark.parametrize(("size", "kept"), [(1, [9]), (3, [9, 7, 8]), (6, [0, 7, 8, 9, 0, 0]), (0, [])])
+def test_the_newest_message_ids_stay_when_their_number_changes(
+    tmp_path: Path, size: int, kept: list[int]
+) -> None:
+    """Each where the fold looks for it: entry n at n mod size."""
+    old = layout(tmp_path, OLD.replace("message_ids: 2", "message_ids: 3"))
+    new = layout(tmp_path, OLD.replace("message_ids: 2", f"message_ids: {size}"))
+    row = old.default_row.copy().reshape(1, -1)
+    row[0, old.ring_at] = 4.0  # entries 0 to 3, of which 1 to 3 are kept
+    row.view(np.int64)[0, old.ring_at + 1 : old.ring_at + 4] = 9, 7, 8
+    moved = Migration(new, old.description).apply(row)
+    assert moved[0, new.ring_at] == 4.0
+    assert moved.view(np.int64)[0, new.ring_at + 1 : new.ring_at + 1 + size].tolist() == kept
+
+
 def test_the_id_follows_from_the_declaration_alone(tmp_path: Path) -> None:
     assert layout(tmp_path, OLD).layout_id == layout(tmp_path, OLD.replace("5m", "6m")).layout_id
     assert layout(tmp_path, OLD).layout_id != layout(tmp_path, OLD.replace("visits", "seen")).layout_id
