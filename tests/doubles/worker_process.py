@@ -1,6 +1,8 @@
 """A worker as a process of its own, slowed down so that it can be killed in the middle of a replay.
 
-python -m tests.doubles.worker_process BOOTSTRAP GROUP PARTITIONS PAUSE_S
+python -m tests.doubles.worker_process BOOTSTRAP GROUP PARTITIONS PAUSE_S [newer]
+
+`newer`: a later build, which knows one more version of a schema (`tests.doubles.newer_schema`).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from agents.worker import Worker
 from config.settings import load_settings
 from streams import app
 from streams.batch import RawBatch
+from tests.doubles import newer_schema
 
 FETCH_BYTES = 4096  # or all of a short log would come at once, and be folded between two commits
 
@@ -42,5 +45,7 @@ def main(bootstrap: str, group: str, partitions: int, pause_s: float, state: str
 
 
 if __name__ == "__main__":
+    if "newer" in sys.argv[5:]:
+        newer_schema.install()
     with tempfile.TemporaryDirectory() as folder:
         sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), folder))
