@@ -88,8 +88,8 @@ class Letterbox:
         if name != "dead_letter":
             self.unreadable += 1
             return
-        fields = (letter[name] for name in ("topic", "partition", "offset", "reason", "key", "value", "time"))
-        found = Letter(*fields, number)
+        names = ("topic", "partition", "offset", "reason", "key", "value", "time")
+        found = Letter._make([*(letter[name] for name in names), number])
         self.letters[found.id] = found
 
 

@@ -84,7 +84,7 @@ class SnapshotFeed:
             self.refused.append(str(error))
             log.warning("%s; the one in force stays", error)
             return
-        self._take(snapshot)
+        self._take(snapshot.aligned(self._features))
 
 
 def read_snapshot(value: bytes) -> Snapshot:

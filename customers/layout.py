@@ -16,7 +16,7 @@ from .columns import DECAY, KINDS, Column, Features
 
 CLOCK = 0  # the word that holds the time the decayed columns stand at; 0 = a new row
 APPLIED = 1  # the first of the applied offsets
-IDS = "ids"  # what the message ids mean
+IDS, EXAMPLE = "ids", "example"  # what the message ids and a model's open example mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Layout:
         self.ring_size = features.message_ids
         self._columns(features.columns)
         self.example_at = {
-            name: self._add(f"example:{name}", (0.0,) * (4 + (len(seen) + 1) // 2), ("example", *seen))
+            name: self._add(f"{EXAMPLE}:{name}", (0.0,) * (4 + (len(seen) + 1) // 2), (EXAMPLE, *seen))
             for name, seen in models.items()
         }
         self.policy_at = {name: self._add(f"policy:{name}", (0.0, 0.0), ("policy",)) for name in policies}
@@ -111,13 +111,34 @@ class Layout:
 
     def _describe(self) -> bytes:
         groups = [[group.name, group.words, list(group.meaning)] for group in self.groups]
-        return orjson.dumps({"groups": groups, "views": [view.name for view in self.views]})
+        views, fields = [view.name for view in self.views], [field.name for field in self.features.fields]
+        return orjson.dumps({"groups": groups, "views": views, "fields": fields})
 
     @property
     def deadline_words(self) -> Any:
         """Where due times stand (int64[d]): the deadline columns, then each model's example."""
         columns = [self.column_at[name] for name in self.deadline_columns]
         return np.array(columns + [at + 1 for at in self.example_at.values()], np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the numbers of a view, a receipt or an example of one layout are, for who has another or none.
+
+    `models`: the features of each model's example, in the order of scores and snapshots.
+    """
+
+    views: tuple[str, ...]
+    fields: tuple[str, ...]
+    models: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, description: bytes) -> Described:
+        """From the description that a layout gives of itself."""
+        told = orjson.loads(description)
+        named = [(name, meaning) for name, _words, meaning in told["groups"] if meaning[0] == EXAMPLE]
+        models = {name.removeprefix(f"{EXAMPLE}:"): tuple(meaning[1:]) for name, meaning in named}
+        return cls(tuple(told["views"]), tuple(told.get("fields", ())), models)
 
 
 class Migration:

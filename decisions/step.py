@@ -374,7 +374,8 @@ def _close(table: Table, plan: Plan, out: Out, slot: int, model: int, label: int
             target[f] = table.floats[slot, first + f]
         p += 4 * features
     data[p] = 0
-    _finish(out, start, p + 1, slot, EXAMPLES, model)
+    p = put_long(data, p + 1, plan.layout_id)
+    _finish(out, start, p, slot, EXAMPLES, model)
     table.rows[slot, word] = 0.0
     table.rows[slot, word + 1] = 0.0
 
