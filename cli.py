@@ -195,6 +195,23 @@ def doctor(json_: Json = False, kafka: Kafka = None, config: ConfigFolder = None
 
 
 @app.command()
+def changes(
+    old: Annotated[Path, typer.Argument(help="The config folder that the running workers have.")],
+    json_: Json = False,
+    config: ConfigFolder = None,
+) -> None:
+    """What an upgrade from another config to this one keeps in the rows, and a downgrade; needs no broker.
+
+    Example: streamwise changes /srv/streamwise/config --config config
+    """
+    from agents.changes import compare, lines
+    from decisions.live import load_config
+
+    new = load_config(_settings(config=config).config)
+    _report(compare(load_config(old), new), json_, lines)
+
+
+@app.command()
 def replay(
     source: Annotated[str, typer.Argument(help="complete-journey, or a CSV, Parquet or JSON-lines file.")],
     mapping: Mapping = None,

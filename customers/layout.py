@@ -16,7 +16,7 @@ from .columns import DECAY, KINDS, Column, Features
 
 CLOCK = 0  # the word that holds the time the decayed columns stand at; 0 = a new row
 APPLIED = 1  # the first of the applied offsets
-IDS, EXAMPLE = "ids", "example"  # what the message ids and a model's open example mean
+IDS, EXAMPLE, POLICY = "ids", "example", "policy"  # what message ids, open examples and policies' words mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Layout:
             name: self._add(f"{EXAMPLE}:{name}", (0.0,) * (4 + (len(seen) + 1) // 2), (EXAMPLE, *seen))
             for name, seen in models.items()
         }
-        self.policy_at = {name: self._add(f"policy:{name}", (0.0, 0.0), ("policy",)) for name in policies}
+        self.policy_at = {name: self._add(f"{POLICY}:{name}", (0.0, 0.0), (POLICY,)) for name in policies}
         self.default_row = np.array(self._defaults)
         self.views = self._views(features.columns)
         self.view_index = {view.name: number for number, view in enumerate(self.views)}

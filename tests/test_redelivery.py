@@ -84,7 +84,7 @@ class Installation:
         return newer_schema.encode(event)
 
     def start(self, *build: str) -> Any:
-        return self.cluster.start(*build, pause_s=0.0)
+        return self.cluster.start(*build, pause=0.0)
 
     def run(self, *arguments: str) -> dict[str, Any]:
         """A command of `streamwise dead-letters`, and the JSON it ends with."""

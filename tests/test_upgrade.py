@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,21 +16,36 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from confluent_kafka import Producer
 
 import schemas
-from agents.topics import topics
+from agents.published import snapshot_key
+from agents.topics import MODELS, topics
 from bench.servers import KafkaServer
 from customers.layout import Group, Layout
 from decisions.live import load_config
+from models.config import load_models
+from models.snapshot import LINEAR, Snapshot
 from streams.embedded import PARTITIONS
 from streams.topics import ensure
 from tests.doubles import Rig
-from tests.doubles.configs import changed_config
+from tests.doubles.configs import GONE_FEATURES, changed_config
 from tests.doubles.rig import CONFIG
 from tests.reference import streams
-from tests.test_crash import CHANGELOG, EVENTS, KEEP, LOG, OUTPUTS, RECORDS_A_BATCH, SOURCES, Cluster
+from tests.test_crash import (
+    CHANGELOG,
+    EVENTS,
+    KEEP,
+    LOG,
+    OUTPUTS,
+    PATIENCE_S,
+    RECORDS_A_BATCH,
+    SOURCES,
+    Cluster,
+)
 
-PAUSE_S = 0.02  # a batch: there is time to come and go
+SLOW_S, PLAIN_S = 0.03, 0.01  # a batch: while somebody comes or goes, and between
+STAGE = EVENTS // 30  # events that are folded, at least, by those who are there
 LAYOUT_KEY = b"\0layout:"
 Rows = dict[tuple[int, bytes], dict[str, bytes]]
 
@@ -69,8 +86,24 @@ def named(row: bytes, groups: list[Group]) -> dict[str, bytes]:
     }
 
 
+@cache
+def snapshots() -> tuple[Snapshot, ...]:
+    """They weigh what every version here has: each of them scores with them by name."""
+    draw = random.Random(5)
+    models = load_models(CONFIG / "models.yaml")
+    seen = tuple(name for name in models.names if name not in GONE_FEATURES)
+    weights = [tuple(draw.uniform(-0.3, 0.3) for _ in seen) for _ in models.models]
+    return tuple(
+        Snapshot(model.name, 1, 0, LINEAR, seen, 0.1, some, examples=1)
+        for model, some in zip(models.models, weights, strict=True)
+    )
+
+
 def undisturbed(folder: Path) -> Version:
-    rig = Rig(config=load_config(folder))
+    config = load_config(folder)
+    rig = Rig(config=config)
+    for snapshot in snapshots():
+        rig.work.offer(snapshot.aligned(config.models.names))
     rig.feed({place: streams.cut(records, [RECORDS_A_BATCH], ["none"]) for place, records in LOG.items()})
     return Version(folder, rig)
 
@@ -80,23 +113,80 @@ def old() -> Version:
     return undisturbed(CONFIG)
 
 
+class Staged(Cluster):
+    """Workers come and go in the middle of the log, however long it takes them: the pace is slow meanwhile."""
+
+    pace: Path
+    records_a_batch = 3  # and a fetch brings one: commits are never far behind
+
+    def join(self, version: Version, **settings: str) -> Any:
+        """A worker of this version more; returns when all have folded for a while with it."""
+        self.set_pace(SLOW_S)
+        worker = self.start(pause=self.pace, STREAMWISE_CONFIG=str(version.folder), **settings)
+        self._stage()
+        return worker
+
+    def leave(self, worker: Any, how: signal.Signals) -> None:
+        """A worker less; returns when the others have folded of each partition, and then for a while."""
+        before = self.by_partition()
+        self.set_pace(SLOW_S)
+        self.stop(worker, how)
+        ends = [sum(len(LOG[topic, number]) for topic in SOURCES) for number in range(PARTITIONS)]
+        assert all(then < end for then, end in zip(before, ends, strict=True)), (
+            "too fast: a partition is at its end"
+        )
+        until = time.monotonic() + PATIENCE_S
+        while any(now <= then for now, then in zip(self.by_partition(), before, strict=True)):
+            assert time.monotonic() < until
+            self.alive()
+        self._stage()
+
+    def _stage(self) -> None:
+        before = self.committed()
+        self.set_pace(PLAIN_S)
+        self.wait(min(before + STAGE, EVENTS))
+        self.set_pace(SLOW_S)
+
+    def set_pace(self, pause_s: float) -> None:
+        new = self.pace.with_suffix(".new")
+        new.write_text(str(pause_s))
+        new.replace(self.pace)  # nobody reads half of it
+
+    def by_partition(self) -> list[int]:
+        """How many events of each partition number are committed."""
+        found = self.committed_at()
+        return [sum(found[topic, number] for topic in SOURCES) for number in range(PARTITIONS)]
+
+    def finish(self, worker: Any) -> None:
+        self.set_pace(0.0)
+        self.wait(EVENTS)
+        self.stop(worker, signal.SIGTERM)
+        assert worker.returncode == 0
+
+
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(tmp_path: Path) -> Iterator[Staged]:
     missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
     if missing and os.environ.get("CI") != "true":
         pytest.skip(f"{', '.join(missing)} missing")
     assert not missing, f"{', '.join(missing)} missing, and CI=true needs them"
     with KafkaServer(properties=KEEP) as kafka:
-        found = Cluster(kafka.bootstrap)
+        found = Staged(kafka.bootstrap)
+        found.pace = tmp_path / "pace"
         ensure(found.bootstrap, topics(SOURCES), partitions=PARTITIONS, replication=1)
         found.fill()
+        producer = Producer({"bootstrap.servers": found.bootstrap})
+        for snapshot in snapshots():
+            value = schemas.encode("model_snapshot", snapshot.to_record())
+            producer.produce(MODELS, key=snapshot_key(snapshot.model, 1), value=value)
+        assert producer.flush(20) == 0
         try:
             yield found
         finally:
             found.close()
 
 
-def newest_rows(cluster: Cluster, versions: list[Version]) -> tuple[Rows, set[int]]:
+def newest_rows(cluster: Staged, versions: list[Version]) -> tuple[Rows, set[int]]:
     """The newest row of each customer by the names that its own layout gives its words, and the layouts met."""
     groups = {version.layout.layout_id: version.layout.groups for version in versions}
     described: dict[tuple[int, int], Any] = {}
@@ -137,7 +227,7 @@ def common_words_are_those_of_an_undisturbed_run(found: Rows, old: Version, new:
     assert wrong == []
 
 
-def outputs_are_complete(cluster: Cluster, old: Version, new: Version, *, examples: bool) -> None:
+def outputs_are_complete(cluster: Staged, old: Version, new: Version, *, examples: bool) -> None:
     """`examples`: both versions see the same features, so that no open example is dropped on the way."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for topic in OUTPUTS:
@@ -169,65 +259,54 @@ def outputs_are_complete(cluster: Cluster, old: Version, new: Version, *, exampl
         undisturbed_run = old.outputs().get(at) or new.outputs()[at]
         for record in records:
             assert comparable(record, views, both) == comparable(undisturbed_run, views, both), at
+            # a sum of the same products in another order
+            assert scores(record) == pytest.approx(scores(undisturbed_run), rel=1e-9, nan_ok=True), at
+
+
+def scores(record: dict[str, Any]) -> list[float]:
+    return [record["score"]] if "receipt" not in record else list(record["receipt"]["scores"])
 
 
 def comparable(record: dict[str, Any], views: dict[int, list[str]], both: list[str]) -> Any:
     """What has to be the same whichever version wrote it."""
     if "receipt" not in record:
-        return [record[name] for name in ("id", "label", "opened", "due", "label_time")]
+        return [record[name] for name in ("id", "label", "opened", "due", "label_time", "snapshot")]
     receipt = record["receipt"]
     values = dict(zip(views[receipt["layout"]], receipt["values"], strict=True))
     plain = [
         record[name]
         for name in ("customer", "policy", "kind", "time", "cause", "topic", "partition", "offset")
     ]
-    return repr([*plain, receipt["fields"], [values[name] for name in both]])  # NaN is NaN
+    return repr(
+        [*plain, receipt["fields"], receipt["snapshots"], [values[name] for name in both]]
+    )  # NaN is NaN
 
 
-def test_two_layouts_side_by_side_and_a_downgrade(cluster: Cluster, old: Version, tmp_path: Path) -> None:
+def test_two_layouts_side_by_side_and_a_downgrade(cluster: Staged, old: Version, tmp_path: Path) -> None:
     new = undisturbed(changed_config(tmp_path / "new"))
     assert new.layout.layout_id != old.layout.layout_id
-
-    def start(version: Version) -> Any:
-        return cluster.start(pause_s=PAUSE_S, STREAMWISE_CONFIG=str(version.folder))
-
-    first_old = start(old)
-    cluster.wait(EVENTS // 20)
-    first_new = start(new)  # side by side
-    cluster.wait(EVENTS // 5)
-    cluster.stop(first_old, signal.SIGKILL)  # all new for a while
-    cluster.wait(EVENTS * 3 // 10)
-    second_old = start(old)  # and some go back
-    cluster.wait(EVENTS * 9 // 20)
-    cluster.stop(second_old, signal.SIGTERM)  # all new
-    cluster.wait(EVENTS * 6 // 10)
-    third_old = start(old)  # the downgrade
-    cluster.wait(EVENTS * 7 // 10)
-    cluster.stop(first_new, signal.SIGTERM)
-    cluster.wait(EVENTS)
-    cluster.stop(third_old, signal.SIGTERM)
+    first_old = cluster.join(old)
+    first_new = cluster.join(new)  # side by side
+    cluster.leave(first_old, signal.SIGKILL)  # all new for a while
+    second_old = cluster.join(old)  # and some go back
+    cluster.leave(second_old, signal.SIGTERM)  # all new
+    third_old = cluster.join(old)  # the downgrade
+    cluster.leave(first_new, signal.SIGTERM)
+    cluster.finish(third_old)
     found, met = newest_rows(cluster, [old, new])
     assert met == {old.layout.layout_id, new.layout.layout_id}
     common_words_are_those_of_an_undisturbed_run(found, old, new)
     outputs_are_complete(cluster, old, new, examples=False)
 
 
-def test_each_version_is_the_standby_of_the_other(cluster: Cluster, old: Version, tmp_path: Path) -> None:
+def test_each_version_is_the_standby_of_the_other(cluster: Staged, old: Version, tmp_path: Path) -> None:
     new = undisturbed(changed_config(tmp_path / "new", features=False))
-
-    def start(version: Version) -> Any:
-        settings = {"STREAMWISE_CONFIG": str(version.folder), "STREAMWISE_STANDBYS": "1"}
-        return cluster.start(pause_s=PAUSE_S, **settings)
-
-    first_old, first_new = start(old), start(new)
-    cluster.wait(EVENTS // 4)
-    cluster.stop(first_old, signal.SIGTERM)  # its partitions go to a standby of the other layout
-    cluster.wait(EVENTS * 2 // 5)
-    second_old = start(old)
-    cluster.wait(EVENTS * 3 // 5)
-    cluster.stop(first_new, signal.SIGKILL)
-    cluster.wait(EVENTS)
-    cluster.stop(second_old, signal.SIGTERM)
+    first_old = cluster.join(old, STREAMWISE_STANDBYS="1")
+    first_new = cluster.join(new, STREAMWISE_STANDBYS="1")
+    cluster.leave(first_old, signal.SIGTERM)  # its partitions go to a standby of the other layout
+    second_old = cluster.join(old, STREAMWISE_STANDBYS="1")
+    cluster.leave(first_new, signal.SIGKILL)
+    cluster.finish(second_old)
     found, met = newest_rows(cluster, [old, new])
     assert met == {old.layout.layout_id, new.layout.layout_id}
     common_words_are_those_of_an_undisturbed_run(found, old, new)

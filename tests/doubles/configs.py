@@ -18,6 +18,7 @@ MODELS = (
     ("  - {view: searches_1d}\n", "  - {view: searches_1w}\n"),
     ("  - {view: items_1w}\n", "  - {view: items_1w}\n  - {view: reviews}\n"),
 )
+GONE_FEATURES = ("searches_1d",)
 POLICIES = (
     (
         "  ticket-storm:\n",
