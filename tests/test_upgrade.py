@@ -44,8 +44,8 @@ from tests.test_crash import (
     Cluster,
 )
 
-SLOW_S, PLAIN_S = 0.03, 0.01  # a batch: while somebody comes or goes, and between
-STAGE = EVENTS // 30  # events that are folded, at least, by those who are there
+SLOW_S, PLAIN_S = 0.02, 0.01  # a batch: while somebody comes or goes, and between
+STAGE = EVENTS // 60  # events that are folded, at least, by those who are there
 LAYOUT_KEY = b"\0layout:"
 Rows = dict[tuple[int, bytes], dict[str, bytes]]
 
