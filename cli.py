@@ -207,6 +207,23 @@ def doctor(json_: Json = False, kafka: Kafka = None, config: ConfigFolder = None
 
 
 @app.command()
+def changes(
+    old: Annotated[Path, typer.Argument(help="The config folder that the running workers have.")],
+    json_: Json = False,
+    config: ConfigFolder = None,
+) -> None:
+    """What an upgrade from another config to this one keeps in the rows, and a downgrade; needs no broker.
+
+    Example: streamwise changes /srv/streamwise/config --config config
+    """
+    from agents.changes import compare, lines
+    from decisions.live import load_config
+
+    new = load_config(_settings(config=config).config)
+    _report(compare(load_config(old), new), json_, lines)
+
+
+@app.command()
 def replay(
     source: Annotated[str, typer.Argument(help="complete-journey, or a CSV, Parquet or JSON-lines file.")],
     mapping: Mapping = None,
@@ -257,6 +274,101 @@ def evaluate(
         quiet=json_,
     )  # fmt: skip
     _report(done, json_, lines)
+
+
+dead_letters = typer.Typer(
+    no_args_is_help=True,
+    help="Records that could not be processed: count them, look at one, replay them.\n\n"
+    "Example: streamwise dead-letters list",
+)
+app.add_typer(dead_letters, name="dead-letters")
+
+Reason = Annotated[str, typer.Option(help="Only those whose reason contains this.")]
+Topic = Annotated[str, typer.Option(help="Only those of this topic.")]
+Since = Annotated[str | None, typer.Option(help="Only records appended from this date or time on.")]
+Until = Annotated[str | None, typer.Option(help="Only records appended before this date or time.")]
+
+
+@dead_letters.command("list")
+def list_letters(
+    reason: Reason = "",
+    topic: Topic = "",
+    since: Since = None,
+    until: Until = None,
+    json_: Json = False,
+    kafka: Kafka = None,
+) -> None:
+    """Count them by topic and reason.
+
+    Example: streamwise dead-letters list --topic sales.events
+    """
+    from agents.dead_letters import summary, summary_lines
+
+    choice = _choice(reason, topic, since, until)
+    _report(summary(_letterbox(_settings(kafka=kafka)), choice), json_, summary_lines)
+
+
+@dead_letters.command("show")
+def show_letter(
+    letter: Annotated[str, typer.Argument(help="TOPIC:PARTITION:OFFSET, as the list shows them.")],
+    json_: Json = False,
+    kafka: Kafka = None,
+) -> None:
+    """One of them, with its record.
+
+    Example: streamwise dead-letters show sales.events:3:1207
+    """
+    from agents.dead_letters import detail, detail_lines
+
+    _report(detail(_letterbox(_settings(kafka=kafka)), letter), json_, detail_lines)
+
+
+@dead_letters.command("replay")
+def replay_letters(
+    reason: Reason = "",
+    topic: Topic = "",
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many would be sent and why others not.")
+    ] = False,
+    json_: Json = False,
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+) -> None:
+    """Send them to their topics again, each once: key, value, headers and time as they were.
+
+    Example: streamwise dead-letters replay --reason "schema id"
+    """
+    from agents.broker import reach
+    from agents.redelivery import lines, redeliver, told
+    from agents.start import source_topics
+
+    settings, choice = _settings(kafka=kafka, config=config), _choice(reason, topic, since, until)
+    sources = source_topics(settings)
+    reach(settings.access)
+    _report(told(redeliver(settings.access, sources, choice, limit=limit, dry=dry_run)), json_, lines)
+
+
+def _choice(reason: str, topic: str, since: str | None, until: str | None) -> Any:
+    from agents.dead_letters import Choice
+    from agents.recorded import parse_date_ms
+
+    times = {}
+    if since is not None:
+        times["since_ms"] = parse_date_ms(since, "--since")
+    if until is not None:
+        times["until_ms"] = parse_date_ms(until, "--until")
+    return Choice(reason, topic, **times)
+
+
+def _letterbox(settings: Settings) -> Any:
+    from agents.broker import reach
+    from agents.dead_letters import read_letters
+
+    reach(settings.access)
+    return read_letters(settings.access)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 import schemas
 from serving.board import Board
 from streams.access import Kafka, client
+from streams.errors import Retryable
 
 from .topics import ALERTS, OFFERS
 
@@ -26,7 +27,8 @@ AGAIN_S = 1.0
 class DecisionFeed:
     """A thread that puts each new decision on a board, with its policy's message and its scores by name.
 
-    `seen` is called with each decision, in this thread.
+    `models` gives those of the layout that a decision names, in the order of its scores. `seen` is called with
+    each decision, in this thread.
     """
 
     def __init__(
@@ -35,11 +37,11 @@ class DecisionFeed:
         board: Board,
         *,
         messages: Mapping[str, str],
-        models: Sequence[str],
+        models: Callable[[int], Sequence[str]],
         seen: Callable[[Mapping[str, Any]], None] = lambda decision: None,
     ) -> None:
         self._bootstrap, self._board, self._seen = bootstrap, board, seen
-        self._messages, self._models = dict(messages), list(models)
+        self._messages, self._models = dict(messages), models
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
 
@@ -82,10 +84,18 @@ class DecisionFeed:
             log.warning("a decision cannot be shown: %s", error)
             return
         if name == "decision":
-            scores = dict(zip(self._models, record["receipt"]["scores"], strict=False))
+            scores = self._scores(record["receipt"])
             decision = {**record, "message": self._messages.get(record["policy"], ""), "scores": scores}
             self._board.add_decision(decision)
             self._seen(decision)
+
+    def _scores(self, receipt: Mapping[str, Any]) -> dict[str, float]:
+        try:
+            names = self._models(receipt["layout"])
+        except Retryable as error:
+            log.warning("a decision is shown without its scores: %s", error)
+            names = []
+        return dict(zip(names, receipt["scores"], strict=False))
 
 
 def _tails(consumer: Any) -> Any:

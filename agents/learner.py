@@ -33,6 +33,7 @@ from streams.outputs import Outputs
 from streams.watchdog import STALL_S, Watch, Watchdog
 
 from .intake import Batches, Bounds, Intake
+from .layouts import Layouts
 from .letters import DeadLetters
 from .period import Period, PeriodFigures
 from .published import partition_of, read_published, snapshot_key
@@ -76,6 +77,7 @@ class LearnerRole:
         self.features, self.models = config.names, [model.name for model in config.models]
         self._wall_clock_ms = wall_clock_ms
         broker = {**client(settings.access), "log_level": 0}
+        self.layouts = Layouts(settings.access)
         self.outputs = Outputs(broker)
         self.letters = DeadLetters(self.outputs)
         self.snapshots = FencedChangelog(MODELS, group, broker)
@@ -193,12 +195,23 @@ class LearnerRole:
             raise Poison(f"example {example.id}: config/models.yaml declares no model {example.model}")
         if offset <= self._applied[example.model].get(tp.partition, -1):
             return
-        score = learner.learn(example)
+        score = learner.learn(self._named(example))
         self.learned += 1
         self._unpublished += 1
         if offset > self._counted.get(tp, -1):  # learned again after a rebalance, it counts once
             self.period.add(example, score)
             self._counted[tp] = offset
+
+    def _named(self, example: Example) -> Example:
+        """The example with its features where this learner has them: a worker of another version may have sent it."""
+        if example.layout == 0:  # of a build that did not say so yet
+            return example
+        layout = self.layouts.get(example.layout)
+        if layout is None or example.model not in layout.models:
+            raise Poison(
+                f"example {example.id}: nobody described layout {example.layout} with a model {example.model}"
+            )
+        return example.by_name(layout.models[example.model], self.features)
 
     async def commit(self) -> dict[TP, int]:
         """Publish what changed; then everything taken so far may be committed."""

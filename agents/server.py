@@ -10,25 +10,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import orjson
 from fastapi import FastAPI
 from fastapi.responses import Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from config.settings import Settings
-from decisions.live import Config, LivePass, load_config
+from decisions.live import Config, load_config
 from serving.board import Board
 from serving.metrics import RoleMetrics
 from serving.page import LOOPBACK_NAMES, create_app, run_page
 from serving.roles import RolePoller
 from serving.status import RoleStatus
-from serving.views import RedisViews
+from serving.views import RedisViews, ViewStore
 from streams.access import Kafka
 from streams.errors import Retryable
 from streams.watchdog import Watch, Watchdog
 
 from .decisions import DecisionFeed
+from .layouts import Layouts
 from .role import READY_LINE
+from .topics import LAYOUTS
 
 ASK_TIMEOUT_S = 2.0
 ANSWER_MAX_BYTES = 1 << 20
@@ -77,7 +80,12 @@ class ServerRole:
 def decision_feed(bootstrap: Kafka, board: Board, config: Config, **more: Any) -> DecisionFeed:
     """The newest decisions on `board`, with the messages of the policies in force here."""
     messages = {policy.name: policy.message for policy in config.policies}
-    models = [model.name for model in config.models.models]
+    layouts = Layouts(bootstrap, config.layout)
+
+    def models(layout_id: int) -> list[str]:
+        layout = layouts.get(layout_id)
+        return list(layout.models) if layout is not None else []
+
     return DecisionFeed(bootstrap, board, messages=messages, models=models, **more)
 
 
@@ -112,11 +120,24 @@ def _customer_reader(settings: Settings, config: Config) -> ReadCustomer:
     if settings.redis.startswith("memory"):
         workers = [address for role, address in settings.role_addresses.items() if role.startswith("worker")]
         return lambda key: _ask_workers(workers, key)
-    store, work = RedisViews(settings.redis), LivePass(config)
+    return view_reader(RedisViews(settings.redis), Layouts(settings.access, config.layout))
+
+
+def view_reader(store: ViewStore, layouts: Layouts) -> ReadCustomer:
+    """A customer's views by name, whichever version of the workers wrote them, with their `time` in ms."""
 
     def read(key: bytes) -> Mapping[str, Any] | None:
         blob = store.read(key)
-        return None if blob is None else work.unpack_view(blob) or None
+        if blob is None or len(blob) < 16 or len(blob) % 8:
+            return None
+        words = np.frombuffer(blob)
+        layout_id = int(words[:1].view(np.int64)[0])
+        layout = layouts.get(layout_id)
+        if layout is None or len(words) != 2 + len(layout.views):
+            raise Retryable(
+                f"the customer was written with layout {layout_id}, which topic {LAYOUTS} does not describe"
+            )
+        return dict(zip(("time", *layout.views), words[1:].tolist(), strict=True))
 
     return read
 

@@ -95,7 +95,7 @@ class SnapshotFeed:
             self.refused.append(str(error))
             log.warning("%s; the one in force stays", error)
             return
-        self._take(snapshot)
+        self._take(snapshot.aligned(self._features))
 
 
 def check_key(key: bytes | None, snapshot: Snapshot) -> None:

@@ -7,6 +7,7 @@ from streams.topics import TopicSpec
 CHANGELOG = "customers-changelog"
 ALERTS, OFFERS, EXAMPLES, MODELS = "alerts", "offers", "training.examples", "models"
 OUTCOMES, DEAD_LETTERS = "offer.outcomes", "dead-letters"
+LAYOUTS = "layouts"
 
 
 def topics(sources: list[str]) -> dict[str, TopicSpec]:
@@ -19,6 +20,7 @@ def topics(sources: list[str]) -> dict[str, TopicSpec]:
         TopicSpec(EXAMPLES),
         TopicSpec(OUTCOMES),
         TopicSpec(MODELS, compacted=True),
+        TopicSpec(LAYOUTS, compacted=True),
         TopicSpec(DEAD_LETTERS),
     ]
     return {spec.name: spec for spec in specs}

@@ -26,9 +26,10 @@ from streams.topics import ensure
 from streams.vigil import Vigil
 from streams.watchdog import STALL_S, Watchdog
 
+from .layouts import entry
 from .role import READY_LINE, HttpPort, run_app
 from .snapshots import SnapshotFeed
-from .topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, topics
+from .topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, LAYOUTS, MODELS, topics
 
 GROUP = "streamwise-worker"
 SNAPSHOTS_PATIENCE_S = 30.0
@@ -85,7 +86,8 @@ class Worker:
     # -- snapshots ---------------------------------------------------------------------------------------
 
     async def _snapshots_known(self) -> None:
-        """The snapshots that a control row may name have been read."""
+        """Before rows go live: this layout is described, and the snapshots that a control row may name are read."""
+        await self.processor.outputs.settled(self.processor.outputs.begin_epoch())
         wait = self.feed.caught_up.wait
         if not await asyncio.get_running_loop().run_in_executor(None, wait, SNAPSHOTS_PATIENCE_S):
             end_process(f"topic {MODELS} could not be read in {SNAPSHOTS_PATIENCE_S:.0f} s; check the broker")
@@ -249,6 +251,7 @@ class Worker:
     async def run(self) -> None:
         """Work until stopped."""
         self._loop = asyncio.get_running_loop()
+        self.processor.outputs.send(LAYOUTS, [entry(self.work.layout)])
         self.feed.start()
         self.http.start()
         try:

@@ -9,11 +9,13 @@ import numpy as np
 import orjson
 
 from streams.hashing import hash_bytes
+from streams.migrate import GONE, move, moves
 
 from .columns import DECAY, KINDS, Column, Features
 
 CLOCK = 0  # the word that holds the time the decayed columns stand at; 0 = a new row
 APPLIED = 1  # the first of the applied offsets
+IDS, EXAMPLE, POLICY = "ids", "example", "policy"  # what message ids, open examples and policies' words mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +59,15 @@ class Layout:
         for topic in self.topics:
             self._add(f"applied:{topic}", (minus_one,), ("applied",))
         self.ring_at = self._add(
-            "message_ids", (0.0,) * (1 + features.message_ids), ("ids", features.message_ids)
+            "message_ids", (0.0,) * (1 + features.message_ids), (IDS, features.message_ids)
         )
         self.ring_size = features.message_ids
         self._columns(features.columns)
         self.example_at = {
-            name: self._add(f"example:{name}", (0.0,) * (4 + (len(seen) + 1) // 2), ("example", *seen))
+            name: self._add(f"{EXAMPLE}:{name}", (0.0,) * (4 + (len(seen) + 1) // 2), (EXAMPLE, *seen))
             for name, seen in models.items()
         }
-        self.policy_at = {name: self._add(f"policy:{name}", (0.0, 0.0), ("policy",)) for name in policies}
+        self.policy_at = {name: self._add(f"{POLICY}:{name}", (0.0, 0.0), (POLICY,)) for name in policies}
         self.default_row = np.array(self._defaults)
         self.views = self._views(features.columns)
         self.view_index = {view.name: number for number, view in enumerate(self.views)}
@@ -108,7 +110,8 @@ class Layout:
 
     def _describe(self) -> bytes:
         groups = [[group.name, group.words, list(group.meaning)] for group in self.groups]
-        return orjson.dumps({"groups": groups, "views": [view.name for view in self.views]})
+        views, fields = [view.name for view in self.views], [field.name for field in self.features.fields]
+        return orjson.dumps({"groups": groups, "views": views, "fields": fields})
 
     @property
     def deadline_words(self) -> Any:
@@ -117,29 +120,50 @@ class Layout:
         return np.array(columns + [at + 1 for at in self.example_at.values()], np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What the numbers of a view, a receipt or an example of one layout are, for who has another or none.
+
+    `models`: the features of each model's example, in the order of scores and snapshots.
+    """
+
+    views: tuple[str, ...]
+    fields: tuple[str, ...]
+    models: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, description: bytes) -> Described:
+        """From the description that a layout gives of itself."""
+        told = orjson.loads(description)
+        named = [(name, meaning) for name, _words, meaning in told["groups"] if meaning[0] == EXAMPLE]
+        models = {name.removeprefix(f"{EXAMPLE}:"): tuple(meaning[1:]) for name, meaning in named}
+        return cls(tuple(told["views"]), tuple(told.get("fields", ())), models)
+
+
 class Migration:
     """Moves rows of an older layout, known by its description, to `layout` by name.
 
-    Words of a name whose meaning changed, and names the old layout does not have, get their defaults.
+    Words of a name whose meaning changed, and names the old layout does not have, get their defaults. Of the
+    message ids the newest stay when their number changes, or a repeated event would count twice.
     """
 
     def __init__(self, layout: Layout, description: bytes) -> None:
         old = orjson.loads(description)["groups"]
-        self.old_words = sum(words for _name, words, _meaning in old)
+        old_words = sum(words for _name, words, _meaning in old)
         there = {group.name: group for group in layout.groups}
-        self._from: list[int] = []
-        self._to: list[int] = []
+        target = np.full(old_words, GONE, np.int64)
+        ring = (-1, 0, -1, 0)
         start = 0
         for name, words, meaning in old:
             group = there.get(name)
             if group is not None and [*group.meaning] == meaning and group.words == words:
-                self._from += range(start, start + words)
-                self._to += range(group.start, group.start + words)
+                target[start : start + words] = range(group.start, group.start + words)
+            elif group is not None and group.meaning[0] == meaning[0] == IDS:
+                target[start] = group.start  # their count
+                ring = start, words - 1, group.start, group.words - 1
             start += words
-        self._default = layout.default_row
+        self.moves = moves(target, layout.default_row, ring)
 
-    def apply(self, rows: Any) -> Any:
-        """Rows of the old layout (float64[n, old words]) as rows of the new one."""
-        moved = np.tile(self._default, (len(rows), 1))
-        moved[:, self._to] = rows[:, self._from]
-        return moved
+    def put(self, buf: Any, at: Any, size: Any, slots: Any, bits: Any) -> int:
+        """Packed rows of the old layout into `bits[slots]`: see `streams.migrate.move_rows`."""
+        return move(buf, at, size, slots, self.moves, bits)

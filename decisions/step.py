@@ -384,7 +384,8 @@ def _close(
             target[f] = table.floats[row, first + f]
         p += 4 * features
     data[p] = 0
-    _finish(out, start, p + 1, slot, EXAMPLES, model)
+    p = put_long(data, p + 1, plan.layout_id)
+    _finish(out, start, p, slot, EXAMPLES, model)
     table.rows[row, word] = 0.0
     table.rows[row, word + 1] = 0.0
 

@@ -25,6 +25,12 @@ class Feature:
     missing: float
     name: str
 
+    @property
+    def identity(self) -> str:
+        """Its name, with what it is made by where that is not usual: numbers of one identity mean the same."""
+        transform = "" if self.transform in (VIEW_TRANSFORMS[0], self.name) else f" {self.transform}"
+        return self.name + transform + (f" missing={self.missing:g}" if self.missing else "")
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
@@ -44,8 +50,8 @@ class ModelConfig:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the features, in the order of every vector, example and snapshot."""
-        return tuple(feature.name for feature in self.features)
+        """What the features are, in the order of every vector, example and snapshot."""
+        return tuple(feature.identity for feature in self.features)
 
 
 def load_models(path: str | Path) -> ModelConfig:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,8 +18,9 @@ _MS = timedelta(milliseconds=1)
 class Example:
     """One record of `training.examples`; times in milliseconds since the epoch.
 
-    `features` are those of the decision, in the order of the config; `score` is the score given then (NaN:
-    there was no snapshot) and `snapshot` the version that gave it. `label` is 0 or 1, known at `label_time`.
+    `features` are those of the decision, in the order that `layout` gives them (0: that of the config); `score` is
+    the score given then (NaN: there was no snapshot) and `snapshot` the version that gave it. `label` is 0 or 1,
+    known at `label_time`.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Example:
     score: float
     snapshot: int
     features: tuple[float, ...]
+    layout: int = 0
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Example:
@@ -47,6 +50,7 @@ class Example:
                 score=float(record["score"]),
                 snapshot=int(record["snapshot"]),
                 features=tuple(map(float, record["features"])),
+                layout=int(record.get("layout", 0)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise Poison(f"not a training example: {type(error).__name__} {error}") from error
@@ -55,6 +59,16 @@ class Example:
         if not (example.score != example.score or 0.0 <= example.score <= 1.0):  # NaN: none was given
             raise Poison(f"training example {example.id}: expected a score from 0 to 1, got {example.score}")
         return example
+
+    def by_name(self, theirs: Sequence[str], ours: Sequence[str]) -> Example:
+        """The same with the features `ours`, of a vector that was made of `theirs`; what it lacks is NaN."""
+        if len(theirs) != len(self.features):
+            have, want = len(self.features), len(theirs)
+            raise Poison(f"example {self.id} has {have} features, its layout {self.layout} {want}")
+        if tuple(theirs) == tuple(ours):
+            return self
+        known = dict(zip(theirs, self.features, strict=True))
+        return replace(self, features=tuple(known.get(name, math.nan) for name in ours))
 
 
 def time_ms(value: Any) -> int:

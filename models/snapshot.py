@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -43,7 +43,10 @@ class Snapshot:
     applied: Mapping[str, int] = field(default_factory=dict)
 
     def verify(self, features: Sequence[str]) -> None:
-        """Raise Poison with the reason why a worker with these features must not score with it."""
+        """Raise Poison with the reason why a worker with these features must not score with it.
+
+        It may have features that the snapshot does not weigh: see `aligned`.
+        """
         reason = self._flaw(tuple(features))
         if reason:
             raise Poison(f"snapshot {self.model}/{self.version} refused: {reason}")
@@ -55,16 +58,25 @@ class Snapshot:
             return f"expected a version from 1 to {LARGEST_VERSION}, got {self.version}"
         if len(self.weights) != len(self.features):
             return f"{len(self.weights)} weights for {len(self.features)} features"
-        if len(self.features) != len(features):
-            return f"expected {len(features)} features, got {len(self.features)}"
-        for place, (ours, wanted) in enumerate(zip(self.features, features, strict=True)):
-            if ours != wanted:
-                return f"feature {place}: expected {wanted!r}, got {ours!r}"
+        if len(set(self.features)) != len(self.features):
+            return "a feature appears twice"
+        for name in self.features:
+            if name not in features:
+                return f"it weighs feature {name!r}, which config/models.yaml here does not have"
         for name, weight in zip(("bias", *self.features), (self.bias, *self.weights), strict=True):
             # Written so that NaN fails too.
             if not abs(weight) <= _LARGEST_WEIGHT:
                 return f"weight of {name} is {weight}"
         return ""
+
+    def aligned(self, features: Sequence[str]) -> Snapshot:
+        """The same with its weights in the order of `features`; one that it does not weigh gets the weight 0."""
+        if tuple(features) == self.features:
+            return self
+        weights = dict(zip(self.features, self.weights, strict=True))
+        return replace(
+            self, features=tuple(features), weights=tuple(weights.get(name, 0.0) for name in features)
+        )
 
     def array(self) -> NDArray[np.float64]:
         """The weights: float64[F]."""

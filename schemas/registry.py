@@ -29,6 +29,7 @@ IDS: dict[tuple[str, int], int] = {
     ("model_snapshot", 1): 12,
     ("outcome", 1): 13,
     ("dead_letter", 1): 14,
+    ("training_example", 2): 15,
 }
 
 # topic -> the name of the schema of its values

@@ -10,18 +10,18 @@ import numpy as np
 from .batch import RawBatch
 from .cycle import CONTROL_KEY, LAYOUT_KEY, read_control
 from .errors import Fatal
-from .packing import unpack_values
+from .migrate import runs
 from .partition import Partition
 from .records import find_records
+
+NO_ROW = -1  # in place of a layout's id
 
 
 class Mover(Protocol):
     """Turns rows of an older layout into rows of the current one."""
 
-    old_words: int
-
-    def apply(self, rows: Any) -> Any:
-        """float64[n, old words] -> float64[n, words]."""
+    def put(self, buf: Any, at: Any, size: Any, slots: Any, bits: Any) -> int:
+        """Packed rows into `bits[slots]`: see `streams.migrate.move_rows`."""
 
 
 class Positions(NamedTuple):
@@ -54,41 +54,54 @@ class Restorer:
         if found < 0:
             raise Fatal(f"changelog partition {partition.number} at offset {batch.base_offset} is damaged; "
                         "restore it from a backup, or delete the topic to start anew")  # fmt: skip
-        own = (at.value_size[:found] >= 8) & (at.key_size[:found] > 0)
-        own &= batch.buf[np.minimum(at.key_at[:found], len(batch.buf) - 1)] != 0
-        ids = _longs_at(batch.buf, at.value_at[:found][own])
-        plain = np.flatnonzero(own)[ids == self._layout_id]
-        if len(plain) == found:
-            self._put(partition, batch, at, plain)
-        else:
-            self._put_mixed(partition, batch, at, found, set(plain.tolist()))
-
-    def _put(self, partition: Partition, batch: RawBatch, at: Positions, which: Any) -> None:
-        """The usual case: every record is a row of the current layout."""
-        slots = np.empty(len(which), np.int64)
-        good = np.zeros(len(which), np.uint8)
-        partition.index.slots(batch.buf, at.key_at[which], at.key_size[which], good, len(which), slots)
-        partition.make_room()
-        if partition.rows.put(batch.buf, at.value_at[which], at.value_size[which], slots) >= 0:
-            raise _not_whole(partition)
-        self.rows += len(which)
-
-    def _put_mixed(
-        self, partition: Partition, batch: RawBatch, at: Positions, found: int, plain: set[int]
-    ) -> None:
-        for i in range(found):
-            key = batch.buf[at.key_at[i] : at.key_at[i] + max(0, at.key_size[i])].tobytes()
-            size = int(at.value_size[i])
-            if i in plain:
-                self._put(partition, batch, at, np.array([i]))
-            elif size < 0:
-                partition.forget(key)
+        row = (at.value_size[:found] >= 8) & (at.key_size[:found] > 0)
+        row &= batch.buf[np.minimum(at.key_at[:found], len(batch.buf) - 1)] != 0
+        ids = np.full(found, NO_ROW, np.int64)
+        ids[row] = _longs_at(batch.buf, at.value_at[:found][row])
+        for start, stop in runs(ids):
+            if ids[start] == NO_ROW:
+                for i in range(start, stop):
+                    self._other(partition, batch, at, i)
             else:
-                start = int(at.value_at[i])
-                self._other(partition, key, batch.buf[start : start + size].tobytes())
+                self._put(partition, batch, at, slice(start, stop), int(ids[start]))
 
-    def _other(self, partition: Partition, key: bytes, value: bytes) -> None:
-        if key == CONTROL_KEY:
+    def _put(
+        self, partition: Partition, batch: RawBatch, at: Positions, which: slice, layout_id: int
+    ) -> None:
+        """Rows of one layout, as arrays."""
+        buf, value_at, value_size = batch.buf, at.value_at[which], at.value_size[which]
+        count = len(value_at)
+        slots = np.empty(count, np.int64)
+        good = np.zeros(count, np.uint8)
+        partition.index.slots(buf, at.key_at[which], at.key_size[which], good, count, slots)
+        partition.make_room()
+        if layout_id == self._layout_id:
+            bad = partition.rows.put(buf, value_at, value_size, slots)
+        else:
+            mover = self._mover(partition, layout_id)
+            moved = np.empty((count, partition.rows.words))
+            bad = mover.put(buf, value_at, value_size, np.arange(count), moved.view(np.int64))
+            if bad < 0:
+                partition.rows.put_whole(slots, moved)
+        if bad >= 0:
+            raise _not_whole(partition)
+        self.rows += count
+
+    def _mover(self, partition: Partition, layout_id: int) -> Mover:
+        mover = self._movers.get(layout_id)
+        if mover is None:
+            raise Fatal(f"changelog partition {partition.number} holds a row of layout {layout_id}, which it does "
+                        "not describe; restore it from a backup, or delete the topic to start anew")  # fmt: skip
+        return mover
+
+    def _other(self, partition: Partition, batch: RawBatch, at: Positions, i: int) -> None:
+        """A record that is no row: a control row, a layout, a tombstone."""
+        key = batch.buf[at.key_at[i] : at.key_at[i] + max(0, at.key_size[i])].tobytes()
+        size = int(at.value_size[i])
+        value = batch.buf[at.value_at[i] : at.value_at[i] + max(0, size)].tobytes()
+        if size < 0:
+            partition.forget(key)
+        elif key == CONTROL_KEY:
             self.control = read_control(value)
         elif key.startswith(LAYOUT_KEY):
             layout_id = int(key[len(LAYOUT_KEY) :])
@@ -96,19 +109,7 @@ class Restorer:
             if layout_id != self._layout_id:
                 self._movers[layout_id] = self._migration(value)
         else:
-            layout_id = int(np.frombuffer(value[:8], np.int64)[0]) if len(value) >= 8 else -1
-            mover = self._movers.get(layout_id)
-            if mover is None:
-                raise Fatal(f"changelog partition {partition.number} holds a row of layout {layout_id}, which it does "
-                            "not describe; restore it from a backup, or delete the topic to start anew")  # fmt: skip
-            old = np.empty((1, mover.old_words))
-            buf, at, size = np.frombuffer(value, np.uint8), np.array([0]), np.array([len(value)])
-            if unpack_values(buf, at, size, old.view(np.int64)) >= 0:
-                raise _not_whole(partition)
-            slot = partition.index.slot_of(key)
-            partition.make_room()
-            partition.rows.put_whole(np.array([slot]), mover.apply(old))
-            self.rows += 1
+            self._mover(partition, NO_ROW)
 
 
 def _not_whole(partition: Partition) -> Fatal:

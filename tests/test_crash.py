@@ -64,6 +64,8 @@ def unpacked(value: bytes) -> bytes:
 class Cluster:
     """A broker with the log in its topics, and workers on it."""
 
+    records_a_batch = RECORDS_A_BATCH
+
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
         self.group = f"crash-{uuid.uuid4().hex[:8]}"
@@ -78,7 +80,7 @@ class Cluster:
             if error is not None:
                 failed.append(error.str())
 
-        producer = Producer({**config, "batch.num.messages": RECORDS_A_BATCH, "compression.type": "lz4"})
+        producer = Producer({**config, "batch.num.messages": self.records_a_batch, "compression.type": "lz4"})
         for (topic, number), records in LOG.items():
             for r in records:
                 producer.produce(
@@ -93,10 +95,15 @@ class Cluster:
         assert producer.flush(30) == 0
         assert failed == []
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *given: str, pause: object = PAUSE_S, **settings: str) -> subprocess.Popen[str]:
+        """A worker; `given`: what else its process is told, `settings`: of its environment."""
         command = [sys.executable, "-m", "tests.doubles.worker_process", self.bootstrap, self.group]
         worker = subprocess.Popen(
-            [*command, str(PARTITIONS), str(PAUSE_S)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [*command, str(PARTITIONS), str(pause), *given],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **settings},
         )
         self.workers.append(worker)
         assert worker.stdout is not None
@@ -106,18 +113,25 @@ class Cluster:
 
     def committed(self) -> int:
         """How many events the group has committed."""
+        return sum(self.committed_at().values())
+
+    def committed_at(self) -> dict[tuple[str, int], int]:
+        """The same by topic and partition."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group, "log_level": 0})
         found = consumer.committed([TopicPartition(*place) for place in LOG], timeout=20)
         consumer.close()
-        return sum(max(0, at.offset) for at in found)
+        return {(at.topic, at.partition): max(0, at.offset) for at in found}
 
     def wait(self, events: int) -> None:
         """Until at least so many events are committed."""
         until = time.monotonic() + PATIENCE_S
         while self.committed() < events:
             assert time.monotonic() < until, f"{self.committed()} of {events} committed"
-            assert any(worker.poll() is None for worker in self.workers)
-            time.sleep(0.1)
+            self.alive()
+
+    def alive(self) -> None:
+        assert any(worker.poll() is None for worker in self.workers)
+        time.sleep(0.1)
 
     def stop(self, worker: subprocess.Popen[str], how: signal.Signals) -> None:
         worker.send_signal(how)

@@ -112,7 +112,8 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
 
 def test_the_table_of_acls_is_that_of_the_code() -> None:
     text = (ROOT / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
-    head = "| user | Read | Write | Read on group | Describe on group | Write on transactional ids |\n|---|---|---|---|---|---|\n"
+    head = "| user | Read | Write | Read on group | Describe on group | Write on transactional ids |\n"
+    head += "|---|---|---|---|---|---|\n"
     table = text.partition(head)[2].partition("\n\n")[0]
     told: dict[str, list[Permission]] = {}
     columns = [("topic", Operation.READ), ("topic", Operation.WRITE)]

@@ -234,7 +234,7 @@ def test_the_ledger(
 def test_the_page(decision: Make, encode: Encode) -> None:
     """Decisions that nobody would send are shown or passed over, and the page renders."""
     board = Board()
-    feed = DecisionFeed("127.0.0.1:1", board, messages={}, models=MODELS)
+    feed = DecisionFeed("127.0.0.1:1", board, messages={}, models=lambda _layout: MODELS)
     good = encode("decision", [decision(n, ("alert", "offer")[n % 2]) for n in range(40)])
     app = create_app(board)
     for number, (value, _) in enumerate(mixed("decision", good, 6)):
@@ -261,6 +261,6 @@ def test_the_page_reads_on_after_the_broker_was_away(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(DecisionFeed, "_read", read)
     monkeypatch.setattr("agents.decisions.AGAIN_S", 0.01)
     monkeypatch.setattr("agents.decisions.Consumer", lambda settings: SimpleNamespace(close=lambda: None))
-    feed = DecisionFeed("127.0.0.1:1", Board(), messages={}, models=MODELS).start()
+    feed = DecisionFeed("127.0.0.1:1", Board(), messages={}, models=lambda _layout: MODELS).start()
     until(lambda: len(reads) == 3)
     feed.stop()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from agents.framing import raw_batch
 from agents.learner import VERSIONS_KEPT, LearnerRole
 from agents.published import read_published
 from config.settings import Settings, load_settings
+from customers.layout import Described
 from models.config import load_models
 from models.example import Example
 from models.learner import Learner
@@ -46,6 +49,32 @@ def role(tmp_path: Path) -> LearnerRole:
 def outputs(role: LearnerRole) -> CapturedOutputs:
     assert isinstance(role.outputs, CapturedOutputs)
     return role.outputs
+
+
+def test_an_example_of_another_version_is_learned_by_name(
+    role: LearnerRole, example: MakeExample, encode: Encode
+) -> None:
+    theirs = ("not here", *reversed(role.features[1:]))  # the first of ours it does not have
+    described = {9: Described((), (), {"purchase": theirs})}
+    role.layouts = SimpleNamespace(get=described.get)  # type: ignore[assignment]
+    sent = [example(n, layout=9) for n in range(30)]
+    unknown = [example(31, layout=8), example(32, "churn", layout=9)]
+    take(role, 0, encode("training_example", [*sent, *unknown]))
+    twin = Learner("purchase", role.features)
+    for record in sent:
+        named = dict(zip(theirs, record["features"], strict=True))
+        ours = [named.get(name, math.nan) for name in role.features]
+        twin.learn(
+            Example.from_record(
+                schemas.decode(encode("training_example", [{**record, "features": ours}])[0])[1]
+            )
+        )
+    assert role.learners["purchase"].state() == twin.state()
+    reasons = [schemas.decode(sent.value)[1]["reason"] for sent in outputs(role).of("dead-letters")]
+    assert ["nobody described layout 8" in reasons[0], "nobody described layout 9" in reasons[1]] == [
+        True,
+        True,
+    ]
 
 
 def take(role: LearnerRole, base: int, values: Sequence[bytes | None]) -> None:

@@ -11,6 +11,7 @@ from customers.columns import load_features
 from customers.layout import Layout, Migration
 from decisions.live import event_kinds
 from streams.errors import ConfigError
+from tests.doubles.migrated import migrated
 
 OLD = """
 lateness: 5m
@@ -62,7 +63,9 @@ def test_the_words_stand_in_the_order_of_the_contract(tmp_path: Path) -> None:
 
 def test_a_row_of_the_same_layout_moves_as_it_is(tmp_path: Path) -> None:
     found = layout(tmp_path, OLD)
-    assert Migration(found, found.description).apply(numbered(found)).tobytes() == numbered(found).tobytes()
+    assert (
+        migrated(Migration(found, found.description), numbered(found)).tobytes() == numbered(found).tobytes()
+    )
 
 
 def test_words_move_by_name_and_what_is_new_or_changed_has_its_default(tmp_path: Path) -> None:
@@ -70,7 +73,7 @@ def test_words_move_by_name_and_what_is_new_or_changed_has_its_default(tmp_path:
     new = layout(tmp_path, NEW, {"m": ("a", "b", "other"), "kept": ("a", "b"), "n": ("a",)}, ["q", "r"])
     assert old.layout_id != new.layout_id
     row = numbered(old)
-    moved = Migration(new, old.description).apply(np.vstack([row, row + 1000]))
+    moved = migrated(Migration(new, old.description), np.vstack([row, row + 1000]))
     there = {group.name: group for group in old.groups}
     kept = {"clock", "applied:web.events", "applied:sales.events", "message_ids"}
     kept |= {"pages_1d", "spend", "smallest", "policy:q", "example:kept"}
@@ -82,6 +85,21 @@ def test_words_move_by_name_and_what_is_new_or_changed_has_its_default(tmp_path:
             assert moved[1, mine].tolist() == (row[0, start : start + group.words] + 1000).tolist()
         else:  # pages_1w, largest, social.events are new; recent, example:m (another feature) mean something else now
             assert moved[0, mine].tobytes() == new.default_row[mine].tobytes(), group.name
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1, [9]), (3, [9, 7, 8]), (6, [0, 7, 8, 9, 0, 0]), (0, [])])
+def test_the_newest_message_ids_stay_when_their_number_changes(
+    tmp_path: Path, size: int, kept: list[int]
+) -> None:
+    """Each where the fold looks for it: entry n at n mod size."""
+    old = layout(tmp_path, OLD.replace("message_ids: 2", "message_ids: 3"))
+    new = layout(tmp_path, OLD.replace("message_ids: 2", f"message_ids: {size}"))
+    row = old.default_row.copy().reshape(1, -1)
+    row[0, old.ring_at] = 4.0  # entries 0 to 3, of which 1 to 3 are kept
+    row.view(np.int64)[0, old.ring_at + 1 : old.ring_at + 4] = 9, 7, 8
+    moved = migrated(Migration(new, old.description), row)
+    assert moved[0, new.ring_at] == 4.0
+    assert moved.view(np.int64)[0, new.ring_at + 1 : new.ring_at + 1 + size].tolist() == kept
 
 
 def test_the_id_follows_from_the_declaration_alone(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_reads_features_and_models(tmp_path: Path) -> None:
         Feature(None, "hour_sin", 0.0, "hour_sin"),
     )
     assert config.models == (ModelSpec("purchase", ("order",), ("order", "quote"), 259_200_000.0, "proof"),)
-    assert config.names == ("pages_1h", "last_visit", "sentiment_1w", "hour_sin")
+    assert config.names == ("pages_1h", "last_visit missing=2000", "sentiment_1w identity", "hour_sin")
 
 
 def test_the_shipped_file_is_good() -> None:

@@ -49,6 +49,16 @@ def test_refuses_what_is_none(change: dict[str, Any], said: str) -> None:
         Example.from_record({**RECORD, **change})
 
 
+def test_features_of_another_version_are_taken_by_name() -> None:
+    example = Example.from_record({**RECORD, "layout": 5})
+    moved = example.by_name(["b", "a"], ["a", "new", "b"])
+    assert (moved.features[0], moved.features[2], moved.layout) == (2.5, 1.0, 5)
+    assert math.isnan(moved.features[1])
+    assert example.by_name(["b", "a"], ["b", "a"]) is example
+    with pytest.raises(Poison, match="has 2 features, its layout 5 3"):
+        example.by_name(["a", "b", "c"], ["a"])
+
+
 def test_refuses_a_missing_field() -> None:
     with pytest.raises(Poison, match="KeyError 'due'"):
         Example.from_record({key: value for key, value in RECORD.items() if key != "due"})

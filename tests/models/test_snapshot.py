@@ -50,14 +50,21 @@ def test_a_good_one_verifies() -> None:
     GOOD.verify(["a", "b"])
 
 
+def test_a_worker_with_other_features_scores_with_it_by_name() -> None:
+    aligned = GOOD.aligned(["new", "b", "a"])
+    aligned.verify(["new", "b", "a"])
+    assert aligned.score([5.0, 0.5, 0.25]) == GOOD.score([0.25, 0.5])
+    assert GOOD.aligned(["a", "b"]) is GOOD
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"kind": "trees"}, "purchase/3 refused: expected kind 'linear', got 'trees'"),
         ({"version": 0}, "purchase/0 refused: expected a version from 1 to 9007199254740992, got 0"),
         ({"weights": (1.0,)}, "1 weights for 2 features"),
-        ({"features": ("a",), "weights": (1.0,)}, "expected 2 features, got 1"),
-        ({"features": ("a", "c")}, "feature 1: expected 'b', got 'c'"),
+        ({"features": ("a", "a")}, "a feature appears twice"),
+        ({"features": ("a", "c")}, "it weighs feature 'c', which config/models.yaml here does not have"),
         ({"weights": (1.0, math.nan)}, "weight of b is nan"),
         ({"weights": (-math.inf, 0.0)}, "weight of a is -inf"),
         ({"bias": 1e300}, "weight of bias is 1e"),

@@ -67,6 +67,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "score": 0.25,
         "snapshot": 3,
         "features": [0.5, 1.0],
+        "layout": 7,
     },
     "model_snapshot": {
         "model": "churn",
@@ -112,6 +113,7 @@ def test_ids_are_pinned() -> None:
         ("model_snapshot", 1): 12,
         ("outcome", 1): 13,
         ("dead_letter", 1): 14,
+        ("training_example", 2): 15,
     }
 
 
@@ -138,7 +140,8 @@ def test_the_kernels_rely_on_the_order_of_these_fields() -> None:
 
     assert fields("decision") == "id customer policy kind time cause topic partition offset receipt"
     assert (
-        fields("training_example") == "id customer model label opened due label_time score snapshot features"
+        fields("training_example")
+        == "id customer model label opened due label_time score snapshot features layout"
     )
 
 

@@ -1,0 +1,87 @@
+"""`streamwise changes`: what a rollout from one config to another keeps, both ways, and in which order to do it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from customers.layout import EXAMPLE, POLICY, Group
+from decisions.live import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What rows do not take along from one layout to another: there, they start at their default.
+
+    `columns` are gone from the layout that rows move to, or mean something else in it; so are `policies`, with
+    their cooldowns, and `examples`, the models whose open examples are dropped.
+    """
+
+    columns: list[str]
+    policies: list[str]
+    examples: list[str]
+
+    @classmethod
+    def between(cls, old: Config, new: Config) -> Move:
+        """From `old` to `new`."""
+        there = {group.name: (group.meaning, group.words) for group in new.layout.groups}
+        lost = [g for g in old.layout.groups if there.get(g.name) != (g.meaning, g.words) and _counts(g)]
+        return cls(
+            [g.name for g in lost if g.meaning[0] not in (POLICY, EXAMPLE)],
+            [g.name.partition(":")[2] for g in lost if g.meaning[0] == POLICY],
+            [g.name.partition(":")[2] for g in lost if g.meaning[0] == EXAMPLE],
+        )
+
+    @property
+    def nothing(self) -> bool:
+        """Whether rows take everything along."""
+        return not (self.columns or self.policies or self.examples)
+
+
+def _counts(group: Group) -> bool:
+    """The message ids move, whatever their number."""
+    return group.name != "message_ids"
+
+
+def compare(old: Config, new: Config) -> dict[str, Any]:
+    """What the command tells. `up` is what is lost on the way to `new`, `down` on the way back."""
+    up, down = Move.between(old, new), Move.between(new, old)
+    theirs, ours = (set(config.models.names) for config in (old, new))
+    return {
+        "same_layout": old.layout.layout_id == new.layout.layout_id,
+        "up": _told(up),
+        "down": _told(down),
+        "features_new": sorted(ours - theirs),
+        "features_gone": sorted(theirs - ours),
+        "order": _order(bool(ours - theirs), bool(theirs - ours)),
+        "lossless": up.nothing,
+    }
+
+
+def _told(move: Move) -> dict[str, list[str]]:
+    return {"columns": move.columns, "policies": move.policies, "examples": move.examples}
+
+
+def _order(added: bool, gone: bool) -> str:
+    if added and gone:
+        return (
+            "two rollouts: one that adds features (workers first), then one that drops some (learner first)"
+        )
+    return "learner, then workers" if gone else "workers, then learner"
+
+
+def lines(told: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    if told["same_layout"]:
+        return ["the layout is the same: workers of both run side by side, nothing restarts"]
+    found = [f"order: {told['order']}"]
+    for way, name in (("up", "rows that move up"), ("down", "rows that move back")):
+        parts = [f"{what} {', '.join(names)}" for what, names in told[way].items() if names]
+        found.append(f"{name}: lose {'; '.join(parts)}" if parts else f"{name}: lose nothing")
+    if told["lossless"]:
+        found.append("nothing that the old version knows is lost, side by side and after a downgrade")
+    else:
+        found.append(
+            "drop these in a later rollout, when nobody will go back: see docs/OPERATIONS.md, Upgrade"
+        )
+    return found

@@ -1,0 +1,74 @@
+"""`streamwise changes` tells what rows lose on the way, and moving rows loses just that."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.changes import compare, lines
+from customers.layout import Migration
+from decisions.live import Config, load_config
+from tests.doubles import shipped_config
+from tests.doubles.configs import changed_config
+from tests.doubles.migrated import migrated
+from tests.doubles.rig import CONFIG
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Config:
+    return load_config(changed_config(tmp_path / "other"))
+
+
+def test_what_is_lost_is_told_by_name(other: Config) -> None:
+    told = compare(shipped_config(), other)
+    both = ["purchase", "churn"]
+    assert told["up"] == {"columns": ["searches_1d", "total_quantity"], "policies": [], "examples": both}
+    down = ["searches_1w", "reviews", "quiet"]
+    assert told["down"] == {"columns": down, "policies": ["any-review"], "examples": both}
+    assert (told["features_new"], told["features_gone"]) == (["reviews", "searches_1w"], ["searches_1d"])
+    assert told["order"].startswith("two rollouts")
+    assert lines(told)[1:3] == [
+        "rows that move up: lose columns searches_1d, total_quantity; examples purchase, churn",
+        f"rows that move back: lose columns {', '.join(down)}; policies any-review; examples purchase, churn",
+    ]
+
+
+def test_what_is_not_told_moves(other: Config) -> None:
+    old, new = shipped_config().layout, other.layout
+    row = np.arange(1.0, 1.0 + old.words).reshape(1, -1)
+    moved = migrated(Migration(new, old.description), row)[0]
+    told = compare(shipped_config(), other)["up"]
+    lost = {
+        *told["columns"],
+        *(f"policy:{n}" for n in told["policies"]),
+        *(f"example:{n}" for n in told["examples"]),
+    }
+    there = {group.name: group for group in new.groups}
+    for group in old.groups:
+        if group.name not in lost:
+            target = there[group.name].start
+            assert (
+                moved[target : target + group.words].tolist()
+                == row[0, group.start : group.start + group.words].tolist()
+            )
+
+
+def test_the_same_layout_and_one_that_only_adds(tmp_path: Path) -> None:
+    same = shutil.copytree(CONFIG, tmp_path / "same")
+    policies = same / "policies.yaml"
+    policies.write_text(
+        policies.read_text(encoding="utf-8").replace("churn > 0.5", "churn > 0.6"), encoding="utf-8"
+    )
+    told = compare(shipped_config(), load_config(same))
+    assert lines(told) == ["the layout is the same: workers of both run side by side, nothing restarts"]
+    features = same / "features.yaml"
+    features.write_text(
+        features.read_text(encoding="utf-8") + "  reviews: {kind: count, on: [review]}\n", encoding="utf-8"
+    )
+    told = compare(shipped_config(), load_config(same))
+    assert (told["lossless"], told["order"]) == (True, "workers, then learner")
+    assert told["down"]["columns"] == ["reviews"]
+    assert lines(told)[-1] == "nothing that the old version knows is lost, side by side and after a downgrade"
