@@ -35,6 +35,9 @@ ConfigFolder = Annotated[
 ]
 Mapping = Annotated[Path | None, typer.Option(help="What the columns of a file mean (YAML).")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key", help="The key file of encrypted backups (STREAMWISE_BACKUP_KEY).")
+]
 Tied = Annotated[bool, typer.Option("--tied", hidden=True)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, not only what goes wrong.")]
 
@@ -192,6 +195,59 @@ def doctor(json_: Json = False, kafka: Kafka = None, config: ConfigFolder = None
     found = report(examine(_settings(kafka=kafka, config=config)))
     _report(found, json_, lines)
     raise typer.Exit(0 if found["ok"] else 1)
+
+
+@app.command()
+def backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to make, or with --drill one to restore for trial.")
+    ] = None,
+    since: Annotated[
+        Path | None, typer.Option(help="The backup before it: only what changed since is written.")
+    ] = None,
+    key: KeyFile = None,
+    new_key: Annotated[
+        Path | None, typer.Option("--new-key", help="Make a key file and do nothing else.")
+    ] = None,
+    json_: Json = False,
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+) -> None:
+    """Write customers, models, config, ledger and offsets into one file, while the roles work.
+
+    Example: streamwise backup monday.backup --key backup.key
+    """
+    from agents import backups
+
+    settings = _settings(kafka=kafka, config=config)
+    if new_key is not None:
+        _report({"key": backups.new_key(new_key)}, json_, lambda done: [f"{new_key} holds key {done['key']}"])
+        return
+    if file is None:
+        raise ConfigError("backup", None, "expected the name of the file to make, got none")
+    done = backups.make_backup(settings, file, since=since, key=backups.key_of(settings, key), quiet=json_)
+    _report(done, json_, backups.backup_lines)
+
+
+@app.command()
+def restore(
+    files: Annotated[
+        list[Path], typer.Argument(help="A backup (what it builds on beside it), or all files in order.")
+    ],
+    key: KeyFile = None,
+    json_: Json = False,
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+) -> None:
+    """Restore a backup into an empty cluster, before any role is started there.
+
+    Example: streamwise restore monday.backup --key backup.key
+    """
+    from agents import backups
+
+    settings = _settings(kafka=kafka, config=config)
+    done = backups.restore_backup(settings, files, key=backups.key_of(settings, key), quiet=json_)
+    _report(done, json_, backups.restore_lines)
 
 
 @app.command()

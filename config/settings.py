@@ -37,6 +37,16 @@ class Settings(BaseSettings):
         "", description="role=host:port,... that the server asks for figures; the ports above if empty"
     )
 
+    backup_dir: str = Field("", description="folder of scheduled backups; none are made if empty")
+    backup_every: float = Field(6.0, ge=0.001, le=8760.0, description="hours between scheduled backups")
+    backup_full_every: int = Field(
+        28, ge=1, le=1000, description="every so many of them is a full one, the others are increments"
+    )
+    backup_keep: int = Field(
+        4, ge=1, le=1000, description="full backups kept in the folder, with their increments"
+    )
+    backup_key: str = Field("", description="file of the key for backups; they are not encrypted if empty")
+
     @property
     def ledger_url(self) -> str:
         """The ledger's database."""

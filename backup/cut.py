@@ -1,0 +1,155 @@
+"""One partition of the changelog, cut where a commit cycle ended: the newest record of each key up to there.
+
+It is read twice: first only which offset is the newest of each key, up to the newest control row; then the records
+themselves, straight into the file. In memory are the keys of one partition, about 200 bytes each.
+
+The broker may compact the log meanwhile. A record that was the newest at the cut can then be gone only because a
+newer one of its key stands behind the cut, and the log cleaner replaces segments in the order of their offsets: if
+the record is gone before the first reading comes by, then what the first reading took for the newest is gone before
+the second one. So a stale row is never written: what the second reading misses is taken from behind the cut.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from streams.cycle import CONTROL_KEY, LAYOUT_KEY, read_control
+from streams.errors import Retryable
+
+from .log import Log, Record
+from .summary import Slice
+
+RECORD = struct.Struct("<ii")
+NONE = -1
+TRIES = 5  # to find a key behind the cut before the log is compacted once more
+
+
+@dataclass(slots=True)
+class Cut:
+    """What the first reading found: the newest offset of each key before `offset`, which is one behind the newest
+    control row; the layouts described and that control row; the source offsets that control rows named last."""
+
+    offset: int
+    newest: dict[bytes, int] = field(default_factory=dict)
+    special: dict[bytes, bytes] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
+    layout: int = 0
+
+
+Told = Callable[[int], None]  # offsets that were passed
+
+
+def find_cut(log: Log, topic: str, number: int, begin: int, end: int, told: Told) -> Cut:
+    """Read `begin` to before `end` for keys and control rows."""
+    cut = Cut(begin)
+    newest: dict[bytes, int] = {}  # since the newest control row: of a cycle that has not ended
+    special: dict[bytes, bytes] = {}
+    for record in _told(log.read(topic, number, begin, end), begin, end, told):
+        key, value = record.key or b"", record.value
+        if key == CONTROL_KEY and value is not None:
+            control = read_control(value)
+            cut.newest.update(newest)
+            cut.special.update(special)
+            newest, special = {}, {}
+            cut.special[key] = value
+            cut.offset = record.offset + 1
+            cut.sources.update({topic: int(offset) for topic, offset in control.get("offsets", {}).items()})
+            cut.layout = int(control.get("layout", 0))
+        elif key.startswith(LAYOUT_KEY) and value is not None:
+            special[key] = value
+        else:
+            newest[key] = record.offset
+    return cut
+
+
+def write_cut(
+    log: Log, topic: str, number: int, cut: Cut, part: Slice, add: Callable[[bytes], None], told: Told
+) -> None:
+    """Read the same again and `add` it: layouts first, as rows are read by them; the control row last.
+
+    An increment (`part.marks`) needs the marks of deleted keys too; a full backup leaves the keys out.
+    """
+    control = cut.special.pop(CONTROL_KEY, None)
+    for key, value in cut.special.items():
+        add(encode(key, value))
+    for record in _told(log.read(topic, number, part.begin, cut.offset), part.begin, cut.offset, told):
+        key = record.key or b""
+        if cut.newest.get(key) == record.offset:
+            del cut.newest[key]
+            _add_row(record, part, add)
+    _from_behind(log, topic, number, cut, part, add)
+    if control is not None:
+        add(encode(CONTROL_KEY, control))
+
+
+def _add_row(record: Record, part: Slice, add: Callable[[bytes], None]) -> None:
+    if record.value is None:
+        if not part.marks:
+            return
+        part.deleted += 1
+    else:
+        part.rows += 1
+    add(encode(record.key or b"", record.value))
+
+
+def _from_behind(
+    log: Log, topic: str, number: int, cut: Cut, part: Slice, add: Callable[[bytes], None]
+) -> None:
+    """What was compacted away while it was read: any newer record of the key will do, as rows may be ahead of the
+    offsets that are read on from (docs/ARCHITECTURE.md)."""
+    missing = cut.newest
+    for _ in range(TRIES):
+        if not missing:
+            return
+        found: dict[bytes, Record] = {}
+        for record in log.read(topic, number, cut.offset, log.bounds(topic, number)[1]):
+            if record.key in missing and record.key is not None:
+                found[record.key] = record
+        for key, record in found.items():
+            del missing[key]
+            part.ahead += 1
+            _add_row(record, part, add)
+    if missing:
+        raise Retryable(f"{topic}[{number}] is compacted faster than it is read; try again")
+
+
+def _told(records: Iterator[Record], begin: int, end: int, told: Told) -> Iterator[Record]:
+    at = begin
+    for count, record in enumerate(records):
+        yield record
+        if count % 1024 == 1023:
+            told(record.offset - at)
+            at = record.offset
+    told(end - at)
+
+
+def encode(key: bytes, value: bytes | None) -> bytes:
+    """A record as it stands in a chunk; without a value it is the mark of a deleted key."""
+    if value is None:
+        return RECORD.pack(len(key), NONE) + key
+    return RECORD.pack(len(key), len(value)) + key + value
+
+
+def decode(chunk: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+    """The records of a chunk."""
+    at, size = 0, len(chunk)
+    while at < size:
+        key_size, value_size = RECORD.unpack_from(chunk, at)
+        at += RECORD.size
+        key = chunk[at : at + key_size]
+        at += key_size
+        if value_size == NONE:
+            yield key, None
+        else:
+            yield key, chunk[at : at + value_size]
+            at += value_size
+
+
+def latest_offsets(committed: Mapping[str, Any], cut: Cut) -> dict[str, int]:
+    """By topic: what was committed before the changelog's end was asked for, or what a control row names since."""
+    return {
+        topic: max(committed.get(topic, 0), cut.sources.get(topic, 0)) for topic in {*committed, *cut.sources}
+    }
