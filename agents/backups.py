@@ -20,7 +20,7 @@ from backup.key import new_key, read_key
 from backup.restore import Restore, put_config
 from config.settings import Settings
 
-from . import learner, ledger, worker
+from . import groups
 from .broker import reach
 from .start import prepare, source_topics
 from .topics import ALERTS, CHANGELOG, EXAMPLES, MODELS, OFFERS, OUTCOMES
@@ -39,15 +39,15 @@ def installation(settings: Settings) -> Installation:
         models=MODELS,
         sources=source_topics(settings),
         consumers={
-            ALERTS: ledger.GROUP,
-            OFFERS: ledger.GROUP,
-            OUTCOMES: ledger.GROUP,
-            EXAMPLES: learner.GROUP,
+            ALERTS: groups.LEDGER,
+            OFFERS: groups.LEDGER,
+            OUTCOMES: groups.LEDGER,
+            EXAMPLES: groups.LEARNER,
         },
         decisions=frozenset({ALERTS, OFFERS}),
-        worker=worker.GROUP,
-        learner=learner.GROUP,
-        ledger=ledger.GROUP,
+        worker=groups.WORKER,
+        learner=groups.LEARNER,
+        ledger=groups.LEDGER,
         ledger_url=settings.ledger_url,
         config=settings.config,
     )

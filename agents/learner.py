@@ -26,6 +26,7 @@ from streams.errors import Fatal, Poison
 from streams.outputs import Outputs
 from streams.watchdog import Watchdog
 
+from .groups import LEARNER as GROUP
 from .intake import Batches, Bounds, Intake
 from .letters import DeadLetters
 from .period import Period, PeriodFigures
@@ -37,7 +38,6 @@ from .topics import EXAMPLES, MODELS
 
 log = logging.getLogger(__name__)
 
-GROUP = "streamwise-learner"
 SLICE = 20  # examples (about a millisecond) before the event loop gets its turn
 PUBLISH_EXAMPLES = 2000  # at the latest; a busy learner publishes several times a second
 VERSIONS_KEPT = 20  # a worker that replays needs those that were in force lately

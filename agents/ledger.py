@@ -23,6 +23,7 @@ from streams.batch import RawBatch
 from streams.errors import Fatal, Poison, Retryable
 from streams.outputs import Outputs
 
+from .groups import LEDGER as GROUP
 from .intake import Batches, Bounds, Intake
 from .letters import DeadLetters
 from .ready import announce
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-GROUP = "streamwise-ledger"
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 10.0
 START_PATIENCE_S = 30.0
 TRANSACTION_ROWS = 4000

@@ -21,11 +21,11 @@ from streams.processor import Processor
 from streams.topics import ensure
 from streams.watchdog import Watchdog
 
+from .groups import WORKER as GROUP
 from .role import READY_LINE, HttpPort, run_app
 from .snapshots import SnapshotFeed
 from .topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, topics
 
-GROUP = "streamwise-worker"
 SNAPSHOTS_PATIENCE_S = 30.0
 VIEWS_A_TAKE = 1_000  # packed in the event loop: about 2 ms
 

@@ -145,7 +145,7 @@ class Backup:
         self, topic: str, number: int, bounds: tuple[int, int], positions: dict[tuple[str, int], int]
     ) -> int:
         """The first record that nobody has taken: SQL says so itself, other groups have committed it."""
-        low, high = bounds
+        low = bounds[0]
         if self._since is not None:
             begin = self._since.summary.outputs[topic][str(number)].end
             if low > begin:

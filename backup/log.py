@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import (
@@ -21,7 +21,15 @@ from streams.errors import Fatal, Retryable
 
 TIMEOUT_S = 30.0
 AT_ONCE = 2000  # messages asked for at a time: 2 MB of rows
+WAIT_S = 0.02  # for so many; at the end of a partition there are less
 DAY_MS = 86_400_000
+ASK_S, PAUSE_S = 5.0, 0.2
+NO_COORDINATOR = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError._TIMED_OUT,
+)
 
 
 class Record(NamedTuple):
@@ -67,7 +75,7 @@ class Log:
     def _read(self, topic: str, number: int, end: int) -> Iterator[Record]:
         patience = time.monotonic() + TIMEOUT_S
         while True:
-            messages = self._consumer.consume(AT_ONCE, 0.5)
+            messages = self._consumer.consume(AT_ONCE, WAIT_S)
             if not messages and time.monotonic() > patience:
                 raise _unreadable(topic, number, f"nothing came for {TIMEOUT_S:.0f} s")
             for message in messages:
@@ -111,18 +119,29 @@ class Cluster:
     def committed(self, group: str, topics: Sequence[str]) -> dict[str, dict[str, int]]:
         """The offsets that a group has committed, by topic and partition."""
         asked = [ConsumerGroupTopicPartitions(group)]
-        (future,) = self._admin.list_consumer_group_offsets(asked, request_timeout=TIMEOUT_S).values()
+        answer = self._patiently(self._admin.list_consumer_group_offsets, asked)
         found: dict[str, dict[str, int]] = {}
-        for at in _answer(future).topic_partitions:
+        for at in answer.topic_partitions:
             if at.topic in topics and at.offset >= 0:
                 found.setdefault(at.topic, {})[str(at.partition)] = at.offset
         return found
 
     def members(self, group: str) -> int:
         """How many processes are in a group now."""
-        (future,) = self._admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S).values()
-        described = _answer(future)
+        described = self._patiently(self._admin.describe_consumer_groups, [group])
         return 0 if described.state == ConsumerGroupState.DEAD else len(described.members)
+
+    def _patiently(self, ask: Callable[..., Any], asked: Any) -> Any:
+        """The one answer about a group. A new broker has no coordinator of groups yet, and makes one when asked."""
+        until = time.monotonic() + TIMEOUT_S
+        while True:
+            (future,) = ask(asked, request_timeout=ASK_S).values()
+            try:
+                return future.result()
+            except KafkaException as error:
+                if error.args[0].code() not in NO_COORDINATOR or time.monotonic() > until:
+                    return _answer(future)
+            time.sleep(PAUSE_S)
 
     def delete_before(self, places: Mapping[tuple[str, int], int]) -> None:
         """Let partitions begin at these offsets: what stands before them is dropped."""
@@ -137,4 +156,4 @@ def _answer(future: Any) -> Any:
         return future.result()
     except KafkaException as error:
         kind = Retryable if error.args[0].retriable() else Fatal
-        raise kind(f"the broker refused: {error.args[0].str()}") from error
+        raise kind(f"the broker refused: {error.args[0].name()} {error.args[0].str()}") from error

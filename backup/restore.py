@@ -88,12 +88,12 @@ class Restore:
                 f"the backup is of {summary.partitions} partitions, not of {at.partitions}: "
                 f"set STREAMWISE_PARTITIONS={summary.partitions}, and make the topics with that many"
             )
+        state, backup = self._marked()
         for group in at.groups:
             if self._cluster.members(group):
                 raise Fatal(
                     f"group {group} has members: stop the roles first, and start them after the restore"
                 )
-        state, backup = self._marked()
         self._resumed = (state, backup) == (BEGUN, self._chain.id)
         self._filled = filled(self._ledger)
         if not self._resumed:
@@ -115,8 +115,8 @@ class Restore:
                 if low < high:
                     what = f", as a restore of backup {backup} was {state} here" if state else ""
                     raise Fatal(
-                        f"{topic}[{number}] is not empty{what}: restore into a new cluster, or delete {at.changelog} and "
-                        f"{at.models}, run `streamwise topics` and start again"
+                        f"{topic}[{number}] is not empty{what}: restore into a new cluster, or delete "
+                        f"{at.changelog} and {at.models}, run `streamwise topics` and start again"
                     )
         if self._filled:
             raise Fatal(

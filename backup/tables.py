@@ -25,7 +25,7 @@ def read_tables(connection: Connection, archive: Writer, whole: bool) -> dict[st
         if not whole and table.name in FROM_TOPICS:
             continue
         archive.begin(TABLE + table.name)
-        names = [column.name for column in table.columns]
+        names = [str(column.name) for column in table.columns]
         count = 0
         result = connection.execution_options(yield_per=ROWS).execute(select(table))
         for rows in result.partitions(ROWS):
