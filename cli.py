@@ -206,10 +206,22 @@ def backup(
         Path | None, typer.Option(help="The backup before it: only what changed since is written.")
     ] = None,
     key: KeyFile = None,
+    drill: Annotated[
+        bool,
+        typer.Option(
+            "--drill",
+            help="Restore FILE for trial and compare every row; made first if not there.",
+        ),
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Make backups by the clock (STREAMWISE_BACKUP_DIR), until Ctrl-C.")
+    ] = False,
     new_key: Annotated[
         Path | None, typer.Option("--new-key", help="Make a key file and do nothing else.")
     ] = None,
     json_: Json = False,
+    tied: Tied = False,
+    verbose: Verbose = False,
     kafka: Kafka = None,
     config: ConfigFolder = None,
 ) -> None:
@@ -223,6 +235,13 @@ def backup(
     if new_key is not None:
         _report({"key": backups.new_key(new_key)}, json_, lambda done: [f"{new_key} holds key {done['key']}"])
         return
+    if watch:
+        _watch(_role(tied, verbose, kafka=kafka, config=config))
+        return
+    if drill:
+        found = backups.drill(settings, file, key=backups.key_of(settings, key), quiet=json_)
+        _report(found, json_, backups.drill_lines)
+        raise typer.Exit(0 if found["ok"] else 1)
     if file is None:
         raise ConfigError("backup", None, "expected the name of the file to make, got none")
     done = backups.make_backup(settings, file, since=since, key=backups.key_of(settings, key), quiet=json_)
@@ -340,6 +359,14 @@ def _role(tied: bool, verbose: bool, **given: Any) -> Settings:
     settings = _settings(**given)
     prepare(settings)
     return settings
+
+
+def _watch(settings: Settings) -> None:
+    from agents.scheduled import BackupWatch
+    from connectors.replay import stop_on_signals
+
+    with stop_on_signals() as stop:
+        BackupWatch(settings).run(stop)
 
 
 def _run(role: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,19 +14,20 @@ from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColu
 from rich.progress import Progress as Bar
 
 from backup.archive import Reader
-from backup.chain import open_chain
+from backup.chain import Chain, open_chain
 from backup.collect import Backup
 from backup.installation import Installation
 from backup.key import new_key, read_key
 from backup.restore import Restore, put_config
 from config.settings import Settings
+from streams.errors import Retryable
 
 from . import groups
 from .broker import reach
 from .start import prepare, source_topics
 from .topics import ALERTS, CHANGELOG, EXAMPLES, MODELS, OFFERS, OUTCOMES
 
-__all__ = ["backup_lines", "key_of", "make_backup", "new_key", "restore_backup", "restore_lines"]
+__all__ = ["key_of", "make_backup", "new_key", "restore_backup"]
 
 Show = Callable[[int, int], None]
 
@@ -72,8 +74,10 @@ def make_backup(
     at = installation(settings)
     reach(settings.kafka)
     prepare(settings, patience_s=0, create=False)
-    base = Reader(since).unlock(key) if since else None
+    base = Reader(since) if since else None
     try:
+        if base is not None:
+            base.unlock(key)
         with bar("reading", quiet) as show:
             backup = Backup(at, since=base, progress=show)
             header, size = backup.write(path, key)
@@ -146,6 +150,61 @@ def restore_lines(done: dict[str, Any]) -> list[str]:
         names = ", ".join(done["config_changed"])
         found.append(f"the config differs from that of the backup ({names}): see {done['config_folder']}")
     return found
+
+
+def drill(
+    settings: Settings, path: Path | None, *, key: bytes | None = None, quiet: bool = False
+) -> dict[str, Any]:
+    """Restore a backup in a scratch place and compare; without a file, or when it is not there, make it first."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="streamwise-backup-") as folder:
+        made = path is None or not path.exists()
+        path = path or Path(folder) / "drill.backup"
+        if made:
+            make_backup(settings, path, key=key, quiet=quiet)
+        with open_chain([path], key) as chain:
+            found = _compared(settings, chain, made, quiet)
+    return {"file": str(path), **found, "seconds": round(time.perf_counter() - began, 2)}
+
+
+def _compared(settings: Settings, chain: Chain, made: bool, quiet: bool) -> dict[str, Any]:
+    from backup.drill import Drill, Findings
+    from backup.live import compare_live
+
+    findings = Findings()
+    rows = sum(
+        s.records for reader in chain.readers for s in reader.summary.sections if s.name == "changelog"
+    )
+    done = 0
+
+    def told(count: int) -> None:
+        nonlocal done
+        done += count
+        show(min(done, rows), rows)
+
+    with bar("checking", quiet) as show:
+        chain.verify(show)
+    with bar("restoring for trial", quiet) as show:
+        Drill(chain, findings, told).run()
+    skipped = ""
+    try:
+        if not made:
+            reach(settings.kafka)
+        with bar("comparing with the cluster", quiet) as show:
+            skipped = compare_live(installation(settings), chain, findings, told)
+    except Retryable as error:
+        skipped = str(error)
+    return {**findings.report(), "not_compared_with_cluster": skipped}
+
+
+def drill_lines(done: dict[str, Any]) -> list[str]:
+    """What a drill found, for people."""
+    found = [f"{count:>12,} {kind}" for kind, count in done["compared"].items()]
+    found += [f"differs: {line}" for line in done["differences"]]
+    if done["not_compared_with_cluster"]:
+        found.append(f"not compared with the cluster: {done['not_compared_with_cluster']}")
+    end = "all as it should be" if done["ok"] else f"{done['different']:,} differ"
+    return [*found, f"{done['file']}: {end}, in {done['seconds']:.1f} s"]
 
 
 @contextmanager

@@ -195,7 +195,11 @@ class Reader:
             self._file: BinaryIO = path.open("rb")
         except OSError as error:
             raise Fatal(f"{path} cannot be read: {error.strerror}") from error
-        self.header = self._read_header()
+        try:
+            self.header = self._read_header()
+        except BaseException:
+            self._file.close()
+            raise
         self.summary = Summary()
         self._seal: Seal = HashSeal()
 

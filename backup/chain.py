@@ -9,7 +9,7 @@ from streams.errors import Fatal
 
 from .archive import Reader, pieces
 from .cut import decode
-from .summary import CHANGELOG, FILES, FULL, MODELS, OUTPUT, TABLE, Range, Slice, Summary
+from .summary import CHANGELOG, FILES, FULL, MODELS, OUTPUT, TABLE, Header, Range, Slice, Summary
 from .tables import rows_of
 
 SUFFIX = ".backup"
@@ -101,40 +101,57 @@ class Chain:
 
 def open_chain(paths: Sequence[Path], key: bytes | None) -> Chain:
     """Open one backup, its ancestors looked for beside it, or a full one and its increments as they are given."""
-    readers = [Reader(path) for path in paths]
-    if len(readers) == 1:
-        readers = _ancestors(readers[0])
+    if len(paths) == 1:
+        paths = _with_ancestors(paths[0])
+    chain = Chain([])
+    try:
+        for path in paths:
+            chain.readers.append(Reader(path))
+        _check_order(chain.readers)
+        for reader in chain.readers:
+            reader.unlock(key)
+    except BaseException:
+        chain.__exit__()
+        raise
+    return chain
+
+
+def _check_order(readers: Sequence[Reader]) -> None:
     before = ""
     for reader in readers:
-        header = reader.header
-        if header.parent != before:
+        if reader.header.parent != before:
             what = "a full backup" if not before else f"what follows {before}"
             raise Fatal(f"{reader.path} is not {what}: name a full backup and its increments in order")
-        before = header.id
-    for reader in readers:
-        reader.unlock(key)
-    return Chain(readers)
+        before = reader.header.id
 
 
-def _ancestors(newest: Reader) -> list[Reader]:
-    readers = [newest]
-    while readers[0].header.kind != FULL:
-        wanted = readers[0].header.parent
-        found = next((r for r in nearby(newest.path.parent) if r.header.id == wanted), None)
+def _with_ancestors(newest: Path) -> list[Path]:
+    paths, header = [newest], header_of(newest)
+    beside = nearby(newest.parent) if header.kind != FULL else []
+    while header.kind != FULL:
+        found = next(((path, other) for path, other in beside if other.id == header.parent), None)
         if found is None:
             raise Fatal(
-                f"{readers[0].path} builds on backup {wanted}, which is not beside it; name all files in order"
+                f"{paths[0]} builds on backup {header.parent}, which is not beside it; name all files in order"
             )
-        readers.insert(0, found)
-    return readers
+        paths.insert(0, found[0])
+        header = found[1]
+    return paths
 
 
-def nearby(folder: Path) -> list[Reader]:
-    """The backups in a folder that can be read, oldest first; not unlocked."""
+def header_of(path: Path) -> Header:
+    """The header of a backup."""
+    reader = Reader(path)
+    reader.close()
+    return reader.header
+
+
+def nearby(folder: Path) -> list[tuple[Path, Header]]:
+    """The backups in a folder that can be read, oldest first."""
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
         try:
-            found.append(Reader(path))
+            found.append((path, header_of(path)))
         except Fatal:
             continue
-    return sorted(found, key=lambda reader: (reader.header.created_ms, reader.path.name))
+    return sorted(found, key=lambda each: (each[1].created_ms, each[0].name))

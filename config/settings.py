@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     learner_port: int = Field(9102, ge=0, le=65535)
     ledger_port: int = Field(9103, ge=0, le=65535)
     server_port: int = Field(9104, ge=0, le=65535)
+    backup_port: int = Field(9105, ge=0, le=65535)
     roles: str = Field(
         "", description="role=host:port,... that the server asks for figures; the ports above if empty"
     )

@@ -59,7 +59,19 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_all_commands_of_the_design_are_there() -> None:
-    wanted = {*ROLES, "demo", "up", "warm", "topics", "doctor", "replay", "evaluate", "bench"}
+    wanted = {
+        *ROLES,
+        "demo",
+        "up",
+        "warm",
+        "topics",
+        "doctor",
+        "replay",
+        "evaluate",
+        "bench",
+        "backup",
+        "restore",
+    }
     assert wanted == set(COMMANDS)
 
 

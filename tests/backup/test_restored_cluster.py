@@ -19,7 +19,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from sqlalchemy import select
 
 import schemas
-from agents.backups import make_backup, restore_backup
+from agents.backups import drill, make_backup, restore_backup
 from agents.together import RoleProcess, environment
 from agents.topics import topics
 from backup.key import new_key, read_key
@@ -111,7 +111,8 @@ class Cluster:
 
     def role(self, name: str) -> RoleProcess:
         process = RoleProcess(name, [], environment(self.settings, True), self.folder)
-        self._stack.callback(lambda: (process.terminate(), process.wait(15)))
+        self._stack.callback(process.wait, 15)
+        self._stack.callback(process.terminate)
         process.wait_ready()
         return process
 
@@ -234,6 +235,16 @@ def test_a_new_cluster_goes_on_where_a_backup_of_the_running_old_one_ends(
     )
     assert died.returncode == -signal.SIGKILL
     assert not Path(never).exists()
+    trial = drill(old.settings, Path(more), key=read_key(Path(key)), quiet=True)
+    assert (trial["ok"], trial["not_compared_with_cluster"]) == (True, ""), trial
+    compared = trial["compared"]
+    assert compared["rows"] == 120
+    assert compared["control rows"] == PARTITIONS
+    assert compared["snapshots"] == len(SNAPSHOTS)
+    assert compared["live rows"] + compared.get("live rows changed since", 0) == 120
+    assert compared["live outputs"] == first["outputs"] + second["outputs"]
+    for name in ("alerts", "offers"):
+        assert compared[f"rows of {name}"] == compared[f"live rows of {name}"] == first["tables"][name] > 0
     assert (first["kind"], second["kind"], second["parent"]) == ("full", "increment", first["id"])
     end(worker)
     ledger.terminate()
@@ -249,7 +260,7 @@ def test_a_new_cluster_goes_on_where_a_backup_of_the_running_old_one_ends(
     secret = read_key(Path(key))
     restored = restore_backup(new.settings, [Path(more)], key=secret, quiet=True)
     assert restored["new_sources"] == len(LOG)
-    with pytest.raises(Fatal, match="is not empty, as a restore of backup \\w+ was done here: "):
+    with pytest.raises(Fatal, match=r"is not empty, as a restore of backup \w+ was done here: "):
         restore_backup(new.settings, [Path(full), Path(more)], key=secret, quiet=True)
 
     starts = {(t, n): low for t in SOURCES for n, (low, high) in enumerate(new.ends(t)) if low == high}
