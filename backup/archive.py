@@ -214,7 +214,7 @@ class Reader:
         self._start = prefix + encoded
         try:
             return msgspec.json.decode(encoded, type=Header)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._damaged("its header cannot be read") from error
 
     def unlock(self, key: bytes | None) -> Reader:
@@ -227,7 +227,10 @@ class Reader:
                 raise Fatal(
                     f"{self.path} was encrypted with key {header.key}; the one given is {key_name(key)}"
                 )
-            self._seal = GcmSeal(key, bytes.fromhex(header.salt))
+            try:
+                self._seal = GcmSeal(key, bytes.fromhex(header.salt))
+            except ValueError as error:
+                raise self._damaged("its header was altered") from error
         self._file.seek(0, os.SEEK_END)
         size = self._file.tell()
         self._file.seek(max(0, size - TRAILER.size))
@@ -240,7 +243,7 @@ class Reader:
         self._file.seek(position)
         try:
             self.summary = msgspec.json.decode(self._chunk(END, number), type=Summary)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._damaged("its summary cannot be read") from error
         if self._file.tell() != size - TRAILER.size:
             raise self._damaged("something was added to it")

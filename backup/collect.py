@@ -187,6 +187,13 @@ class Backup:
                 )
             summary.sources.setdefault(topic, {})[str(number)] = offsets.get(topic, 0)
         write_cut(log, at.changelog, number, cut, part, archive.add, self._told)
+        if part.ahead:
+            for topic in at.sources:
+                summary.reached.setdefault(topic, {})[str(number)] = log.bounds(topic, number)[1]
+        elif self._since is not None and self._since.summary.changelog[str(number)].tail > part.cut:
+            part.tail = self._since.summary.changelog[str(number)].tail  # rows of the base are ahead still
+            for topic, reached in self._since.summary.reached.items():
+                summary.reached.setdefault(topic, {})[str(number)] = reached[str(number)]
         self._told(end - cut.offset)
         summary.changelog[str(number)] = part
 

@@ -8,6 +8,7 @@ noted with the offsets of a group of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,11 @@ class Restore:
         for topic in at.sources:
             for number in range(at.partitions):
                 wanted = summary.sources.get(topic, {}).get(str(number), 0)
-                self._sources.append(self._source(look_at(log, topic, number, wanted)))
+                reached = summary.reached.get(topic, {}).get(str(number), wanted)
+                place = look_at(log, topic, number, reached)
+                if not place.fresh:
+                    place = replace(place, wanted=wanted)
+                self._sources.append(self._source(place))
         for topic in at.consumers:
             for number in range(at.partitions):
                 begin = self._chain.output_range(topic, number).begin

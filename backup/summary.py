@@ -36,8 +36,8 @@ class Section(msgspec.Struct):
 class Slice(msgspec.Struct):
     """What was taken of a partition of the changelog: offsets `begin` to before `cut`.
 
-    `marks`: with the marks of deleted keys. `ahead`: rows that were compacted away while they were read, taken from
-    behind the cut in their place.
+    `marks`: with the marks of deleted keys. `ahead`: rows that were compacted away before the cut, taken from
+    behind it.
     """
 
     begin: int
@@ -46,6 +46,7 @@ class Slice(msgspec.Struct):
     rows: int = 0
     deleted: int = 0
     ahead: int = 0
+    tail: int = 0  # rows that are ahead were found before this offset
     layout: int = 0  # that the control row names; 0 without one
 
 
@@ -64,6 +65,8 @@ class Summary(msgspec.Struct):
     changelog: dict[str, Slice] = {}
     # what the rows hold: events before these offsets are in them, and none from there on
     sources: dict[str, dict[str, int]] = {}
+    # where rows are ahead of that: no row holds an event from here on
+    reached: dict[str, dict[str, int]] = {}
     outputs: dict[str, dict[str, Range]] = {}
     groups: dict[str, dict[str, dict[str, int]]] = {}  # committed offsets as they were found, by group
     snapshots: int = 0
