@@ -193,7 +193,8 @@ class Backup:
         elif self._since is not None and self._since.summary.changelog[str(number)].tail > part.cut:
             part.tail = self._since.summary.changelog[str(number)].tail  # rows of the base are ahead still
             for topic, reached in self._since.summary.reached.items():
-                summary.reached.setdefault(topic, {})[str(number)] = reached[str(number)]
+                if str(number) in reached:
+                    summary.reached.setdefault(topic, {})[str(number)] = reached[str(number)]
         self._told(end - cut.offset)
         summary.changelog[str(number)] = part
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,24 @@ def test_old_chains_go_as_a_whole_the_newest_file_first(tmp_path: Path) -> None:
     assert names(sorted(tmp_path.glob("*.backup"))) == ["b", "b1", "b2", "c", "c1", "c2", "notes"]
     assert not part.exists()
     put(tmp_path, "e", 40)
-    assert names(Schedule(tmp_path, 6, 3, 1).superfluous(schedule.kept())) == ["c2", "c1", "c", "b2", "b1", "b"]
+    assert names(Schedule(tmp_path, 6, 3, 1).superfluous(schedule.kept())) == [
+        "c2",
+        "c1",
+        "c",
+        "b2",
+        "b1",
+        "b",
+    ]
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return load_settings(
-        backup_dir=str(tmp_path / "backups"), backup_port=0, backup_every=6, backup_full_every=3, backup_keep=1
+        backup_dir=str(tmp_path / "backups"),
+        backup_port=0,
+        backup_every=6,
+        backup_full_every=3,
+        backup_keep=1,
     )
 
 
@@ -110,7 +122,9 @@ def test_the_watch_makes_full_backups_where_increments_are_not_possible(
         watch.http.server.stop()
 
 
-def test_a_backup_that_fails_is_told_and_tried_again(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_that_fails_is_told_and_tried_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failed, stop = threading.Event(), threading.Event()
 
     def make(*_: Any, **__: Any) -> dict[str, int]:
@@ -142,7 +156,8 @@ def test_how_long_a_backup_has_been_due(settings: Settings, monkeypatch: pytest.
     watch = BackupWatch(settings)
     try:
         for hours, overdue_s in ((5, 0), (8, 7200)):
-            monkeypatch.setattr(scheduled.time, "time", lambda: (NOW_MS + hours * HOUR_MS) / 1000)
+            now_s = (NOW_MS + hours * HOUR_MS) / 1000
+            monkeypatch.setattr("agents.scheduled.time.time", partial(float, now_s))
             status = watch.status()
             assert (status["backup_age_s"], status["backup_overdue_s"]) == (hours * 3600, overdue_s)
     finally:
