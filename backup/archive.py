@@ -23,18 +23,15 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Self
 
 import cramjam
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from streams.errors import Fatal
 
 from .key import key_name
+from .seal import SALT_BYTES, GcmSeal, HashSeal, Seal
 from .summary import Header, Section, Summary
 
 MAGIC, END_MAGIC, VERSION = b"SWBACKUP", b"SWBE", 1
@@ -42,52 +39,8 @@ PREFIX, CHUNK, TRAILER = struct.Struct("<8sHI"), struct.Struct("<cI"), struct.St
 DATA, END = b"D", b"E"
 CHUNK_BYTES = 1 << 20  # collected before a chunk is written: what one takes in memory
 LARGEST_BODY = 1 << 30
-SALT_BYTES, SEAL_BYTES = 32, 16
 COMPRESSION = 3  # zstd's default: rows shrink by a half, at 300 MB/s
 PART = ".part"
-
-
-class Seal(Protocol):
-    """Closes and opens the body of a chunk."""
-
-    def close(self, number: int, about: bytes, body: bytes) -> bytes:
-        """The body as it is written."""
-
-    def open(self, number: int, about: bytes, body: bytes) -> bytes:
-        """The body as it was; raises ValueError when it is not the one that was closed."""
-
-
-class GcmSeal:
-    """AES-256-GCM."""
-
-    def __init__(self, key: bytes, salt: bytes) -> None:
-        derived = HKDF(SHA256(), 32, salt, b"streamwise backup file").derive(key)
-        self._cipher = AESGCM(derived)
-
-    def close(self, number: int, about: bytes, body: bytes) -> bytes:
-        return self._cipher.encrypt(number.to_bytes(12, "little"), body, about)
-
-    def open(self, number: int, about: bytes, body: bytes) -> bytes:
-        try:
-            return self._cipher.decrypt(number.to_bytes(12, "little"), body, about)
-        except InvalidTag as error:
-            raise ValueError("sealed by something else") from error
-
-
-class HashSeal:
-    """A hash at the end of the body."""
-
-    def close(self, number: int, about: bytes, body: bytes) -> bytes:
-        return body + self._hash(about, body)
-
-    def open(self, number: int, about: bytes, body: bytes) -> bytes:
-        whole, seal = body[:-SEAL_BYTES], body[-SEAL_BYTES:]
-        if self._hash(about, whole) != seal:
-            raise ValueError("the hash does not hold")
-        return whole
-
-    def _hash(self, about: bytes, body: bytes) -> bytes:
-        return hashlib.blake2b(about + body, digest_size=SEAL_BYTES).digest()
 
 
 def _about(start: bytes, kind: bytes, number: int) -> bytes:

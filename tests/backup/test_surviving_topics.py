@@ -75,7 +75,9 @@ def test_the_learner_goes_on_bit_for_bit_beside_topics_that_survived(
 
     undisturbed = Learner("purchase", shipped_config().models.names)
     for number in range(400):
-        record = schemas.decode(schemas.encode("training_example", example(number)))[1]  # features become float32
+        record = schemas.decode(schemas.encode("training_example", example(number)))[
+            1
+        ]  # features become float32
         undisturbed.learn(Example.from_record(record))
     values = [schemas.decode(value)[1] for *_, value in cluster.read("models") if value is not None]
     newest = max(
