@@ -21,9 +21,9 @@ from tests.doubles.rig import weights
 from tests.reference import streams
 from tests.reference.record import Log
 
-EVENTS = 8_000
+EVENTS = 5_000
 START_MS = 1_500_000_000_000  # so that it ends in the past: Kafka refuses records of tomorrow
-PAUSE_S = 0.02  # a batch
+PAUSE_S = 0.03  # a batch
 
 
 def recorded() -> Log:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +63,21 @@ def test_the_learner_goes_on_bit_for_bit_beside_topics_that_survived(
     done = cluster.backup(tmp_path / "a.backup")
     assert (done["outputs"], done["rows"]) == (50, 0)
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backup.collect.time.time", partial(float, time.time() + 25 * 3600))
+        with pytest.raises(
+            Fatal, match=r"a\.backup is older than 24 hours, for which customers-changelog remembers"
+        ):
+            cluster.backup(tmp_path / "b.backup", since=str(tmp_path / "a.backup"))
     admin = AdminClient({"bootstrap.servers": cluster.kafka.bootstrap})
     for future in admin.delete_topics(["customers-changelog", "models"]).values():
         future.result()
     wait(lambda: not {"customers-changelog", "models"} & admin.list_topics(timeout=10).topics.keys())
     restored = restore_backup(cluster.settings, [tmp_path / "a.backup"], quiet=True)
     assert (restored["outputs"], restored["filled"]) == (0, 0)
+    with pytest.raises(Fatal, match="topic customers-changelog was made anew since"):
+        cluster.backup(tmp_path / "b.backup", since=str(tmp_path / "a.backup"))
+    assert [path.name for path in tmp_path.glob("*.backup*")] == ["a.backup"]
     assert cluster.ends("training.examples")[2] == (0, 350)
     assert learned() == 300
     cluster.role("learner")
