@@ -35,6 +35,9 @@ ConfigFolder = Annotated[
 ]
 Mapping = Annotated[Path | None, typer.Option(help="What the columns of a file mean (YAML).")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key", help="The key file of encrypted backups (STREAMWISE_BACKUP_KEY).")
+]
 Tied = Annotated[bool, typer.Option("--tied", hidden=True)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, not only what goes wrong.")]
 
@@ -224,6 +227,78 @@ def changes(
 
 
 @app.command()
+def backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to make, or with --drill one to restore for trial.")
+    ] = None,
+    since: Annotated[
+        Path | None, typer.Option(help="The backup before it: only what changed since is written.")
+    ] = None,
+    key: KeyFile = None,
+    drill: Annotated[
+        bool,
+        typer.Option(
+            "--drill",
+            help="Restore FILE for trial and compare every row; made first if not there.",
+        ),
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Make backups by the clock (STREAMWISE_BACKUP_DIR), until Ctrl-C.")
+    ] = False,
+    new_key: Annotated[
+        Path | None, typer.Option("--new-key", help="Make a key file and do nothing else.")
+    ] = None,
+    json_: Json = False,
+    tied: Tied = False,
+    verbose: Verbose = False,
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+) -> None:
+    """Write customers, models, config, ledger and offsets into one file, while the roles work.
+
+    Example: streamwise backup monday.backup --key backup.key
+    """
+    from agents import backups
+
+    settings = _settings(kafka=kafka, config=config)
+    if new_key is not None:
+        _report({"key": backups.new_key(new_key)}, json_, lambda done: [f"{new_key} holds key {done['key']}"])
+        return
+    if watch:
+        _watch(_role("", tied, verbose, kafka=kafka, config=config))
+        return
+    if drill:
+        found = backups.drill(settings, file, key=backups.key_of(settings, key), quiet=json_)
+        _report(found, json_, backups.drill_lines)
+        raise typer.Exit(0 if found["ok"] else 1)
+    if file is None:
+        raise ConfigError("backup", None, "expected the name of the file to make, got none")
+    done = backups.make_backup(settings, file, since=since, key=backups.key_of(settings, key), quiet=json_)
+    _report(done, json_, backups.backup_lines)
+
+
+@app.command()
+def restore(
+    files: Annotated[
+        list[Path], typer.Argument(help="A backup (what it builds on beside it), or all files in order.")
+    ],
+    key: KeyFile = None,
+    json_: Json = False,
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+) -> None:
+    """Restore a backup into an empty cluster, before any role is started there.
+
+    Example: streamwise restore monday.backup --key backup.key
+    """
+    from agents import backups
+
+    settings = _settings(kafka=kafka, config=config)
+    done = backups.restore_backup(settings, files, key=backups.key_of(settings, key), quiet=json_)
+    _report(done, json_, backups.restore_lines)
+
+
+@app.command()
 def replay(
     source: Annotated[str, typer.Argument(help="complete-journey, or a CSV, Parquet or JSON-lines file.")],
     mapping: Mapping = None,
@@ -408,6 +483,14 @@ def _role(role: str, tied: bool, verbose: bool, **given: Any) -> Settings:
     settings = _settings(**given)
     prepare(settings, role)
     return settings
+
+
+def _watch(settings: Settings) -> None:
+    from agents.scheduled import BackupWatch
+    from connectors.replay import stop_on_signals
+
+    with stop_on_signals() as stop:
+        BackupWatch(settings).run(stop)
 
 
 def _run(role: Any) -> None:

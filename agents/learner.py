@@ -32,6 +32,7 @@ from streams.failpoints import Points, reached
 from streams.outputs import Outputs
 from streams.watchdog import STALL_S, Watch, Watchdog
 
+from . import groups
 from .intake import Batches, Bounds, Intake
 from .layouts import Layouts
 from .letters import DeadLetters
@@ -43,9 +44,9 @@ from .role import HttpPort, run_app
 from .seen import WINDOW, Seen
 from .topics import EXAMPLES, MODELS
 
+GROUP = groups.LEARNER
 log = logging.getLogger(__name__)
 
-GROUP = "streamwise-learner"
 PUBLISH = "publish"
 SLICE = 20  # examples (about a millisecond) before the event loop gets its turn
 PUBLISH_EXAMPLES = 2000  # at the latest; a busy learner publishes several times a second

@@ -26,17 +26,18 @@ from streams.failpoints import Points, reached
 from streams.outputs import Outputs
 from streams.watchdog import STALL_S, Watchdog
 
+from . import groups
 from .intake import Batches, Bounds, Intake
 from .letters import DeadLetters
 from .ready import announce
 from .records import records
 from .role import HttpPort, run_app
 
+GROUP = groups.LEDGER
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-GROUP = "streamwise-ledger"
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 10.0
 START_PATIENCE_S = 30.0
 TRANSACTION_ROWS = 4000

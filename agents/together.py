@@ -20,6 +20,7 @@ from streams.errors import Fatal
 from .role import READY_LINE
 
 ROLES = ("worker", "learner", "ledger", "server")
+BACKUP = "backup"  # started too when a folder for backups is set
 READY_TIMEOUT_S = 120.0  # a first start compiles the kernels
 STOP_TIMEOUT_S = 15.0
 TIED = "--tied"  # a role's hidden flag: end when standard input does, so that no role outlives its parent
@@ -135,10 +136,15 @@ class Roles:
         if not self.running["server"].wait_ready(stop=stop):
             return False
         told("server")
+        if self._settings.backup_dir:
+            self._start(BACKUP, {})
+            if not self.running[BACKUP].wait_ready(stop=stop):
+                return False
+            told(BACKUP)
         return True
 
     def _start(self, role: str, more: Mapping[str, str]) -> None:
-        arguments = self._arguments.get(role, ())
+        arguments = ["--watch"] if role == BACKUP else self._arguments.get(role, ())
         self.running[role] = RoleProcess(role, arguments, {**self._environment, **more}, self._folder)
 
     def check(self) -> None:
@@ -150,7 +156,7 @@ class Roles:
         """End them, the worker first, so that what it still emits is learned and kept; exit statuses by role."""
         statuses = {}
         until = time.monotonic() + STOP_TIMEOUT_S
-        for role in ROLES:
+        for role in (*ROLES, BACKUP):
             if role in self.running:
                 self.running[role].terminate()
                 if role == "worker":
@@ -176,7 +182,9 @@ def environment(settings: Settings, free_ports: bool) -> dict[str, str]:
     for name, value in settings.model_dump().items():
         if isinstance(value, Path):
             value = value.resolve()
-        if free_ports and name in ("worker_port", "learner_port", "ledger_port"):
+        if name in ("backup_dir", "backup_key") and value:
+            value = Path(value).resolve()
+        if free_ports and name in ("worker_port", "learner_port", "ledger_port", "backup_port"):
             value = 0
         found[f"STREAMWISE_{name.upper()}"] = str(value)
     if not settings.ledger:

@@ -26,12 +26,13 @@ from streams.topics import ensure
 from streams.vigil import Vigil
 from streams.watchdog import STALL_S, Watchdog
 
+from . import groups
 from .layouts import entry
 from .role import READY_LINE, HttpPort, run_app
 from .snapshots import SnapshotFeed
 from .topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, LAYOUTS, MODELS, topics
 
-GROUP = "streamwise-worker"
+GROUP = groups.WORKER
 SNAPSHOTS_PATIENCE_S = 30.0
 SNAPSHOTS_KEPT = 1_000  # versions of a model: minutes of a busy learner, where a commit cycle takes seconds
 LOOP_PATIENCE_S = 30.0

@@ -57,9 +57,20 @@ class Settings(BaseSettings):
     learner_port: int = Field(9102, ge=0, le=65535)
     ledger_port: int = Field(9103, ge=0, le=65535)
     server_port: int = Field(9104, ge=0, le=65535)
+    backup_port: int = Field(9105, ge=0, le=65535)
     roles: str = Field(
         "", description="role=host:port,... that the server asks for figures; the ports above if empty"
     )
+
+    backup_dir: str = Field("", description="folder of scheduled backups; none are made if empty")
+    backup_every: float = Field(6.0, ge=0.001, le=8760.0, description="hours between scheduled backups")
+    backup_full_every: int = Field(
+        28, ge=1, le=1000, description="every so many of them is a full one, the others are increments"
+    )
+    backup_keep: int = Field(
+        4, ge=1, le=1000, description="full backups kept in the folder, with their increments"
+    )
+    backup_key: str = Field("", description="file of the key for backups; they are not encrypted if empty")
 
     @field_validator("kafka_ca", "kafka_cert", "kafka_key", "kafka_password_file")
     @classmethod

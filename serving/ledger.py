@@ -177,6 +177,22 @@ class Ledger:
         return postgresql.insert(table)
 
     @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees everything as it stood when it began, whatever is written meanwhile."""
+        with self._transaction() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            else:
+                connection.exec_driver_sql("BEGIN")  # its driver begins one for changes only
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction: all or nothing of what is written in it."""
+        with self._transaction() as connection:
+            yield connection
+
+    @contextmanager
     def _transaction(self) -> Iterator[Connection]:
         """A transaction whose errors say what to do."""
         try:

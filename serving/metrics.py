@@ -45,6 +45,8 @@ SERIES = (
     Series("ledger_inserted", "ledger_inserted", "counter", "Records inserted into the SQL ledger"),
     Series("ledger_repeated", "ledger_repeated", "counter", "Records the SQL ledger had already"),
     Series("missed", "missed", "counter", "Records gone from the broker before they were read"),
+    Series("backups", "backups", "counter", "Scheduled backups that were made"),
+    Series("backup_failures", "backup_failures", "counter", "Tries at a scheduled backup that failed"),
     Series("events_per_s", "events_per_second", "gauge", "Events folded a second, lately"),
     Series("lag", "lag", "gauge", "Records of a topic that are not processed yet", "topic"),
     Series("watermark_ms", "watermark_seconds", "gauge", "Lowest watermark, since the epoch", scale=1e-3),
@@ -52,6 +54,8 @@ SERIES = (
     Series("partitions", "partitions", "gauge", "Partition numbers assigned to this role"),
     Series("customers", "rows", "gauge", "Customer rows held"),
     Series("views_age_s", "views_age_seconds", "gauge", "Wait of the oldest changed view, at most"),
+    Series("backup_age_s", "backup_age_seconds", "gauge", "Age of the newest scheduled backup"),
+    Series("backup_overdue_s", "backup_overdue_seconds", "gauge", "Since a scheduled backup was due"),
 )
 MODEL_SERIES = (
     Series("version", "snapshot_version", "gauge", "Snapshot in force", "model"),

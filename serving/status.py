@@ -21,7 +21,7 @@ class ModelStatus(TypedDict, total=False):
 class RoleStatus(TypedDict, total=False):
     """One role, now."""
 
-    role: str  # worker, learner, ledger, server
+    role: str  # worker, learner, ledger, server, backup
     events: int
     events_per_s: float
     lag: dict[str, int]  # records not processed yet, by topic
@@ -46,6 +46,10 @@ class RoleStatus(TypedDict, total=False):
     missed: int  # records that the broker had dropped before they were read
     learned: int  # examples, all models
     repeated: int  # examples that came again
+    backups: int
+    backup_failures: int
+    backup_age_s: float
+    backup_overdue_s: float  # 0 while the newest backup is younger than the schedule asks for
     period: dict[str, dict[str, Any]]  # prequential figures of each model over a period of the stream
 
 

@@ -71,6 +71,8 @@ def test_all_commands_of_the_design_are_there() -> None:
         "bench",
         "dead-letters",
         "changes",
+        "backup",
+        "restore",
     }
     assert wanted == set(COMMANDS)
 

@@ -25,7 +25,8 @@ ROOMS: Final[dict[str, set[str]]] = {
     "decisions": {*LOW, "customers", "models"},
     "serving": MIDDLE,
     "connectors": MIDDLE,
-    "agents": {*MIDDLE, "serving", "connectors"},
+    "backup": {*MIDDLE, "serving"},
+    "agents": {*MIDDLE, "serving", "connectors", "backup"},
 }
 OURS = {*ROOMS, "cli", "bench", "tests"}
 KAFKA = {"faust", "mode", "aiokafka", "confluent_kafka"}

@@ -1,0 +1,5 @@
+"""The consumer groups of the roles: what they have taken is known to the broker by these names."""
+
+WORKER = "streamwise-worker"
+LEARNER = "streamwise-learner"
+LEDGER = "streamwise-ledger"

@@ -1,0 +1,157 @@
+"""A full backup and the increments that follow it, opened in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from streams.errors import Fatal
+
+from .archive import Reader, pieces
+from .cut import decode
+from .summary import CHANGELOG, FILES, FULL, MODELS, OUTPUT, TABLE, Header, Range, Slice, Summary
+from .tables import rows_of
+
+SUFFIX = ".backup"
+Progress = Callable[[int, int], None]
+
+
+class Chain:
+    """What a restore reads: the newest backup decides, its ancestors give what it builds on. A context manager."""
+
+    def __init__(self, readers: Sequence[Reader]) -> None:
+        self.readers = list(readers)
+
+    @property
+    def newest(self) -> Reader:
+        """The last one."""
+        return self.readers[-1]
+
+    @property
+    def id(self) -> str:
+        """The id of the state that it leads to."""
+        return self.newest.header.id
+
+    @property
+    def summary(self) -> Summary:
+        """That of the newest."""
+        return self.newest.summary
+
+    def __enter__(self) -> Chain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for reader in self.readers:
+            reader.close()
+
+    def verify(self, progress: Progress) -> None:
+        """Open every chunk of every file. Nothing is restored from a chain of which a part is damaged."""
+        sizes = [reader.path.stat().st_size for reader in self.readers]
+        before = 0
+        for reader, size in zip(self.readers, sizes, strict=True):
+            for at in reader.verify():
+                progress(before + at, sum(sizes))
+            before += size
+        progress(before, before)
+
+    def changelog(self, number: int) -> Iterator[list[tuple[bytes, bytes | None]]]:
+        """The records of a partition, a chunk at a time, oldest first: of a key the last one counts."""
+        for reader in self.readers:
+            for chunk in reader.chunks(reader.section(CHANGELOG, number)):
+                yield list(decode(chunk))
+
+    def output(self, topic: str, number: int) -> Iterator[tuple[bytes, bytes | None]]:
+        """The records of an output topic that the ledger or the learner of this backup has not taken."""
+        for reader in self.readers:
+            for chunk in reader.chunks(reader.section(OUTPUT + topic, number)):
+                yield from decode(chunk)
+
+    def output_range(self, topic: str, number: int) -> Range:
+        """Their offsets."""
+        first, last = (
+            r.summary.outputs.get(topic, {}).get(str(number)) for r in (self.readers[0], self.newest)
+        )
+        return Range(first.begin if first else 0, last.end if last else 0)
+
+    def models(self, number: int) -> Iterator[tuple[bytes, bytes | None]]:
+        """The snapshots in a partition of their topic."""
+        for chunk in self.newest.chunks(self.newest.section(MODELS, number)):
+            yield from decode(chunk)
+
+    def files(self) -> dict[str, bytes]:
+        """The config files as they were."""
+        found = {}
+        for chunk in self.newest.chunks(self.newest.section(FILES)):
+            for name, data in pieces(chunk):
+                found[Path(name).name] = data
+        return found
+
+    def tables(self) -> dict[str, Iterator[dict[str, object]]]:
+        """The rows of each table: of the newest backup that has it."""
+        found: dict[str, Iterator[dict[str, object]]] = {}
+        for reader in self.readers:
+            for name in reader.summary.tables:
+                found[name] = iter(rows_of(reader.chunks(reader.section(TABLE + name))))
+        return found
+
+    def slices(self, number: int) -> list[Slice]:
+        """What each backup took of a partition of the changelog."""
+        return [reader.summary.changelog[str(number)] for reader in self.readers]
+
+
+def open_chain(paths: Sequence[Path], key: bytes | None) -> Chain:
+    """Open one backup, its ancestors looked for beside it, or a full one and its increments as they are given."""
+    if len(paths) == 1:
+        paths = _with_ancestors(paths[0])
+    chain = Chain([])
+    try:
+        for path in paths:
+            chain.readers.append(Reader(path))
+        _check_order(chain.readers)
+        for reader in chain.readers:
+            reader.unlock(key)
+    except BaseException:
+        chain.__exit__()
+        raise
+    return chain
+
+
+def _check_order(readers: Sequence[Reader]) -> None:
+    before = ""
+    for reader in readers:
+        if reader.header.parent != before:
+            what = "a full backup" if not before else f"what follows {before}"
+            raise Fatal(f"{reader.path} is not {what}: name a full backup and its increments in order")
+        before = reader.header.id
+
+
+def _with_ancestors(newest: Path) -> list[Path]:
+    paths, header = [newest], header_of(newest)
+    beside = nearby(newest.parent) if header.kind != FULL else []
+    while header.kind != FULL:
+        found = next(((path, other) for path, other in beside if other.id == header.parent), None)
+        if found is None:
+            raise Fatal(
+                f"{paths[0]} builds on backup {header.parent}, which is not beside it; name all files in order"
+            )
+        paths.insert(0, found[0])
+        header = found[1]
+    return paths
+
+
+def header_of(path: Path) -> Header:
+    """The header of a backup."""
+    reader = Reader(path)
+    reader.close()
+    return reader.header
+
+
+def nearby(folder: Path) -> list[tuple[Path, Header]]:
+    """The backups in a folder that can be read, oldest first."""
+    found = []
+    for path in folder.glob(f"*{SUFFIX}"):
+        try:
+            found.append((path, header_of(path)))
+        except Fatal:
+            continue
+    return sorted(found, key=lambda each: (each[1].created_ms, each[0].name))
