@@ -289,6 +289,8 @@ class LearnerRole:
     async def run(self) -> None:
         """Learn until stopped."""
         self.http.start()
+        self.watchdog.start()  # the start itself may hang, too
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         try:
             await run_app(self.intake.app, on_started=self._started)
         finally:
@@ -296,8 +298,6 @@ class LearnerRole:
             self.http.stop()
 
     def _started(self) -> None:
-        self.watchdog.start()
-        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         self._telling = asyncio.ensure_future(
             announce("learner", self.ready, f"{self.settings.host}:{self.http.server.port}")
         )

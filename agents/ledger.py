@@ -223,6 +223,8 @@ class LedgerRole:
         """Keep the ledger until stopped."""
         await asyncio.get_running_loop().run_in_executor(None, self.open)
         self.http.start()
+        self.watchdog.start()  # the start itself may hang, too
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         try:
             await run_app(self.intake.app, on_started=self._started)
         finally:
@@ -244,8 +246,6 @@ class LedgerRole:
                 time.sleep(1.0)
 
     def _started(self) -> None:
-        self.watchdog.start()
-        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         self._telling = asyncio.ensure_future(
             announce("ledger", self.ready, f"{self.settings.host}:{self.http.server.port}")
         )

@@ -255,6 +255,8 @@ class Worker:
         self.processor.outputs.send(LAYOUTS, [entry(self.work.layout)])
         self.feed.start()
         self.http.start()
+        self.watchdog.start()  # the start itself may hang, too
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         try:
             await run_app(self.app, on_started=self._started)
             self.processor.table.save()
@@ -266,8 +268,6 @@ class Worker:
 
     def _started(self) -> None:
         self.publisher.start()
-        self.watchdog.start()
-        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         self._telling = asyncio.ensure_future(self._tell_ready())
 
     async def _tell_ready(self) -> None:

@@ -45,6 +45,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
         self._local: tuple[Path, local.Place] | None = None
         self._generation = -1
         self.recovered = False
+        self.assignment = -1  # Faust's number of the rebalance whose partitions these are
 
     def keep_in(self, folder: Path, place: local.Place) -> None:
         """Where rows of a stopped worker are kept, and what they are of."""
@@ -130,10 +131,10 @@ class RowTable(faust.Table):  # type: ignore[misc]
             elif number not in standbys:
                 self._drop(number)
         self.recovered = False
+        self.assignment = self.app.rebalancing_count
         try:
-            await self.writer.take(
-                actives
-            )  # before the changelog's end is asked for: nobody else adds to it now
+            # before the changelog's end is asked for: nobody else adds to it now
+            await self.writer.take(actives)
         except StreamwiseError as error:
             end_process(str(error))
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)

@@ -39,7 +39,7 @@ class Vigil:
         if table.recovered:
             return {}
         read = sum(restorer.rows + restorer.offset for restorer in list(table._restorers.values()))
-        step = "assignment" if app.rebalancing or not app.rebalancing_count else "restoring"
+        step = "restoring" if table.assignment == app.rebalancing_count else "assignment"
         return {step: (app.rebalancing_count, read)}
 
     def fetching(self) -> dict[str, object]:

@@ -30,7 +30,7 @@ ASK_SHARE, ASK_PAUSE_SHARE = (
     1 / 3,
     1 / 6,
 )  # of the stall time: who else is away is asked from here on, this often
-OVERSLEPT = 5.0  # a check that comes so many times later than it should: the whole process was stopped
+OVERSLEPT_SHARE = 1 / 2  # a check that comes so much too late: the whole process was stopped
 LONGER = 2.0  # what depends on other members of the group may take so many times as long
 
 LOOP = "event loop"
@@ -124,15 +124,20 @@ class Watchdog:
     def check(self) -> str | None:
         """What is wrong, if anything: which step has stood still and for how long."""
         now = self._clock()
-        if now - self._checked_at > OVERSLEPT * self._check_s + self._stall_s / 4:
+        if now - self._checked_at > self._check_s + self._stall_s * OVERSLEPT_SHARE:
             self._seen.clear()
-        self._checked_at = now
+        try:
+            return self._judge(now)
+        finally:
+            self._checked_at = self._clock()
+
+    def _judge(self, now: float) -> str | None:
         step, part = self._look(now)
         if part < ASK_SHARE and not self.away:
             return None
         if now - self._asked_at >= self._stall_s * ASK_PAUSE_SHARE:
             self.away = self._ask()
-            self._checked_at = self._asked_at = now = self._clock()
+            self._asked_at = now = self._clock()
         if self.away:
             self._seen = {name: (value, now) for name, (value, _) in self._seen.items()}
         elif part > 1.0:

@@ -38,8 +38,8 @@ def processor() -> Any:
     restorer = SimpleNamespace(rows=0, offset=-1)
     return SimpleNamespace(
         engine=rig.engine, outputs=rig.outputs, log=CapturedOutputs(), cycle=cycle,
-        table=SimpleNamespace(recovered=True, _restorers={0: restorer}),
-        app=SimpleNamespace(rebalancing=False, rebalancing_count=1),
+        table=SimpleNamespace(recovered=True, assignment=1, _restorers={0: restorer}),
+        app=SimpleNamespace(rebalancing_count=1),
     )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def test_restoring_and_assignment_may_take_longer_but_not_for_ever(processor: An
     processor.table.recovered = False
     assert stalled(processor, broker, 1.9 * STALL_S) is None
     assert str(stalled(processor, broker)).startswith("step restoring has stood still for 12")
-    processor.app.rebalancing = True
+    processor.app.rebalancing_count = 2
     assert str(stalled(processor, broker)).startswith("step assignment has stood still for 12")
 
 

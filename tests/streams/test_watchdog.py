@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +107,24 @@ def test_a_process_that_was_stopped_has_all_its_time_afterwards() -> None:
     assert bench.dog.check() is None
     assert bench.after(STALL_S - 4) is None
     assert bench.after(8) is not None
+
+
+def test_a_look_or_a_question_that_takes_long_is_no_such_stop() -> None:
+    """A broker that is slow to say that it is there must not give a hang its time again."""
+    bench = Bench()
+    bench.state = {"fold": 1}
+    look, ask = bench.dog._watches[1].waiting, bench.dog._ask
+
+    def slowly() -> Mapping[str, object]:
+        bench.now += 40.0
+        return look()
+
+    def answer() -> str:
+        bench.now += 40.0
+        return ask()
+
+    bench.dog._watches[1], bench.dog._ask = Watch(slowly), answer
+    assert bench.after(10) is not None
 
 
 def test_steps_under_way() -> None:
