@@ -8,17 +8,18 @@ from dataclasses import dataclass
 
 from streams.permissions import TRANSACTIONS, Operation, Permission
 
-from .topics import ALERTS, CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, OFFERS, OUTCOMES, topics
+from .topics import ALERTS, CHANGELOG, DEAD_LETTERS, EXAMPLES, LAYOUTS, MODELS, OFFERS, OUTCOMES, topics
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """Topics that are read and written, the group that is joined, the one that is only named."""
+    """Topics that are read and written, the group that is joined, those that are only named."""
 
     reads: Sequence[str] = ()
     writes: Sequence[str] = ()
     group: str = ""
-    named: str = ""  # librdkafka looks for the coordinator of a group's name even when it joins none
+    # librdkafka looks for the coordinator of a group's name even when it joins none
+    named: Sequence[str] = ()
     transactions: str = ""  # what the ids begin with
     creates: bool = False
 
@@ -26,15 +27,17 @@ class Needs:
 SOURCES = "sources"  # stands for the topics that events come from
 ROLES = {
     "worker": Needs(
-        [SOURCES, CHANGELOG, MODELS], [CHANGELOG, ALERTS, OFFERS, EXAMPLES, DEAD_LETTERS],
-        "streamwise-worker", "streamwise-snapshots", "streamwise-worker-",
+        [SOURCES, CHANGELOG, MODELS], [CHANGELOG, ALERTS, OFFERS, EXAMPLES, DEAD_LETTERS, LAYOUTS],
+        "streamwise-worker", ["streamwise-snapshots"], "streamwise-worker-",
     ),
     "learner": Needs(
-        [EXAMPLES, MODELS], [MODELS, DEAD_LETTERS], "streamwise-learner", "streamwise-published", "streamwise-learner-"
+        [EXAMPLES, MODELS, LAYOUTS], [MODELS, DEAD_LETTERS], "streamwise-learner",
+        ["streamwise-published", "streamwise-layouts"],
+        "streamwise-learner-"
     ),
     "ledger": Needs([ALERTS, OFFERS, OUTCOMES], [DEAD_LETTERS], "streamwise-ledger"),
-    "server": Needs([ALERTS, OFFERS], named="streamwise-decisions"),
-    "replay": Needs([SOURCES, OUTCOMES, DEAD_LETTERS], [SOURCES, OUTCOMES, DEAD_LETTERS], named="streamwise-replay"),
+    "server": Needs([ALERTS, OFFERS, LAYOUTS], named=["streamwise-decisions", "streamwise-layouts"]),
+    "replay": Needs([SOURCES, OUTCOMES, DEAD_LETTERS], [SOURCES, OUTCOMES, DEAD_LETTERS], named=["streamwise-replay"]),
     "topics": Needs(creates=True),
 }  # fmt: skip
 
@@ -51,8 +54,7 @@ def permissions(role: str, sources: Sequence[str]) -> list[Permission]:
     found = [Permission("topic", name, operation) for operation, names in named.items() for name in names]
     if needs.group:
         found.append(Permission("group", needs.group, Operation.READ))
-    if needs.named:
-        found.append(Permission("group", needs.named, Operation.DESCRIBE))
+    found += [Permission("group", name, Operation.DESCRIBE) for name in needs.named]
     if needs.transactions:
         found.append(Permission(TRANSACTIONS, needs.transactions, Operation.WRITE))
     return found

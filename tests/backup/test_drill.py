@@ -32,6 +32,9 @@ ALERT = {
 LOG = streams.build(streams.random_steps(3, 400, customers=30, bad=0.0, late=0.0), 1)
 
 
+DELETED: list[bytes] = []
+
+
 def rows(rig: Rig) -> list[tuple[bytes, bytes]]:
     partition = rig.engine.partitions[0]
     slots = np.arange(partition.index.known)
@@ -52,6 +55,7 @@ def chain(tmp_path: Path) -> Chain:
     control = (CONTROL_KEY, orjson.dumps({"offsets": {}, "layout": layout.layout_id}))
     whole = [*special, *known, control]
     change = [(known[0][0], known[1][1]), (known[2][0], None), control]
+    DELETED.append(known[2][0])
     paths = []
     for name, records in (("full", whole), ("more", change)):
         header = Header(name, FULL, 1) if name == "full" else Header(name, INCREMENT, 2, "full")
@@ -91,16 +95,22 @@ def test_all_that_comes_back_is_compared(chain: Chain) -> None:
     }  # fmt: skip
 
 
+def change(partition: Any, slot: int, word: int, value: float) -> None:
+    row = partition.rows.copy(np.array([slot]))
+    row[0, word] = value
+    partition.rows.put_whole(np.array([slot]), row)
+
+
 def flip(restorer: Any, partition: Any, batch: Any) -> None:
-    partition.bits[partition.index.known // 2, 9] ^= 1
+    change(partition, partition.index.known // 2, 9, 5.0)
 
 
 def lose(restorer: Any, partition: Any, batch: Any) -> None:
-    partition.rows[1] = partition.default_row
+    partition.rows.forget(1)
 
 
 def keep(restorer: Any, partition: Any, batch: Any) -> None:
-    partition.rows[2, 0] = 5.0  # the deleted one
+    partition.index.slot_of(DELETED[-1])
 
 
 def mislead(restorer: Any, partition: Any, batch: Any) -> None:
