@@ -96,7 +96,6 @@ class Backup:
         self.summary.groups = groups
         changelog = {n: log.bounds(at.changelog, n) for n in range(at.partitions)}
         models = {n: log.bounds(at.models, n) for n in range(at.partitions)}
-        outputs = {(t, n): log.bounds(t, n) for t in at.consumers for n in range(at.partitions)}
         begins = {n: self._begin(n, *bounds) for n, bounds in changelog.items()}
         self._steps = 2 * sum(changelog[n][1] - begins[n] for n in begins)
         self._files(archive)
@@ -106,11 +105,13 @@ class Backup:
                 positions = applied(connection)
                 self.summary.tables = read_tables(connection, archive, whole=self._since is None)
         self._models(log, archive, models)
-        for (topic, number), bounds in outputs.items():
-            begin = self._output_begin(topic, number, bounds, positions)
-            self._output(log, archive, topic, number, begin, max(begin, bounds[1]))
         for number, (_, end) in changelog.items():
             self._partition(log, archive, number, begins[number], end)
+        # Last: a row that was read holds outputs, and these were there before it.
+        for topic, number in [(t, n) for t in at.consumers for n in range(at.partitions)]:
+            bounds = log.bounds(topic, number)
+            begin = self._output_begin(topic, number, bounds, positions)
+            self._output(log, archive, topic, number, begin, max(begin, bounds[1]))
 
     def _begin(self, number: int, low: int, high: int) -> int:
         if self._since is None:

@@ -57,8 +57,12 @@ def find_cut(log: Log, topic: str, number: int, begin: int, end: int, told: Told
     newest: dict[bytes, int] = {}  # since the newest control row: of a cycle that has not ended
     special: dict[bytes, bytes] = {}
     control_at = -1
-    for count, record in enumerate(_told(log.read(topic, number, begin, end), begin, end, told), 1):
+    following, missing, after_control = begin, 0, True
+    for record in _told(log.read(topic, number, begin, end), begin, end, told):
         key, value = record.key or b"", record.value
+        # behind a control row stands the mark that its transaction was committed, which is not read as a record
+        missing += max(0, record.offset - following - after_control)
+        following, after_control = record.offset + 1, key == CONTROL_KEY
         if key == CONTROL_KEY and value is not None:
             control = read_control(value)
             cut.newest.update(newest)
@@ -66,7 +70,7 @@ def find_cut(log: Log, topic: str, number: int, begin: int, end: int, told: Told
             newest, special = {}, {}
             cut.special[key] = value
             cut.offset = record.offset + 1
-            cut.whole = count == cut.offset - begin
+            cut.whole = missing == 0
             cut.before, control_at = control_at, record.offset
             cut.sources.update({topic: int(offset) for topic, offset in control.get("offsets", {}).items()})
             cut.layout = int(control.get("layout", 0))
