@@ -29,9 +29,9 @@ from streams.hashing import hash_bytes
 from streams.kernel import kernel
 from streams.keys import key_size, key_start
 from streams.outputs import Outbox
-from streams.partition import Partition
+from streams.partition import CHANGELOG, TAKEN, Partition, keep_taken
 from streams.processor import Processor
-from streams.rows import Store, place_of
+from streams.rows import Store, has_room, place_of
 
 APPLIED, SUMS, COUNT, LAST = 1, 2, 7, 8
 WORDS = 9
@@ -52,14 +52,16 @@ def fold_small_job(
             return i
         e = order[i]
         slot = slots[e]
-        row = place_of(store, slot)
-        if row < 0:
+        if not has_room(store):
             return i
+        row = place_of(store, slot)
         if offsets[e] <= bits[row, APPLIED]:
             continue
+        if dirty[slot] & TAKEN:
+            keep_taken(dirty, store, slot, row)
         bits[row, APPLIED] = offsets[e]
-        if dirty[slot] & 1 == 0:
-            dirty[slot] |= 1
+        if dirty[slot] & CHANGELOG == 0:
+            dirty[slot] |= CHANGELOG
             changed[counts[0]] = slot
             counts[0] += 1
         ts = times[e]

@@ -20,7 +20,8 @@ from streams.encode import (
 )
 from streams.kernel import inlined, kernel
 from streams.keys import key_size, key_start
-from streams.rows import COLD, NEW, Store, place_of
+from streams.partition import CHANGELOG, TAKEN, VIEWS, keep_taken
+from streams.rows import COLD, NEW, Store, has_room, place_of
 
 from .machine import evaluate
 from .plan import EXAMPLES, Plan
@@ -116,18 +117,20 @@ def _room_left(out: Out, records: int) -> Any:
 
 
 @inlined
-def _mark(table: Table, slot: int) -> None:
-    """Note that a row changed, for the changelog (1) and for the views (2)."""
+def _mark(table: Table, slot: int, row: int) -> None:
+    """Note that a row is about to change, for the changelog (1) and for the views (2)."""
     flags = table.dirty[slot]
-    if flags == 3:
+    if flags == CHANGELOG | VIEWS:
         return
-    if flags & 1 == 0:
+    if flags & TAKEN:
+        keep_taken(table.dirty, table.store, slot, row)
+    if flags & CHANGELOG == 0:
         table.changed[table.counts[0]] = slot
         table.counts[0] += 1
-    if flags & 2 == 0:
+    if flags & VIEWS == 0:
         table.seen[table.counts[1]] = slot
         table.counts[1] += 1
-    table.dirty[slot] = 3
+    table.dirty[slot] = CHANGELOG | VIEWS
 
 
 @kernel
@@ -413,16 +416,14 @@ def _fire(table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> b
         if table.wake[slot] != woken:  # stale
             table.counts[2] = pop(table.heap_times, table.heap_slots, table.counts[2], table.hashes)
             continue
-        if not _room_left(out, policies + 1):
+        if not _room_left(out, policies + 1) or not has_room(table.store):
             return False
         row = place_of(table.store, slot)
-        if row < 0:
-            return False
         table.counts[2] = pop(table.heap_times, table.heap_slots, table.counts[2], table.hashes)
         table.wake[slot] = 0.0
         due, which = earliest(table.rows, row, plan.deadline_words)
         if which >= 0 and due <= woken:
-            _mark(table, slot)
+            _mark(table, slot, row)
             out.counters[FIRED] += 1
             if which >= plan.deadline_columns:
                 model = which - plan.deadline_columns
@@ -479,8 +480,8 @@ def _event(
     if offset <= table.bits[row, 1 + topic]:
         out.counters[SKIPPED] += 1
         return
+    _mark(table, slot, row)
     table.bits[row, 1 + topic] = offset
-    _mark(table, slot)
     if rows[row, 0] > 0.0 and table.clocks[0] - rows[row, 0] > plan.expire_after_ms:
         _start_anew(table, plan, row)
     if _repeated(table, plan, row, events.message_ids[e]):
@@ -570,9 +571,9 @@ def run(
         due = table.counts[2] > 0 and table.heap_times[0] <= table.clocks[0]
         if due and not _fire(table, plan, weights, out, room):
             return i
-        row = place_of(table.store, events.slots[e])
-        if row < 0:
+        if not has_room(table.store):
             return i
+        row = place_of(table.store, events.slots[e])
         _event(events, e, row, table, plan, weights, out, room)
     table.clocks[0] = max(table.clocks[0], table.clocks[1] - plan.lateness_ms)
     return count if _fire(table, plan, weights, out, room) else -1

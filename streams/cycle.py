@@ -83,6 +83,7 @@ class CommitCycle:
         self.controls: dict[int, bytes] = {}  # the control row at that offset
         self.last_s = 0.0
         self.cycles = 0
+        self.rows = 0  # of the cycle under way or the last one
         self.step = ""  # what a cycle under way waits for
         self.completed_at = time.monotonic()
 
@@ -92,10 +93,11 @@ class CommitCycle:
         engine = self._engine
         self.step = "outputs acknowledged"
         work = self._shares()
+        self.rows = sum(len(share.changed) for share in work)
         await engine.outputs.settled(engine.outputs.begin_epoch())  # 1. every output produced so far
         reached(self.failpoints, "outputs")
         self.step = "rows written"
-        pace = Pace(sum(len(share.changed) for share in work), self.spread_s, self.hurried)
+        pace = Pace(self.rows, self.spread_s, self.hurried)
         for share in work:  # 2. rows, then the control row
             await self._write_rows(share, pace)
         reached(self.failpoints, "rows")
@@ -163,25 +165,19 @@ class CommitCycle:
         return found
 
     async def _write_rows(self, share: _Share, pace: Pace) -> None:
-        """Write the changed rows, some at a time, as they stand when it is their turn.
-
-        A row may be ahead of the offsets that this cycle commits: a replay skips what it holds. But what it holds
-        includes outputs, and these come first: they are waited for once more before such rows are sent.
-        """
+        """Write the changed rows as they stood when the cycle began, packed some at a time."""
         partition, log, layout_id = share.partition, self._log, self._rows.layout_id
         if layout_id not in partition.known_layouts:
             key = LAYOUT_KEY + str(layout_id).encode()
             log.send(partition.number, [{"key": key, "value": self._rows.description}])
             partition.known_layouts.add(layout_id)
         log.send(partition.number, [{"key": key, "value": None} for key in share.gone])
-        outputs = self._engine.outputs
         left = share.changed
         while len(left):
             count = pace.due()
             slots, left = left[:count], left[count:]
             keys = partition.index.keys(slots)
             values, ends = partition.pack(slots, layout_id)
-            await outputs.settled(outputs.begin_epoch())
             await self._send_rows(partition.number, keys, values, ends, pace)
 
     async def _send_rows(self, number: int, keys: list[bytes], values: Any, ends: Any, pace: Pace) -> None:

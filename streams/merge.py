@@ -169,6 +169,11 @@ class Inbox:
         head = int(self.heads[topic])
         return int(self.offsets[head]) if head >= 0 else None
 
+    def pending_slots(self) -> Any:
+        """The slots of the events that no pass has taken (int64[n])."""
+        starts = np.zeros(self.topic_count + 1, np.int64)
+        return self.slots[self.order[: pending_rows(self.heads, self.following, self.order, starts)]]
+
     def _compact(self) -> None:
         """Move the pending rows to the front, keeping each topic's order."""
         starts = np.zeros(self.topic_count + 1, np.int64)

@@ -10,14 +10,24 @@ from .avro import Program
 from .batch import RawBatch
 from .columns import Columns, decode_columns
 from .deadlines import rebuild, stale
+from .kernel import kernel
 from .keys import KeyIndex, grown
 from .merge import Inbox
-from .rows import Rows
+from .rows import Rows, Store, keep_row
 
 CHANGELOG, VIEWS = 1, 2  # who still has to see a changed row
+AWAITED = 8  # an event of the row waits to be folded
+TAKEN = 4  # a commit cycle writes the row as it is now, and has not packed it yet
 PLACES = 4096  # rows that stand whole, if nobody says otherwise
 LOOKED_AT = 20_000  # slots a sweep looks at: about 2 ms
 GONE = 50_000  # keys of forgotten customers that may wait for the views' store
+
+
+@kernel
+def keep_taken(dirty: Any, store: Store, slot: int, row: int) -> None:
+    """Before a row changes: keep it for the commit cycle that has taken it and not packed it yet."""
+    keep_row(store, slot, row)
+    dirty[slot] &= np.uint8(255 ^ TAKEN)
 
 
 class DeadRecord(Protocol):
@@ -32,7 +42,7 @@ class DeadRecord(Protocol):
 class Partition:
     """Rows and progress of one partition number.
 
-    `rows` by slot (`streams.rows`), `dirty: uint8[c]` (CHANGELOG | VIEWS), `changed: int64[c]` the slots to write to
+    `rows` by slot (`streams.rows`), `dirty: uint8[c]` (CHANGELOG | VIEWS | TAKEN), `changed: int64[c]` the slots for
     the changelog, `wake` and the heap as in `streams.deadlines`. `state` belongs to the pass (model snapshots in
     force and the like).
     """
@@ -151,9 +161,12 @@ class Partition:
         if not before_ms > 0 or len(self.gone) >= GONE:
             return []
         found = np.empty(LOOKED_AT, np.int64)
+        awaited = self.inbox.pending_slots()  # an event that is decoded already knows its slot
+        self.dirty[awaited] |= np.uint8(AWAITED)
         count, self._hand = stale(
             self.rows.store, self.index.arrays, self.dirty, self.wake, before_ms, self._hand, found
         )
+        self.dirty[awaited] &= np.uint8(255 ^ AWAITED)
         keys = self.index.keys(found[:count])
         for slot in found[:count].tolist():
             self.rows.forget(slot)
@@ -194,15 +207,19 @@ class Partition:
         self.live = True
 
     def take_changed(self) -> Any:
-        """The slots changed since the last call (int64[n]). Their rows may go on changing until they are packed."""
+        """The slots changed since the last call (int64[n]). What changes from here on is changed anew.
+
+        A row that changes before it is packed is kept as it is now (`keep_taken`).
+        """
         slots = self.changed[: self.counts[0]].copy()
         self.counts[0] = 0
+        self.dirty[slots] = self.dirty[slots] & np.uint8(255 ^ CHANGELOG) | np.uint8(TAKEN)
         return slots
 
     def pack(self, slots: Any, layout_id: int) -> tuple[Any, Any]:
-        """Rows of `take_changed` as changelog values as they stand now, end to end (int64[:]), and where each ends
-        (int64[n], in words). What changes from here on is changed anew."""
-        self.dirty[slots] &= np.uint8(255 ^ CHANGELOG)
+        """Rows of `take_changed` as changelog values as they stood then, end to end (int64[:]), and where each ends
+        (int64[n], in words)."""
+        self.dirty[slots] &= np.uint8(255 ^ TAKEN)
         return self.rows.values(slots, layout_id)
 
     def take_seen(self, limit: int) -> Any:

@@ -41,6 +41,7 @@ class Store(NamedTuple):
     slot of each (-1 = free), `used: uint8[p]` whether it was asked for since the hand passed, `free: int64[p]` a stack
     of free places. `where: int64[c]` is a slot's place, or NEW, or COLD - a place in `cold: int64[:]`.
     `heads: int64[.]` begin the chains of free blocks of each length (-1 = none); `default: int64[1, words]`.
+    `kept: int64[c]`: 1 + the place in `cold` of a row as it stood before it changed again, 0 = none (`keep_row`).
     """
 
     rows: Any
@@ -53,6 +54,7 @@ class Store(NamedTuple):
     cold: Any
     heads: Any
     marks: Any
+    kept: Any
     default: Any
     scratch: Any
 
@@ -106,6 +108,22 @@ def place_of(store: Store, slot: int) -> Any:
     if place >= 0:
         store.used[place] = 1
     return place
+
+
+@inlined
+def has_room(store: Store) -> Any:
+    """Whether one more row may be asked for and kept as it is (`Rows.make_room` makes room)."""
+    return store.marks[FREE] > 0 and store.marks[TOP] + 2 * len(store.scratch) <= len(store.cold)
+
+
+@kernel
+def keep_row(store: Store, slot: int, place: int) -> None:
+    """Keep a whole row as it is now, for `Rows.values`; `has_room` was asked before."""
+    size = pack_row(store.bits, place, store.scratch, 0)
+    at = _block(store, size)
+    for k in range(size):
+        store.cold[at + k] = store.scratch[k]
+    store.kept[slot] = at + 1
 
 
 @kernel
@@ -177,22 +195,30 @@ def forget_row(store: Store, slot: int) -> None:
 
 @kernel
 def pack_slots(store: Store, slots: Any, layout_id: int, out: Any, ends: Any) -> int:
-    """The rows of `slots` as changelog values end to end in `out: int64[:]`; `ends: int64[n]` in words."""
+    """The rows of `slots` as changelog values end to end in `out: int64[:]`; `ends: int64[n]` in words.
+
+    Of a row that was kept it is the row as it was then, which is not kept any longer.
+    """
     words = store.bits.shape[1]
     p: Any = np.int64(0)
     for i in range(len(slots)):
         out[p] = layout_id
         p += ID_WORDS
-        place = store.where[slots[i]]
-        if place >= 0:
-            p = pack_row(store.bits, place, out, p)
-        elif place == NEW:
-            p = pack_row(store.default, 0, out, p)
-        else:
-            at = COLD - place
+        slot = slots[i]
+        place = store.where[slot]
+        kept = store.kept[slot]
+        if kept > 0 or place < NEW:
+            at = kept - 1 if kept > 0 else COLD - place
             for k in range(packed_words(store.cold, at, words)):
                 out[p] = store.cold[at + k]
                 p += 1
+            if kept > 0:
+                store.kept[slot] = 0
+                _release(store, at)
+        elif place >= 0:
+            p = pack_row(store.bits, place, out, p)
+        else:
+            p = pack_row(store.default, 0, out, p)
         ends[i] = p
     return int(p)
 
@@ -239,6 +265,7 @@ class Rows:
         self._rows = np.empty((places, words))  # memory comes as it is touched
         self._bits, self._floats = self._rows.view(np.int64), self._rows.view(np.float32)
         self._where = np.full(1024, NEW, np.int64)
+        self._kept = np.zeros(1024, np.int64)
         self._owner = np.full(places, -1, np.int64)
         self._used = np.zeros(places, np.uint8)
         self._free = np.arange(places)[::-1].copy()
@@ -253,7 +280,7 @@ class Rows:
         """The arrays as they are now; not to be kept, as `make_room` may replace them."""
         return Store(
             self._rows, self._bits, self._floats, self._where, self._owner, self._used, self._free, self._cold.array,
-            self._heads, self._marks, self._default, self._scratch,
+            self._heads, self._marks, self._kept, self._default, self._scratch,
         )  # fmt: skip
 
     def grow(self, slots: int) -> None:
@@ -262,13 +289,14 @@ class Rows:
             known = len(self._where)
             self._where = grown(self._where, slots)
             self._where[known:] = NEW
+            self._kept = grown(self._kept, slots)
 
     def make_room(self) -> None:
         """Have free places for the next rows that are asked for."""
         wanted = min(TURN, len(self._owner) // 4)
-        missing = wanted - int(self._marks[FREE])
-        if missing > 0:
-            self._reserve(missing * (self.words + mask_words(self.words)))
+        missing = max(0, wanted - int(self._marks[FREE]))
+        self._reserve((missing + wanted) * len(self._scratch))
+        if missing:
             evict(self.store, missing)
 
     def _reserve(self, words: int) -> None:

@@ -50,8 +50,8 @@ def _role(given: argparse.Namespace) -> Any:
     role: Any
     if given.role == "worker":
         role = Worker(settings, stall_s=given.stall)
-        folded = role.engine.counters  # a cycle that has nothing to do is none to be killed in
-        arm(given.failpoint, role.cycle.failpoints, CommitCycle.STEPS, counts=lambda: folded.events > 0)
+        cycle = role.cycle  # one that has nothing to write is none to be killed in
+        arm(given.failpoint, cycle.failpoints, CommitCycle.STEPS, counts=lambda: cycle.rows > 0)
         if given.weakness:
             WEAKNESSES[given.weakness](role)
     else:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.packing import packed
-from streams.rows import LEAST_PLACES, Rows, place_of
+from streams.rows import LEAST_PLACES, Rows, keep_row, place_of
 
 WORDS = 70  # two words of mask
 DEFAULT = np.zeros(WORDS)
@@ -87,6 +87,25 @@ def test_more_rows_than_places_and_all_of_them_again_and_again() -> None:
         filled(rows.store.rows[whole(rows, slot)], fill)
         expected[slot] = filled(expected.get(slot, DEFAULT).copy(), fill)
     check(rows, expected)
+
+
+def test_a_row_that_is_kept_is_written_as_it_was_once() -> None:
+    rows = Rows(DEFAULT, LEAST_PLACES)
+    before = filled(DEFAULT.copy(), [(7, 1.0)])
+    put(rows, 5, before)
+    rows.make_room()
+    place = whole(rows, 5)
+    keep_row(rows.store, 5, place)
+    rows.store.rows[place, 7] = 2.0
+    for _ in range(3):  # also when the row itself is packed meanwhile
+        rows.make_room()
+        for slot in range(100, 100 + LEAST_PLACES):
+            whole(rows, slot)
+    after = filled(DEFAULT.copy(), [(7, 2.0)])
+    assert rows.copy(np.array([5]))[0].tobytes() == after.tobytes()
+    for wanted in (before, after):
+        values, _ = rows.values(np.array([5]), LAYOUT)
+        assert values.tobytes() == packed(wanted.view(np.int64).reshape(1, -1), LAYOUT)[0].tobytes()
 
 
 def test_blocks_of_forgotten_rows_are_used_again() -> None:
