@@ -129,10 +129,58 @@ def _faults(figures: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def _scale(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Many customers on one worker",
+        "The product's worker with every customer known to it before, commit cycles every four seconds; each",
+        "customer has as many events an hour at each size. Synthetic events. `streamwise bench scale --json`",
+        "",
+        "| customers | events/s | resident | CPU µs an event |",
+        "|---:|---:|---:|---:|",
+    ]
+    for customers, result in figures["customers"].items():
+        lines.append(
+            f"| {int(customers):,} | {result['events_per_s']:,.0f} | {result['rss_bytes'] / 1e9:.2f} GB | "
+            f"{result['cpu_us_per_event']:.2f} |"
+        )
+    return [*lines, ""]
+
+
+def _failover(figures: dict[str, Any]) -> list[str]:
+    return [
+        "## Failover",
+        f"Two workers with standbys, {figures['customers']:,} customers, 20,000 events/s; one is killed.",
+        "`streamwise bench failover --json`",
+        "",
+        f"- with a standby: the last orphaned partition has an alert again {figures['standby_gap_s']:.1f} s after the "
+        "session timeout of 6 s",
+        f"- without: a worker that starts with nothing is ready after {figures['restore_s']:.1f} s, imports included",
+        "",
+    ]
+
+
+def _soak(figures: dict[str, Any]) -> list[str]:
+    drained = ", ".join(f"{seconds:.0f}" for seconds in figures["drained_s"])
+    return [
+        "## Soak",
+        f"{figures['minutes']:g} minutes at 80% of the capacity of worker, ledger, broker and producer together.",
+        "`streamwise bench soak --json`",
+        "",
+        f"- {figures['events_per_s']:,.0f} events/s of {figures['capacity_events_per_s']:,.0f}",
+        f"- resident memory early {figures['rss_5min_bytes'] / 1e6:,.0f} MB, at the end "
+        f"{figures['rss_end_bytes'] / 1e6:,.0f} MB",
+        f"- three bursts of twice the load for ten seconds: lag gone after {drained} s",
+        "",
+    ]
+
+
 PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "engine": _engine,
     "product": _product,
     "latency": _latency,
+    "scale": _scale,
+    "failover": _failover,
+    "soak": _soak,
     "evaluate": _evaluate,
     "faults": _faults,
 }

@@ -48,7 +48,7 @@ class Adoption(Protocol):
 
 @dataclass(slots=True)
 class _Share:
-    """One partition's part of a cycle: offsets to commit, changed slots, customers who are gone, the control row, what
+    """One partition's part of a cycle: offsets to commit, changed slots, keys that are gone, the control row, what
     comes in force."""
 
     partition: Partition

@@ -1,6 +1,6 @@
 """Rows without their zeros: a mask of the words that are not zero, and those words.
 
-Most words of most rows are zero, and what a row weighs is paid many times: by the memory of a customer who is silent,
+Most words of most rows are zero, and what a row weighs is paid many times: by the memory while a key is silent,
 by the producer, by the broker, which looks into every batch, by its disk and by whoever restores. A changelog value
 is the layout's id and the packed row.
 """

@@ -20,7 +20,7 @@ AWAITED = 8  # an event of the row waits to be folded
 TAKEN = 4  # a commit cycle writes the row as it is now, and has not packed it yet
 PLACES = 4096  # rows that stand whole, if nobody says otherwise
 LOOKED_AT = 20_000  # slots a sweep looks at: about 2 ms
-GONE = 50_000  # keys of forgotten customers that may wait for the views' store
+GONE = 50_000  # forgotten keys that may wait for the views' store
 
 
 @kernel
@@ -145,14 +145,14 @@ class Partition:
             self.heap_times, self.heap_slots = grown(self.heap_times, size), grown(self.heap_slots, size)
 
     def forget(self, key: bytes) -> None:
-        """A tombstone: there is no such customer."""
+        """A tombstone: there is no such key."""
         slot = self.index.find(key)
         if slot is not None:
             self.rows.forget(slot)
             self.index.remove(slot)
 
     def expire(self, after_ms: float) -> list[bytes]:
-        """Forget customers unseen for `after_ms` of event time; returns their keys, for tombstones.
+        """Forget keys unseen for `after_ms` of event time; returns their keys, for tombstones.
 
         Only of rows that nobody has yet to see: all their events are committed, so that none is folded again
         into a row that starts anew. Looks at some of the slots each time.
@@ -175,11 +175,11 @@ class Partition:
         return keys
 
     def held_slots(self) -> Any:
-        """The slots of all customers (int64[n])."""
+        """The slots of all keys (int64[n])."""
         return np.flatnonzero(self.index.spans[: self.index.known] >= 0)
 
     def take_gone(self, limit: int) -> list[bytes]:
-        """At most `limit` keys of forgotten customers who have not come back."""
+        """At most `limit` forgotten keys that have not come back."""
         keys, self.gone = self.gone[:limit], self.gone[limit:]
         return [key for key in keys if self.index.find(key) is None]
 

@@ -1,6 +1,6 @@
 """The rows of one partition: those in use whole, the others packed. Neither is a Python object.
 
-A customer's row is 1.2 kB and mostly zeros. The rows that events reached lately stand whole in a fixed number of
+A row is 1.2 kB and mostly zeros. The rows that events reached lately stand whole in a fixed number of
 places; every other one lies packed (`streams.packing`) in an array that grows in place, in a block of its own length.
 A pass asks for a row by its slot (`place_of`), which unpacks it when it has to; between passes `make_room` packs
 rows that were not used for long, so that there are free places.

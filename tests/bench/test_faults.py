@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from agents.topics import EXAMPLES
 from bench.faults import comparison, load, schedule, trial
@@ -236,7 +237,16 @@ def test_sql_and_the_learner_have_each_output_once(expected: State) -> None:
 def kafka() -> Iterator[KafkaServer]:
     needs("java", "mvn")
     with KafkaServer() as server:
+        _coordinate(server.bootstrap)
         yield server
+
+
+def _coordinate(bootstrap: str) -> None:
+    """Let the broker make its topics of offsets and transactions, or the first commit cycles wait for them."""
+    Producer({"bootstrap.servers": bootstrap, "transactional.id": "first"}).init_transactions(30)
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "first"})
+    consumer.committed([TopicPartition("first", 0)], timeout=30)
+    consumer.close()
 
 
 @pytest.mark.parametrize(
