@@ -20,12 +20,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
-
 from agents.topics import ALERTS
-from agents.worker import GROUP
 from bench import mix
-from bench.live import Worker, configured, load, make_topics, read
+from bench.live import Worker, await_committed, configured, load, make_topics, read
 from bench.product import FIRST_MS, produce, publish_snapshots
 from bench.report import keep
 from bench.scale import FIRST_SIGHT_MS, REDIS
@@ -37,7 +34,6 @@ CUSTOMERS = 1_000_000
 RATE = 20_000
 BEFORE_S = 20.0  # the load runs this long before the kill
 AFTER_S = 40.0
-PATIENCE_S = 300.0
 
 
 def run(customers: int = CUSTOMERS) -> dict[str, Any]:
@@ -61,7 +57,7 @@ def run(customers: int = CUSTOMERS) -> dict[str, Any]:
 
         first = worker("first", 1)
         first.ready()
-        _await_committed(kafka.bootstrap, customers)
+        await_committed(kafka.bootstrap, customers, PARTITIONS)
         second = worker("second", 1)
         second.ready()
         gap_s = _kill_under_load(kafka.bootstrap, first, customers)
@@ -99,20 +95,6 @@ def _alert_stamps(bootstrap: str) -> dict[int, list[int]]:
     for message in read(bootstrap, ALERTS, PARTITIONS):
         found[message.partition()].append(message.timestamp()[1])
     return found
-
-
-def _await_committed(bootstrap: str, events: int) -> None:
-    """Until the worker has committed so many events."""
-    until = time.monotonic() + PATIENCE_S
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP, "log_level": 0})
-    places = [TopicPartition(topic, number) for topic in mix.TOPICS for number in range(PARTITIONS)]
-    try:
-        while sum(max(0, at.offset) for at in consumer.committed(places, timeout=20)) < events:
-            if time.monotonic() > until:
-                raise RuntimeError(f"{events:,} events were not committed in {PATIENCE_S:.0f} s")
-            time.sleep(0.5)
-    finally:
-        consumer.close()
 
 
 def _say(line: str) -> None:

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,24 +23,31 @@ from typing import Any
 
 import numpy as np
 
-from bench.live import Worker, configured, latencies, load, make_topics
-from bench.product import publish_snapshots
+from bench import mix
+from bench.live import Worker, await_committed, configured, latencies, load, make_topics
+from bench.product import produce, publish_snapshots
 from bench.report import keep
+from bench.scale import FIRST_SIGHT_MS, REDIS
 from bench.servers import KafkaServer, RedisServer
 
 PARTITIONS = 4
 CUSTOMERS = 10_000
 WARM_UP_S = 15.0  # the JVM of the broker compiles, rows and buffers grow
 SECONDS = 20.0
+JOIN_S = 25.0  # at most, until a second worker has joined
+SETTLE_S = 5.0  # what waited during the rebalance is folded
 RUNS = 3
 SETTINGS = {"1000": (1_000, None), "100000": (100_000, None), "100000_others_silent": (100_000, 0)}
+MILLION = "100000_million_customers"
+MANY = 1_000_000
 
 
 def run(settings: list[str], seconds: float = SECONDS, runs: int = RUNS) -> dict[str, Any]:
     """Measure each setting `runs` times; the run with the median p99 counts."""
     figures = {}
     for name in settings:
-        found = sorted((_measure(name, seconds) for _ in range(runs)), key=lambda one: one["p99_ms"])
+        measure = _measure_many if name == MILLION else _measure
+        found = sorted((measure(name, seconds) for _ in range(runs)), key=lambda one: one["p99_ms"])
         figures[name] = {**found[(runs - 1) // 2], "runs_p99_ms": [one["p99_ms"] for one in found]}
     return figures
 
@@ -63,6 +73,58 @@ def _measure(name: str, seconds: float) -> dict[str, float]:
     return figures
 
 
+def _measure_many(name: str, seconds: float) -> dict[str, float]:
+    """A million customers, and whatever may come between; measured from when the second worker is ready."""
+    with ExitStack() as stack:
+        kafka = stack.enter_context(KafkaServer())
+        redis = stack.enter_context(RedisServer(options=REDIS))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        make_topics(kafka.bootstrap, PARTITIONS)
+        publish_snapshots(kafka.bootstrap)
+        first_ms = int(time.time() * 1000) - FIRST_SIGHT_MS - 3_600_000
+        step_ms = FIRST_SIGHT_MS / MANY
+        produce(kafka.bootstrap, mix.chunks(MANY, MANY, first_ms=first_ms, step_ms=step_ms, in_turn=True))
+        config = configured(folder)
+
+        def worker(which: str) -> Worker:
+            given = kafka.bootstrap, redis.url, folder / which, config, PARTITIONS
+            return stack.enter_context(Worker(*given, standbys=1))
+
+        first = worker("first")
+        first.ready()
+        await_committed(kafka.bootstrap, MANY, PARTITIONS)
+        whole_s = WARM_UP_S + JOIN_S + seconds
+        loading = threading.Thread(target=load, args=(kafka.bootstrap, 100_000, whole_s, MANY))
+        loading.start()
+        time.sleep(WARM_UP_S)
+        second = worker("second")  # from when it is ready on, it reads the rows of its standbys
+        second.ready()
+        from_ms = time.time() * 1000 + SETTLE_S * 1000
+        time.sleep(SETTLE_S + seconds / 4)
+        publish_snapshots(kafka.bootstrap, version=2)
+        time.sleep(seconds / 4)
+        backed_up = _back_up(kafka.bootstrap, folder)
+        loading.join()
+        time.sleep(2.0)
+        if backed_up.wait(60):
+            raise RuntimeError(f"the backup failed with status {backed_up.returncode}")
+        first.stop()
+        second.stop()
+        found = latencies(kafka.bootstrap, from_ms, PARTITIONS)
+    figures = _figures(found)
+    print(f"latency at {name}: {figures}", file=sys.stderr, flush=True)
+    return figures
+
+
+def _back_up(bootstrap: str, folder: Path) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ, "STREAMWISE_KAFKA": bootstrap, "STREAMWISE_STATE": str(folder / "ledger"),
+        "STREAMWISE_PARTITIONS": str(PARTITIONS), "STREAMWISE_CONFIG": str(folder / "config"),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "cli", "backup", str(folder / "one.backup"), "--json"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+
 def _figures(found: Any) -> dict[str, float]:
     if not len(found):
         raise RuntimeError("no alert arrived: the worker did not follow")
@@ -77,7 +139,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--settings", default=",".join(SETTINGS), help="which of " + ", ".join(SETTINGS))
+    parser.add_argument(
+        "--settings",
+        default=",".join([*SETTINGS, MILLION]),
+        help="which of " + ", ".join([*SETTINGS, MILLION]),
+    )
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
     parser.add_argument("--runs", type=int, default=RUNS, help="of each setting; the median counts")

@@ -23,6 +23,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import schemas
+from agents.groups import WORKER as GROUP
 from agents.role import READY_LINE
 from agents.topics import ALERTS, OFFERS, topics
 from bench import mix
@@ -32,6 +33,7 @@ from streams.topics import ensure
 TURN_S = 0.002  # the load is produced in turns this long
 POLICY = "spotted"
 STOP_TIMEOUT_S = 20.0
+PATIENCE_S = 300.0
 
 
 def make_topics(bootstrap: str, partitions: int) -> None:
@@ -187,3 +189,17 @@ def latencies(bootstrap: str, from_ms: float, partitions: int) -> Any:
             if appended is not None and message.timestamp()[1] >= from_ms:
                 found.append(appended - message.timestamp()[1])
     return np.array(found, np.float64)
+
+
+def await_committed(bootstrap: str, events: int, partitions: int) -> None:
+    """Until the worker has committed so many events."""
+    until = time.monotonic() + PATIENCE_S
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP, "log_level": 0})
+    places = [TopicPartition(topic, number) for topic in mix.TOPICS for number in range(partitions)]
+    try:
+        while sum(max(0, at.offset) for at in consumer.committed(places, timeout=20)) < events:
+            if time.monotonic() > until:
+                raise RuntimeError(f"{events:,} events were not committed in {PATIENCE_S:.0f} s")
+            time.sleep(0.5)
+    finally:
+        consumer.close()

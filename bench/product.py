@@ -69,18 +69,20 @@ def produce(bootstrap: str, chunks: Iterable[list[mix.Encoded]]) -> None:
         raise RuntimeError(f"the topics were not filled in time: the broker at {bootstrap} is stuck")
 
 
-def publish_snapshots(bootstrap: str, config: Path = CONFIG) -> None:
+def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1) -> None:
     """Give both models weights, so that every event is scored. Synthetic: drawn, not learned."""
     models = load_models(config / "models.yaml")
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
     rng = np.random.default_rng(1)
     for model in models.models:
         record = {
-            "model": model.name, "version": 1, "created": FIRST_MS, "kind": "linear", "features": list(models.names),
-            "bias": -1.0, "weights": (rng.normal(size=len(models.names)) * 0.05).tolist(), "examples": 0, "metrics": {},
+            "model": model.name, "version": version, "created": FIRST_MS, "kind": "linear",
+            "features": list(models.names), "bias": -1.0, "weights": (rng.normal(size=len(models.names)) * 0.05).tolist(), "examples": 0, "metrics": {},
             "state": b"", "applied": {},
         }  # fmt: skip
-        producer.produce(MODELS, key=f"{model.name}/1", value=schemas.encode("model_snapshot", record))
+        producer.produce(
+            MODELS, key=f"{model.name}/{version}", value=schemas.encode("model_snapshot", record)
+        )
     producer.flush(10)
 
 
