@@ -77,7 +77,8 @@ def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1) -
     for model in models.models:
         record = {
             "model": model.name, "version": version, "created": FIRST_MS, "kind": "linear",
-            "features": list(models.names), "bias": -1.0, "weights": (rng.normal(size=len(models.names)) * 0.05).tolist(), "examples": 0, "metrics": {},
+            "features": list(models.names), "bias": -1.0,
+            "weights": (rng.normal(size=len(models.names)) * 0.05).tolist(), "examples": 0, "metrics": {},
             "state": b"", "applied": {},
         }  # fmt: skip
         producer.produce(
