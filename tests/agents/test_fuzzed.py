@@ -27,6 +27,7 @@ from models.snapshot import LARGEST_VERSION, Snapshot
 from serving.board import Board
 from serving.page import create_app
 from serving.tables import METADATA
+from streams.changelog import PlainChangelog
 from streams.errors import Poison
 from tests.agents.fuzz import spoilt
 from tests.doubles import CapturedOutputs, Rig
@@ -59,6 +60,7 @@ def learner(tmp_path: Path) -> LearnerRole:
     made.http.server._server.server_close()
     made.outputs = CapturedOutputs()  # type: ignore[assignment]
     made.letters._outputs = made.outputs
+    made.snapshots = PlainChangelog("models", made.outputs)  # type: ignore[assignment]
     made.layouts = SimpleNamespace(get={}.get)  # type: ignore[assignment]
     made.whole = made.intake.assigned = True
     made.intake.positions = {EXAMPLES: 0}
@@ -68,7 +70,7 @@ def learner(tmp_path: Path) -> LearnerRole:
 
 
 def test_the_learner(learner: LearnerRole, example: Make, encode: Encode) -> None:
-    good = encode("training_example", [example(n, MODELS[n % 2]) for n in range(50)])
+    good = encode("training_example", [example(n, MODELS[n % 2]) for n in range(1000)])
     values = mixed("training_example", good, 1)
     batch = raw_batch(0, [(b"k", value) for value, _ in values])
     asyncio.run(learner.take([(EXAMPLES, batch)]))
