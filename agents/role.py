@@ -76,10 +76,7 @@ async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> 
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
     if app.crash_reason is not None:  # a clean stop would wait for what has crashed
-        reason = app.crash_reason
-        end_process(
-            str(reason) if isinstance(reason, StreamwiseError) else f"{type(reason).__name__}: {reason}"
-        )
+        end_process(_line(app.crash_reason))
     asked.cancel()
     await app.stop()
     crashed.cancel()
@@ -87,14 +84,22 @@ async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> 
         raise app.crash_reason
 
 
+def _line(error: BaseException) -> str:
+    """Why a role ends."""
+    if isinstance(error, StreamwiseError):
+        return str(error)
+    if isinstance(
+        error, KafkaError
+    ):  # what Faust's consumer does not try again, such as a permission taken away
+        return f"the Kafka broker refuses to go on: {error}"
+    return f"{type(error).__name__}: {error}"
+
+
 def run_role(main: Callable[[], Any]) -> int:
     """Run `main()` (a coroutine function) to its end; returns the exit status."""
     try:
         asyncio.run(main())
-    except StreamwiseError as error:
-        sys.stderr.write(f"streamwise: {error}\n")
-        return 1
-    except KafkaError as error:  # what Faust's consumer does not try again, such as a permission taken away
-        sys.stderr.write(f"streamwise: the Kafka broker refuses to go on: {error}\n")
+    except (StreamwiseError, KafkaError) as error:
+        sys.stderr.write(f"streamwise: {_line(error)}\n")
         return 1
     return 0

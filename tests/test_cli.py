@@ -127,7 +127,10 @@ def test_a_role_waits_for_a_broker_within_bounds(run: Run, monkeypatch: pytest.M
             ["replay", "complete-journey", "--until", "soon"],
             "--until: expected a date such as 2017-07-01, got 'soon'",
         ),
-        (["bench", "nothing"], "bench: expected one of engine, product, latency, got 'nothing'"),
+        (
+            ["bench", "nothing"],
+            "bench: expected one of engine, product, latency, scale, failover, soak, faults, got 'nothing'",
+        ),
     ],
 )
 def test_what_was_asked_wrongly_is_one_line_and_status_2(arguments: list[str], line: str, run: Run) -> None:

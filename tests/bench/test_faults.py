@@ -287,8 +287,8 @@ def test_a_short_seed(tmp_path: Path) -> None:
         "burst",
         "redis_restart",
     )
-    faults = schedule.draw(1, length_s=14.0, kinds=kinds)
+    faults = schedule.draw(4, length_s=14.0, kinds=kinds)
     assert len({fault.kind for fault in faults}) >= 3
-    outcome = trial.run(1, faults, tmp_path, length_s=14.0, rate=1500)
+    outcome = trial.run(4, faults, tmp_path, length_s=14.0, rate=1500)
     assert sum(outcome.faults.values()) == len(faults)
     assert outcome.differences.none, outcome.differences

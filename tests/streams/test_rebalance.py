@@ -52,7 +52,7 @@ def rebalance(table: RowTable, generation: int, actives: set[int], standbys: set
         assigned_actives=lambda: {TP(NAME, number) for number in actives},
         assigned_standbys=lambda: {TP(NAME, number) for number in standbys},
     )
-    table.app = SimpleNamespace(assignor=assignor)
+    table.app = SimpleNamespace(assignor=assignor, rebalancing_count=generation)
     asyncio.run(table.on_rebalance(set(), set(), set(), generation))
     for number in actives:  # as if it had been restored
         table.engine.partition(number).live = True
