@@ -81,7 +81,7 @@ class LearnerRole:
         self.layouts = Layouts(settings.access)
         self.outputs = Outputs(broker)
         self.letters = DeadLetters(self.outputs)
-        self.snapshots = FencedChangelog(MODELS, group, broker)
+        self.snapshots = FencedChangelog(MODELS, group, settings.access)
         self.intake = Intake(
             group,
             settings.access,
@@ -294,6 +294,7 @@ class LearnerRole:
         try:
             await run_app(self.intake.app, on_started=self._started)
         finally:
+            await asyncio.get_running_loop().run_in_executor(None, self.snapshots.close)
             self.watchdog.stop()
             self.http.stop()
 

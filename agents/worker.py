@@ -261,7 +261,9 @@ class Worker:
             await run_app(self.app, on_started=self._started)
             self.processor.table.save()
         finally:
-            await asyncio.get_running_loop().run_in_executor(None, self.publisher.stop)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, self.publisher.stop)
+            await loop.run_in_executor(None, self.processor.log.close)
             self.watchdog.stop()
             self.feed.stop()
             self.http.stop()

@@ -197,7 +197,7 @@ def _compile(work: SmallPass) -> None:
     record = _size(len(body)) + body
     engine.on_batch("t", 0, RawBatch(0, 1, 0, 1, -1, np.frombuffer(record, np.uint8)))
     again = engine.partition(0)
-    again.pack(again.take_changed(), work.layout_id)
+    again.records(again.take_changed(), work.layout_id)
     work._model[:] = 0.0
 
 

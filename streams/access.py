@@ -66,6 +66,22 @@ class KafkaAccess:
             context.load_cert_chain(self.cert, self.key, password="")
         return context
 
+    def aiokafka(self) -> dict[str, Any]:
+        """The settings of any aiokafka client."""
+        found: dict[str, Any] = {
+            "bootstrap_servers": self.addresses,
+            "security_protocol": self.security.upper(),
+        }
+        if self.tls:
+            found["ssl_context"] = self.ssl_context()
+        if self.sasl:
+            found |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.user,
+                "sasl_plain_password": self.password,
+            }
+        return found
+
     def faust(self) -> dict[str, Any]:
         """The settings of a Faust app beside its brokers' URLs."""
         from faust.auth import SASLCredentials, SSLCredentials  # here: who only produces needs no Faust

@@ -10,166 +10,230 @@ producers of that name before it reads the changelog, and what it has read can n
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any, Protocol
+import logging
+import threading
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar, cast
 
-from confluent_kafka import KafkaError, KafkaException
+from aiokafka import AIOKafkaProducer
+from aiokafka import errors as kafka_errors
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.record.default_records import DefaultRecordBatch
 
+from .access import Kafka, access
 from .errors import Fatal, Retryable
-from .outputs import Outputs
+from .row_batch import BATCH_BYTES, RowBatch
 
 # The broker ends a transaction that is open longer. Whoever takes the partition ends it at once, so this may be the
 # most that a broker allows by default: a broker that was away for some minutes does not end the workers.
 TRANSACTION_MS = 900_000
-CALL_S = 10.0  # of waiting in one call of librdkafka
+REQUEST_MS = 60_000  # a broker that does not answer for so long is asked again
 TAKE_PATIENCE_S = 60.0
-THREADS = 16
-FENCED = {
-    KafkaError._FENCED,
-    KafkaError._FATAL,  # what a fenced producer says to whatever follows
-    KafkaError.INVALID_PRODUCER_EPOCH,
-    KafkaError.PRODUCER_FENCED,
-    KafkaError.INVALID_PRODUCER_ID_MAPPING,
-    KafkaError.TRANSACTION_COORDINATOR_FENCED,
-}
+CLOSE_PATIENCE_S = 5.0
+WAITING = 4  # batches of a partition on their way before the next one is made
+FENCED = (
+    kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch, kafka_errors.InvalidProducerIdMapping,
+)  # fmt: skip
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Changelog(Protocol):
     """Where a commit cycle writes rows. What it wrote counts when `settled` returns, all of it or none."""
 
     def send(self, number: int, messages: Sequence[dict[str, Any]]) -> None:
-        """Queue records for a partition."""
+        """Queue a few records (`{"key", "value"}`) for a partition."""
 
     def send_one(self, number: int, key: bytes, value: bytes, landed: Callable[[int], None]) -> None:
         """Queue one; `landed(offset)` is called when it is acknowledged."""
+
+    async def send_rows(self, number: int, rows: RowBatch) -> None:
+        """Queue a batch of rows; waits while many are on their way."""
 
     async def settled(self) -> None:
         """Wait until all that was sent is there to be read. Raises `Fatal` when it never will be."""
 
 
-class PlainChangelog:
-    """Rows leave through `outputs`, for who is the only worker."""
+class _Writer:
+    """The transactional producer of one partition. Lives in the changelog's own event loop."""
 
-    def __init__(self, topic: str, outputs: Outputs) -> None:
-        self._topic, self._outputs = topic, outputs
+    def __init__(self, topic: str, number: int, producer: AIOKafkaProducer) -> None:
+        self._topic, self._number, self.producer = topic, number, producer
+        self._in_turn = asyncio.Lock()
+        self._begun = False
 
-    def send(self, number: int, messages: Sequence[dict[str, Any]]) -> None:
-        self._outputs.send(self._topic, messages, number)
+    async def deliver(self, batch: RowBatch | BatchBuilder) -> int:
+        """Append a batch behind those delivered before; returns its first offset once it is acknowledged."""
+        async with self._in_turn:
+            if not self._begun:
+                await self.producer.begin_transaction()
+                self._begun = True
+            sent = await self._queued(batch)
+        return int((await sent).offset)
 
-    def send_one(self, number: int, key: bytes, value: bytes, landed: Callable[[int], None]) -> None:
-        self._outputs.send_one(self._topic, key, value, number, landed)
+    async def _queued(self, batch: RowBatch | BatchBuilder) -> asyncio.Future[Any]:
+        while True:
+            try:
+                sent = await self.producer.send_batch(batch, self._topic, partition=self._number)
+                return cast("asyncio.Future[Any]", sent)
+            except kafka_errors.KafkaTimeoutError:
+                continue  # the broker is away, and the batch before this one still waits for it
 
-    async def settled(self) -> None:
-        await self._outputs.settled(self._outputs.begin_epoch())
+    async def commit(self) -> None:
+        """What was delivered is there to be read."""
+        self._begun = False
+        await self.producer.commit_transaction()
 
 
 class FencedChangelog:
-    """A transactional producer for each partition that is held, named after `group`, `topic` and its number."""
+    """A transactional producer for each partition that is held, named after `group`, `topic` and its number.
 
-    def __init__(self, topic: str, group: str, config: dict[str, Any]) -> None:
-        self._topic, self._group, self._config = topic, group, config
-        self._held: dict[int, Outputs] = {}
-        self._open: set[int] = set()  # partitions with a transaction in hand
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="changelog")
+    The producers run in a thread of their own: what they do with a batch takes nothing of the events' loop.
+    """
+
+    def __init__(self, topic: str, group: str, kafka: Kafka) -> None:
+        self._topic, self._group, self._settings = topic, group, access(kafka).aiokafka()
+        self._held: dict[int, _Writer] = {}
+        self._sent: dict[
+            int, list[tuple[Future[int], int]]
+        ] = {}  # since the last commit: batches, their records
+        self._ending: list[Future[None]] = []
+        self._loop = asyncio.new_event_loop()
+        # every failure reaches whoever sent the batch; aiokafka tells it to futures of its own, too
+        self._loop.set_exception_handler(lambda _, context: log.debug("%s", context))
+        self._thread = threading.Thread(target=self._loop.run_forever, name="changelog", daemon=True)
+        self._thread.start()
 
     async def take(self, numbers: Collection[int]) -> None:
         """Become the one writer of these partitions. What others had begun to write is rolled back by then."""
         new = [number for number in numbers if number not in self._held]
-        made = await self._all(self._fence, new)
+        made = await asyncio.gather(
+            *(asyncio.wrap_future(self._start(self._fence(number))) for number in new)
+        )
         self._held.update(zip(new, made, strict=True))
 
     def drop(self, number: int) -> None:
         """The partition may be written by another one from now on."""
-        log = self._held.pop(number, None)
-        self._open.discard(number)
-        self._threads.submit(_let_go, log)
-
-    def poll(self) -> None:
-        """Serve acknowledgements without waiting."""
-        for log in self._held.values():
-            log.poll()
+        writer = self._held.pop(number, None)
+        self._sent.pop(number, None)
+        if writer is not None:
+            self._ending = [one for one in self._ending if not one.done()]
+            self._ending.append(self._start(_ended(writer.producer)))
 
     @property
     def pending(self) -> int:
-        """Records that are not acknowledged yet."""
-        return sum(log.pending for log in list(self._held.values()))
+        """Records that are not acknowledged yet; any thread may ask."""
+        return sum(
+            count for sent in list(self._sent.values()) for future, count in list(sent) if not future.done()
+        )
 
     def send(self, number: int, messages: Sequence[dict[str, Any]]) -> None:
-        if not messages:
-            return
-        with self._writing(number) as log:
-            log.send(self._topic, messages, number)
+        batch = _builder()
+        for message in messages:
+            given = {"timestamp": None, "key": message["key"], "value": message["value"]}
+            if batch.append(**given) is None:
+                self._deliver(number, batch, batch.record_count())
+                batch = _builder()
+                batch.append(**given)
+        if batch.record_count():
+            self._deliver(number, batch, batch.record_count())
 
     def send_one(self, number: int, key: bytes, value: bytes, landed: Callable[[int], None]) -> None:
-        with self._writing(number) as log:
-            log.send_one(self._topic, key, value, number, landed)
+        batch = _builder()
+        batch.append(timestamp=None, key=key, value=value)
+        loop = asyncio.get_running_loop()
+
+        def tell(sent: Future[int]) -> None:
+            if not sent.cancelled() and sent.exception() is None:
+                loop.call_soon_threadsafe(landed, sent.result())
+
+        self._deliver(number, batch, 1).add_done_callback(tell)
+
+    async def send_rows(self, number: int, rows: RowBatch) -> None:
+        self._deliver(number, rows, rows.record_count())
+        sent = self._sent[number]
+        if len(sent) > WAITING:
+            await self._done(number, sent[-1 - WAITING][0])
 
     async def settled(self) -> None:
-        begun = sorted(self._open)
-        for number in begun:
-            with self._writing(number) as log:
-                await log.settled(log.begin_epoch())
-        await self._all(self._commit, begun)
-        self._open.clear()
+        for number, sent in list(self._sent.items()):
+            for future, _ in sent:
+                await self._done(number, future)
+        commits = {number: self._start(self._writer(number).commit()) for number in self._sent}
+        for number, commit in commits.items():
+            await self._done(number, commit)
+        self._sent.clear()
 
-    @contextmanager
-    def _writing(self, number: int) -> Iterator[Outputs]:
-        """The producer of a partition, in a transaction. What it raises becomes one line that says why."""
-        log = self._held.get(number)
-        if log is None:
+    def close(self) -> None:
+        """Let go of all partitions; nothing is written afterwards."""
+        for number in list(self._held):
+            self.drop(number)
+        wait(self._ending, CLOSE_PATIENCE_S)
+        self._start(_rest_cancelled()).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _done(self, number: int, work: Future[T]) -> T:
+        """What it returns. What it raises becomes one line that says why."""
+        try:
+            return await asyncio.wrap_future(work)
+        except Exception as error:
+            raise self._refused(number, error) from error
+
+    def _refused(self, number: int, error: Exception) -> Fatal:
+        if isinstance(error, FENCED):
+            return Fatal(
+                f"another worker has taken {self._topic}[{number}] while this one stood still; "
+                "it ends and joins the group again, nothing is lost"
+            )
+        return Fatal(f"{self._topic}[{number}] could not be written: {error}; nothing was committed past it")
+
+    def _deliver(self, number: int, batch: RowBatch | BatchBuilder, count: int) -> Future[int]:
+        sent = self._start(self._writer(number).deliver(batch))
+        self._sent.setdefault(number, []).append((sent, count))
+        return sent
+
+    def _writer(self, number: int) -> _Writer:
+        writer = self._held.get(number)
+        if writer is None:
             raise Fatal(f"{self._topic}[{number}] is not held by this worker; nothing was committed")
+        return writer
+
+    async def _fence(self, number: int) -> _Writer:
+        producer = AIOKafkaProducer(
+            **self._settings, transactional_id=f"{self._group}-{self._topic}-{number}",
+            transaction_timeout_ms=TRANSACTION_MS, request_timeout_ms=REQUEST_MS,
+        )  # fmt: skip
         try:
-            if number not in self._open:
-                log.begin_transaction()
-                self._open.add(number)
-            yield log
-        except (Fatal, KafkaException) as error:
-            code = error.args[0].code() if isinstance(error, KafkaException) else log.failure_code
-            if code in FENCED:
-                raise Fatal(
-                    f"another worker has taken {self._topic}[{number}] while this one stood still; "
-                    "it ends and joins the group again, nothing is lost"
-                ) from error
-            raise Fatal(
-                f"{self._topic}[{number}] could not be written: {error}; nothing was committed past it"
-            ) from error
+            await asyncio.wait_for(producer.start(), TAKE_PATIENCE_S)
+        except (kafka_errors.KafkaError, TimeoutError) as error:
+            await _ended(producer)
+            reason = str(error) or f"no answer in {TAKE_PATIENCE_S:.0f} s"
+            raise Retryable(f"{self._topic}[{number}] cannot be taken for writing: {reason}") from error
+        return _Writer(self._topic, number, producer)
 
-    async def _all(self, call: Callable[[int], Any], numbers: Sequence[int]) -> list[Any]:
-        loop = asyncio.get_running_loop()
-        return await asyncio.gather(*(loop.run_in_executor(self._threads, call, n) for n in numbers))
-
-    def _fence(self, number: int) -> Outputs:
-        log = Outputs(
-            {
-                **self._config,
-                "transactional.id": f"{self._group}-{self._topic}-{number}",
-                "transaction.timeout.ms": TRANSACTION_MS,
-            }
-        )
-        try:
-            self._patiently(lambda: log.init_transactions(CALL_S))
-        except KafkaException as error:
-            raise Retryable(
-                f"{self._topic}[{number}] cannot be taken for writing: {error.args[0].str()}"
-            ) from error
-        return log
-
-    def _commit(self, number: int) -> None:
-        with self._writing(number) as log:
-            self._patiently(lambda: log.commit_transaction(CALL_S))
-
-    def _patiently(self, call: Callable[[], None]) -> None:
-        until = time.monotonic() + TAKE_PATIENCE_S
-        while True:
-            try:
-                return call()
-            except KafkaException as error:
-                if not error.args[0].retriable() or time.monotonic() > until:
-                    raise
+    def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run `work` in the changelog's event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
-def _let_go(log: Outputs | None) -> None:
-    """The last reference ends librdkafka's threads, which takes a moment: not in the event loop's thread."""
+def _builder() -> BatchBuilder:
+    return BatchBuilder(BATCH_BYTES, DefaultRecordBatch.CODEC_NONE, is_transactional=1)
+
+
+async def _ended(producer: AIOKafkaProducer) -> None:
+    """Let go of its connections; what it had begun to write is rolled back by whoever takes its name."""
+    with suppress(kafka_errors.KafkaError, OSError, AssertionError):
+        await producer.stop()
+
+
+async def _rest_cancelled() -> None:
+    """Whoever waits for anything in this loop does not any more."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)

@@ -10,14 +10,14 @@ from typing import Any, Protocol
 
 import orjson
 
-from .changelog import Changelog, PlainChangelog
+from .changelog import Changelog
 from .engine import Engine
 from .failpoints import Points, reached
-from .outputs import SLICE
 from .pacing import Pace
 from .partition import Partition
 
 CONTROL_KEY = b"\x00control"
+ROWS_A_TURN = 2048  # written at a time: about a millisecond
 LAYOUT_KEY = b"\x00layout:"  # followed by the layout's id in decimal digits
 
 
@@ -68,13 +68,11 @@ class CommitCycle:
         self,
         engine: Engine,
         rows: RowFormat,
-        changelog: str,
         adoption: Adoption,
-        log: Changelog | None = None,
+        log: Changelog,
     ) -> None:
-        """`log` writes the changelog; one of its own keeps megabytes of rows from standing before an alert."""
         self._engine, self._rows, self._adoption = engine, rows, adoption
-        self._log = log or PlainChangelog(changelog, engine.outputs)
+        self._log = log
         self.spread_s = 0.0  # rows are written over this time, so that fetches and alerts hardly notice
         self.hurried: Callable[[], bool] = lambda: False
         self.failpoints: Points = {}
@@ -173,26 +171,11 @@ class CommitCycle:
             partition.known_layouts.add(layout_id)
         log.send(partition.number, [{"key": key, "value": None} for key in share.gone])
         left = share.changed
-        while len(left):
-            count = pace.due()
-            slots, left = left[:count], left[count:]
-            keys = partition.index.keys(slots)
-            values, ends = partition.pack(slots, layout_id)
-            await self._send_rows(partition.number, keys, values, ends, pace)
-
-    async def _send_rows(self, number: int, keys: list[bytes], values: Any, ends: Any, pace: Pace) -> None:
-        begin = 0
-        for start in range(0, len(keys), SLICE):  # so that the event loop is never held for long
-            stops = ends[start : start + SLICE]
-            data = values[begin : stops[-1]].tobytes()
-            cuts = (8 * (stops - begin)).tolist()
-            messages = [
-                {"key": key, "value": data[first:stop]}
-                for key, first, stop in zip(keys[start:], [0, *cuts], cuts, strict=False)
-            ]
-            begin = stops[-1]
-            self._log.send(number, messages)
-            await pace.turn(len(messages))
+        while len(left):  # some at a time, so that the event loop is never held for long
+            batch = partition.records(left[: min(pace.due(), ROWS_A_TURN)], layout_id)
+            left = left[batch.record_count() :]
+            await log.send_rows(partition.number, batch)
+            await pace.turn(batch.record_count())
 
     def _control(
         self, partition: Partition, offsets: Mapping[tuple[str, int], int], proposal: dict[str, Any]

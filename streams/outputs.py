@@ -12,7 +12,6 @@ from confluent_kafka import KafkaError, Producer
 from .errors import Fatal
 from .keys import grown
 
-SLICE = 256  # records given to librdkafka at a time before the event loop gets its turn (about 0.4 ms)
 QUEUE_FULL_PAUSE_S = 0.005
 
 
@@ -163,18 +162,6 @@ class Outputs:
             await asyncio.sleep(0.001)
         for number in [n for n in self._open if n <= epoch and n != self.epoch]:
             del self._open[number]
-
-    def init_transactions(self, timeout_s: float) -> None:
-        """Make the broker refuse every earlier producer of this transactional id (librdkafka's call)."""
-        self._producer.init_transactions(timeout_s)
-
-    def begin_transaction(self) -> None:
-        """What is produced from here on is there to be read when it is committed, all of it or nothing."""
-        self._producer.begin_transaction()
-
-    def commit_transaction(self, timeout_s: float) -> None:
-        """Commit it. All its records must be acknowledged already, so that no callback runs in this thread."""
-        self._producer.commit_transaction(timeout_s)
 
     def flush(self, timeout_s: float) -> int:
         """Wait for all acknowledgements; returns how many are still missing."""

@@ -13,6 +13,7 @@ from .deadlines import rebuild, stale
 from .kernel import kernel
 from .keys import KeyIndex, grown
 from .merge import Inbox
+from .row_batch import BATCH_BYTES, RowBatch, write_records
 from .rows import Rows, Store, keep_row
 
 CHANGELOG, VIEWS = 1, 2  # who still has to see a changed row
@@ -216,11 +217,14 @@ class Partition:
         self.dirty[slots] = self.dirty[slots] & np.uint8(255 ^ CHANGELOG) | np.uint8(TAKEN)
         return slots
 
-    def pack(self, slots: Any, layout_id: int) -> tuple[Any, Any]:
-        """Rows of `take_changed` as changelog values as they stood then, end to end (int64[:]), and where each ends
-        (int64[n], in words)."""
-        self.dirty[slots] &= np.uint8(255 ^ TAKEN)
-        return self.rows.values(slots, layout_id)
+    def records(self, slots: Any, layout_id: int) -> RowBatch:
+        """The first rows of `take_changed`'s slots as they stood then, as many as a batch of records takes."""
+        out = np.empty(BATCH_BYTES, np.uint8)
+        count, used = write_records(
+            self.rows.store, self.index.spans, self.index.arena, slots, layout_id, out
+        )  # fmt: skip
+        self.dirty[slots[:count]] &= np.uint8(255 ^ TAKEN)
+        return RowBatch(out[:used].tobytes(), int(count))
 
     def take_seen(self, limit: int) -> Any:
         """At most `limit` slots whose views changed since they were last taken (int64[n])."""

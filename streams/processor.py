@@ -72,8 +72,8 @@ class Processor:
         )  # fmt: skip
         places = WHOLE_BYTES // work.default_row.nbytes // partitions
         self.engine = Engine(self.sources, work, self.outputs, places=places, **engine_settings)
-        self.log = FencedChangelog(changelog, group, client(bootstrap))
-        self.cycle = CommitCycle(self.engine, rows, changelog, adoption, self.log)
+        self.log = FencedChangelog(changelog, group, bootstrap)
+        self.cycle = CommitCycle(self.engine, rows, adoption, self.log)
         self.cycle.spread_s = commit_interval_s * SPREAD
         self.cycle.hurried = lambda: self.app.hurried or self.app.should_stop
         self._prepare, self._on_cycle = prepare, on_cycle
@@ -112,7 +112,6 @@ class Processor:
         async def tick() -> None:
             self.engine.tick()
             self.outputs.poll()
-            self.log.poll()
 
     def _on_message(self, message: Any) -> None:
         self.engine.on_bundle(message.value.batches, message.value.ends)

@@ -193,32 +193,39 @@ def forget_row(store: Store, slot: int) -> None:
     _forget(store, slot)
 
 
-@kernel
-def pack_slots(store: Store, slots: Any, layout_id: int, out: Any, ends: Any) -> int:
-    """The rows of `slots` as changelog values end to end in `out: int64[:]`; `ends: int64[n]` in words.
+@inlined
+def taken_row(store: Store, slot: int) -> Any:
+    """Pack the slot's row into `store.scratch`; returns how many words.
 
     Of a row that was kept it is the row as it was then, which is not kept any longer.
     """
-    words = store.bits.shape[1]
+    place = store.where[slot]
+    kept = store.kept[slot]
+    if kept > 0 or place < NEW:
+        at = kept - 1 if kept > 0 else COLD - place
+        size = packed_words(store.cold, at, store.bits.shape[1])
+        for k in range(size):
+            store.scratch[k] = store.cold[at + k]
+        if kept > 0:
+            store.kept[slot] = 0
+            _release(store, at)
+        return size
+    if place >= 0:
+        return pack_row(store.bits, place, store.scratch, 0)
+    return pack_row(store.default, 0, store.scratch, 0)
+
+
+@kernel
+def pack_slots(store: Store, slots: Any, layout_id: int, out: Any, ends: Any) -> int:
+    """The rows of `slots` (`taken_row`) as changelog values end to end in `out: int64[:]`; `ends: int64[n]`, words."""
     p: Any = np.int64(0)
     for i in range(len(slots)):
         out[p] = layout_id
         p += ID_WORDS
-        slot = slots[i]
-        place = store.where[slot]
-        kept = store.kept[slot]
-        if kept > 0 or place < NEW:
-            at = kept - 1 if kept > 0 else COLD - place
-            for k in range(packed_words(store.cold, at, words)):
-                out[p] = store.cold[at + k]
-                p += 1
-            if kept > 0:
-                store.kept[slot] = 0
-                _release(store, at)
-        elif place >= 0:
-            p = pack_row(store.bits, place, out, p)
-        else:
-            p = pack_row(store.default, 0, out, p)
+        size = taken_row(store, slots[i])
+        for k in range(size):
+            out[p + k] = store.scratch[k]
+        p += size
         ends[i] = p
     return int(p)
 

@@ -27,10 +27,10 @@ from models.snapshot import LARGEST_VERSION, Snapshot
 from serving.board import Board
 from serving.page import create_app
 from serving.tables import METADATA
-from streams.changelog import PlainChangelog
 from streams.errors import Poison
 from tests.agents.fuzz import spoilt
 from tests.doubles import CapturedOutputs, Rig
+from tests.doubles.outputs import CapturedChangelog
 from tests.serving.conftest import postgresql_url
 
 COUNT = 3_000
@@ -58,9 +58,10 @@ def mixed(name: str, good: Sequence[bytes], seed: int, count: int = COUNT) -> li
 def learner(tmp_path: Path) -> LearnerRole:
     made = LearnerRole(load_settings(kafka="127.0.0.1:1", partitions=1, state=tmp_path, learner_port=0))
     made.http.server._server.server_close()
-    made.outputs = CapturedOutputs()  # type: ignore[assignment]
+    made.outputs = captured = CapturedOutputs()  # type: ignore[assignment]
     made.letters._outputs = made.outputs
-    made.snapshots = PlainChangelog("models", made.outputs)  # type: ignore[assignment]
+    made.snapshots.close()
+    made.snapshots = CapturedChangelog("models", captured)  # type: ignore[assignment]
     made.layouts = SimpleNamespace(get={}.get)  # type: ignore[assignment]
     made.whole = made.intake.assigned = True
     made.intake.positions = {EXAMPLES: 0}

@@ -22,8 +22,8 @@ from customers.layout import Described
 from models.config import load_models
 from models.example import Example
 from models.learner import Learner
-from streams.changelog import PlainChangelog
 from tests.doubles import CapturedOutputs
+from tests.doubles.outputs import CapturedChangelog
 
 TOPIC = "training.examples"
 Encode = Callable[[str, Sequence[dict[str, Any]]], list[bytes]]
@@ -36,9 +36,10 @@ def role(tmp_path: Path) -> LearnerRole:
     settings = load_settings(kafka="127.0.0.1:1", partitions=1, state=tmp_path, learner_port=0)
     made = LearnerRole(settings, wall_clock_ms=lambda: 5)
     made.http.server._server.server_close()
-    made.outputs = CapturedOutputs()  # type: ignore[assignment]
+    made.outputs = captured = CapturedOutputs()  # type: ignore[assignment]
     made.letters._outputs = made.outputs
-    made.snapshots = PlainChangelog("models", made.outputs)  # type: ignore[assignment]
+    made.snapshots.close()
+    made.snapshots = CapturedChangelog("models", captured)  # type: ignore[assignment]
     made.whole = made.intake.assigned = True
     made.intake.positions = {TP(TOPIC, 0): 0}
     for name in made.models:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from agents.topics import EXAMPLES
 from bench.faults import comparison, load, schedule, trial
@@ -245,7 +246,14 @@ def _coordinate(bootstrap: str) -> None:
     """Let the broker make its topics of offsets and transactions, or the first commit cycles wait for them."""
     Producer({"bootstrap.servers": bootstrap, "transactional.id": "first"}).init_transactions(30)
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "first"})
-    consumer.committed([TopicPartition("first", 0)], timeout=30)
+    until = time.monotonic() + 30
+    while True:
+        try:
+            consumer.committed([TopicPartition("first", 0)], timeout=30)
+            break
+        except KafkaException as error:  # the topic is there, and its coordinator is being loaded
+            if not error.args[0].retriable() or time.monotonic() > until:
+                raise
     consumer.close()
 
 

@@ -6,7 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from streams.batch import parse_batch
 from streams.errors import Fatal
+from streams.records import find_records
+from streams.row_batch import RowBatch
 
 
 class Sent(NamedTuple):
@@ -93,3 +98,37 @@ class CapturedOutputs:
 
     def flush(self, timeout_s: float) -> int:
         return 0
+
+
+class CapturedChangelog:
+    """`streams.changelog.Changelog` into captured outputs, a batch of rows record by record."""
+
+    def __init__(self, topic: str, outputs: CapturedOutputs) -> None:
+        self._topic, self._outputs = topic, outputs
+
+    def send(self, number: int, messages: Sequence[dict[str, Any]]) -> None:
+        self._outputs.send(self._topic, messages, number)
+
+    def send_one(self, number: int, key: bytes, value: bytes, landed: Callable[[int], None]) -> None:
+        self._outputs.send_one(self._topic, key, value, number, landed)
+
+    async def send_rows(self, number: int, rows: RowBatch) -> None:
+        await asyncio.sleep(0)
+        self.send(number, messages(rows))
+
+    async def settled(self) -> None:
+        await self._outputs.settled(self._outputs.begin_epoch())
+
+    def close(self) -> None:
+        pass
+
+
+def messages(rows: RowBatch) -> list[dict[str, Any]]:
+    """A batch of rows as the records that a consumer gets."""
+    parsed = parse_batch(rows._build(), first=0)
+    count = parsed.count
+    offsets, *places = (np.empty(count, np.int64) for _ in range(5))
+    assert find_records(parsed.buf, count, 0, 0, offsets, *places) == count
+    data = parsed.buf.tobytes()
+    at = zip(*(place.tolist() for place in places), strict=True)
+    return [{"key": data[k : k + m], "value": data[v : v + n]} for k, m, v, n in at]

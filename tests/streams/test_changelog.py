@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -15,6 +15,7 @@ from bench.servers import KafkaServer
 from streams.changelog import FencedChangelog
 from streams.embedded import EmbeddedBroker
 from streams.errors import Fatal
+from streams.row_batch import RowBatch
 from streams.topics import TopicSpec, ensure
 
 TOPIC = "customers-changelog"
@@ -47,10 +48,21 @@ def kafka(server: KafkaServer) -> KafkaServer:
 
 
 Broker = EmbeddedBroker | KafkaServer
+MakeChangelog = Callable[[Broker], FencedChangelog]
 
 
-def changelog(broker: Broker) -> FencedChangelog:
-    return FencedChangelog(TOPIC, "group", {"bootstrap.servers": broker.bootstrap, "log_level": 0})
+@pytest.fixture
+def changelog() -> Iterator[MakeChangelog]:
+    """Makes changelogs, and closes them in the end."""
+    made: list[FencedChangelog] = []
+
+    def make(broker: Broker) -> FencedChangelog:
+        made.append(FencedChangelog(TOPIC, "group", broker.bootstrap))
+        return made[-1]
+
+    yield make
+    for log in made:
+        log.close()
 
 
 def keys(broker: Broker, number: int) -> list[bytes]:
@@ -73,7 +85,7 @@ def row(key: bytes) -> list[dict[str, bytes]]:
     return [{"key": key, "value": b"row"}]
 
 
-def test_rows_and_control_row_land_together(broker: EmbeddedBroker) -> None:
+def test_rows_and_control_row_land_together(broker: EmbeddedBroker, changelog: MakeChangelog) -> None:
     async def run() -> list[int]:
         log = changelog(broker)
         landed: list[int] = []
@@ -94,7 +106,7 @@ def test_rows_and_control_row_land_together(broker: EmbeddedBroker) -> None:
 
 
 def test_a_worker_that_stood_still_cannot_write_after_another_one_has_taken_the_partition(
-    kafka: KafkaServer,
+    kafka: KafkaServer, changelog: MakeChangelog
 ) -> None:
     async def run() -> None:
         sleeper, successor = changelog(kafka), changelog(kafka)
@@ -117,14 +129,17 @@ def test_a_worker_that_stood_still_cannot_write_after_another_one_has_taken_the_
     assert keys(kafka, 1) == [b"its own still"]
 
 
-def test_rows_in_hand_of_one_that_stood_still_are_rolled_back(kafka: KafkaServer) -> None:
+def test_rows_in_hand_of_one_that_stood_still_are_rolled_back(
+    kafka: KafkaServer, changelog: MakeChangelog
+) -> None:
     """They were sent, and neither committed nor seen when the partition was taken."""
 
     async def run() -> None:
         sleeper, successor = changelog(kafka), changelog(kafka)
         await sleeper.take({0})
         sleeper.send(0, row(b"half"))
-        sleeper._held[0].flush(5)
+        while sleeper.pending:
+            await asyncio.sleep(0.01)
         await successor.take({0})
         assert keys(kafka, 0) == []
         with pytest.raises(Fatal, match="another worker has taken"):
@@ -136,7 +151,9 @@ def test_rows_in_hand_of_one_that_stood_still_are_rolled_back(kafka: KafkaServer
     assert keys(kafka, 0) == [b"new"]
 
 
-def test_a_partition_that_is_not_held_is_not_written(broker: EmbeddedBroker) -> None:
+def test_a_partition_that_is_not_held_is_not_written(
+    broker: EmbeddedBroker, changelog: MakeChangelog
+) -> None:
     async def run() -> None:
         log = changelog(broker)
         await log.take({0})
@@ -145,3 +162,44 @@ def test_a_partition_that_is_not_held_is_not_written(broker: EmbeddedBroker) -> 
             log.send(0, row(b"a"))
 
     asyncio.run(run())
+
+
+def test_batches_of_rows_and_records_land_in_order(kafka: KafkaServer, changelog: MakeChangelog) -> None:
+    async def run() -> list[int]:
+        log = changelog(kafka)
+        landed: list[int] = []
+        await log.take({0})
+        for turn in range(3):
+            log.send(0, row(b"layout"))
+            for number in range(20):
+                await log.send_rows(0, RowBatch(one_record(b"%d.%02d" % (turn, number)), 1))
+            log.send_one(0, b"control", b"{}", landed.append)
+            await log.settled()
+        return landed
+
+    landed = asyncio.run(run())
+    expected = [[b"layout", *(b"%d.%02d" % (turn, n) for n in range(20)), b"control"] for turn in range(3)]
+    assert keys(kafka, 0) == [key for turn in expected for key in turn]
+    assert landed == [21, 44, 67]  # after each turn the mark of its transaction
+
+
+def test_a_record_larger_than_the_broker_takes_is_refused(
+    kafka: KafkaServer, changelog: MakeChangelog
+) -> None:
+    async def run() -> None:
+        log = changelog(kafka)
+        await log.take({0})
+        log.send(0, [*row(b"small"), {"key": b"a", "value": bytes(2_000_000)}])
+        with pytest.raises(
+            Fatal, match=r"customers-changelog\[0\] could not be written: .*MessageSizeTooLarge"
+        ):
+            await log.settled()
+
+    asyncio.run(run())
+    assert keys(kafka, 0) == []
+
+
+def one_record(key: bytes) -> bytes:
+    """A record without a value, as `streams.row_batch.write_records` begins one."""
+    body = bytes([0, 0, 0, 2 * len(key)]) + key + bytes([1, 0])
+    return bytes([2 * len(body)]) + body

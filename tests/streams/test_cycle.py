@@ -17,6 +17,7 @@ from streams.errors import Fatal
 from streams.partition import Partition
 from streams.restore import Restorer
 from tests.doubles import CapturedOutputs, Rig, Sent, weights
+from tests.doubles.outputs import CapturedChangelog
 from tests.reference import batches, streams
 from tests.reference.record import Log, Record
 from tests.reference.scoring import Snapshot
@@ -59,7 +60,9 @@ class Worker:
         for snapshots in published:
             self.rig.offer(snapshots)
         self.work, self.engine = self.rig.work, self.rig.engine
-        self.cycle = CommitCycle(self.engine, self.work.layout, CHANGELOG, self.work)
+        self.cycle = CommitCycle(
+            self.engine, self.work.layout, self.work, CapturedChangelog(CHANGELOG, self.rig.outputs)
+        )
         self.left: dict[tuple[str, int], list[bytes]] = {place: [] for place in broker.log}
         self.ends = {place: self.committed(place) for place in broker.log}
         self.appear(until_ms)

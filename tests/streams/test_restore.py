@@ -14,6 +14,7 @@ from streams.packing import packed
 from streams.partition import Partition
 from streams.restore import Restorer
 from tests.doubles import Rig
+from tests.doubles.outputs import messages
 from tests.reference import batches, streams
 from tests.reference.record import Record
 
@@ -142,12 +143,8 @@ def test_deadlines_come_back_with_the_rows() -> None:
     first.feed(streams.random_batches(log, 3))
     partition = first.engine.partitions[0]
     slots = partition.take_changed()
-    values, ends = partition.pack(slots, LAYOUT.layout_id)
-    keys = first.engine.partitions[0].index.keys(slots)
-    starts = [0, *ends[:-1].tolist()]
     entries = [
-        (key, values[start:end].tobytes())
-        for key, start, end in zip(keys, starts, ends.tolist(), strict=True)
+        (record["key"], record["value"]) for record in messages(partition.records(slots, LAYOUT.layout_id))
     ]
     again, _ = restored(list(reversed(entries)), [50])  # in other slots than before
     again.state = second.work.new_state()

@@ -14,6 +14,7 @@ from streams.probe import BrokerProbe
 from streams.vigil import Vigil
 from streams.watchdog import Watchdog
 from tests.doubles import CapturedOutputs, Rig
+from tests.doubles.outputs import CapturedChangelog
 
 STALL_S = 60.0
 Place = tuple[str, int]
@@ -34,7 +35,7 @@ def processor() -> Any:
     """A processor's parts over a rig, its rows restored."""
     rig = Rig()
     rig.live(0)
-    cycle = CommitCycle(rig.engine, rig.work.layout, "changelog", rig.work)
+    cycle = CommitCycle(rig.engine, rig.work.layout, rig.work, CapturedChangelog("changelog", rig.outputs))
     restorer = SimpleNamespace(rows=0, offset=-1)
     return SimpleNamespace(
         engine=rig.engine, outputs=rig.outputs, log=CapturedOutputs(), cycle=cycle,
