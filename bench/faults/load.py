@@ -242,6 +242,10 @@ class Load:
 
     def _send(self, event: Event, *, poison: bool = False) -> None:
         def delivered(error: KafkaError | None, message: Any) -> None:
+            if poison and error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                self.sent -= 1  # its topic refuses deliveries just now: that is another fault
+                self.inject([event])
+                return
             if error is not None:
                 self.failed.append(error.str())
                 return
