@@ -8,9 +8,7 @@ left out.
 from __future__ import annotations
 
 import os
-import random
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -27,7 +25,7 @@ from bench.faults.roles import Role, Supervisor
 from bench.faults.schedule import EXTRA, WORKERS
 from bench.product import remove_topics
 from bench.servers import KafkaServer, PostgresServer, RedisServer
-from bench.servers.process import HOST, Server
+from bench.servers.process import Server
 from decisions.live import load_config
 from serving.tables import BY_KIND
 from streams.topics import ensure
@@ -45,18 +43,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {  # who has to have read what when all 
 }
 OUTPUTS = ("alerts", "offers", EXAMPLES, DEAD_LETTERS)
 LOGGED = (*GROUPS[worker.GROUP], *OUTPUTS, CHANGELOG, MODELS)
-
-
-def lasting_port() -> int:
-    """A free port that no client is given for its own end of a connection.
-
-    One of those, while its server is down, is taken sooner or later by a client that tries to reach it.
-    """
-    while True:
-        port = random.randrange(15_000, 32_000)
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) != 0:
-                return port
 
 
 class Installation:
@@ -78,9 +64,9 @@ class Installation:
         parent = MEMORY if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > (2 << 30) else None
         self.folder = Path(tempfile.mkdtemp(prefix="streamwise-faults-", dir=parent))
         self.folder.chmod(0o755)  # PostgreSQL runs as another user
-        self.kafka = kafka or KafkaServer(lasting_port(), self.folder / "kafka")
-        self.redis = RedisServer(lasting_port())
-        self.postgresql = PostgresServer(lasting_port(), self.folder / "postgresql")
+        self.kafka = kafka or KafkaServer(data_dir=self.folder / "kafka")
+        self.redis = RedisServer()
+        self.postgresql = PostgresServer(data_dir=self.folder / "postgresql")
         self._own: list[Server] = [] if kafka else [self.kafka]
         if not roles:
             self._own += [self.redis, self.postgresql]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 HOST = "127.0.0.1"
+LASTING = 15_000, 32_000  # below the ports that Linux gives to clients
 
 START_TIMEOUT_S = 60.0
 # A broker with open group sessions takes a few seconds to hand over before it exits.
@@ -40,11 +42,20 @@ def require(program: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 nobody listens on, all different as they are held open together."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Ports of 127.0.0.1 nobody listens on, all different as they are held open together.
+
+    None that a client is given for its own end of a connection: one of those, while its server is down, is taken
+    sooner or later by a client that tries to reach it.
+    """
+    sockets: list[socket.socket] = []
     try:
-        for one in sockets:
-            one.bind((HOST, 0))
+        while len(sockets) < count:
+            one = socket.socket()
+            sockets.append(one)
+            try:
+                one.bind((HOST, random.randrange(*LASTING)))
+            except OSError:  # taken
+                sockets.pop().close()
         return [one.getsockname()[1] for one in sockets]
     finally:
         for one in sockets:
