@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import schemas
 from agents.topics import MODELS, topics
 from bench import mix
 from bench.engine import kafka_streams_rate
+from bench.product_worker import SETTLED
 from bench.report import keep
 from bench.servers import KafkaServer, RedisServer
 from models.config import load_models
@@ -124,9 +125,13 @@ def remove_topics(bootstrap: str) -> None:
 
 
 def measure(
-    stack: ExitStack, bootstrap: str, redis_url: str, events: int, options: Sequence[str] = ()
-) -> dict[str, Any]:
-    """One run of the worker, the ledger beside it, over what lies in the topics. `options`: of the product worker."""
+    stack: ExitStack, bootstrap: str, redis_url: str, events: int, options: Sequence[str] = (),
+    settled: Callable[[], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """One run of the worker, the ledger beside it, over what lies in the topics. `options`: of the product worker.
+
+    `settled` is called when the worker is done with what comes before the timed events and fetches nothing.
+    """
     state = stack.enter_context(tempfile.TemporaryDirectory())
     environment = {
         **os.environ, "STREAMWISE_KAFKA": bootstrap, "STREAMWISE_REDIS": redis_url, "STREAMWISE_STATE": state,
@@ -141,14 +146,22 @@ def measure(
     )  # the ledger has compiled what it needs and joined its group: its start is not what is measured
     command = [sys.executable, "-m", "bench.product_worker", "--bootstrap", bootstrap, "--redis", redis_url]
     command += ["--events", str(events), "--partitions", str(PARTITIONS), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
-    if done.returncode or ledger.poll() is not None:
-        raise RuntimeError(f"the worker or the ledger failed: {done.stderr.strip()[-2000:]}")
-    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    stack.callback(_end, worker)
+    if settled is not None:
+        assert worker.stdout is not None
+        while line := worker.stdout.readline():
+            if line.strip() == SETTLED:
+                settled()
+                break
+    said, _ = worker.communicate("go on\n", timeout=RUN_TIMEOUT_S)
+    if worker.returncode or ledger.poll() is not None:
+        raise RuntimeError("the worker or the ledger failed, see above")
+    figures: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
     return figures
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[Any]) -> None:
     process.terminate()
     try:
         process.wait(timeout=15)

@@ -132,16 +132,17 @@ def _faults(figures: dict[str, Any]) -> list[str]:
 def _scale(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## Many customers on one worker",
-        "The product's worker with every customer known to it before, commit cycles every four seconds; each",
-        "customer has as many events an hour at each size. Synthetic events. `streamwise bench scale --json`",
+        "The product's worker with every customer known to it before and all of that written, commit cycles every four",
+        "seconds; each customer has as many events an hour at each size. Committed: how long after the last event all",
+        "of them were. Synthetic events. `streamwise bench scale --json`",
         "",
-        "| customers | events/s | resident | CPU µs an event |",
-        "|---:|---:|---:|---:|",
+        "| customers | events/s | resident | CPU µs an event | committed |",
+        "|---:|---:|---:|---:|---:|",
     ]
     for customers, result in figures["customers"].items():
         lines.append(
             f"| {int(customers):,} | {result['events_per_s']:,.0f} | {result['rss_bytes'] / 1e9:.2f} GB | "
-            f"{result['cpu_us_per_event']:.2f} |"
+            f"{result['cpu_us_per_event']:.2f} | {result['committed_s']:.1f} s |"
         )
     return [*lines, ""]
 
