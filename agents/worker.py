@@ -14,7 +14,7 @@ from config.settings import Settings
 from decisions.live import LivePass, load_config
 from decisions.step import DUPLICATES, LATE
 from models.snapshot import Snapshot
-from serving.publisher import ViewPublisher
+from serving.publisher import Taken, ViewPublisher
 from serving.status import RoleStatus
 from serving.views import MemoryViews, RedisViews, ViewStore
 from streams.errors import Retryable
@@ -68,8 +68,9 @@ class Worker:
             MemoryViews() if settings.redis.startswith("memory") else RedisViews(settings.redis)
         )
         self.publisher = ViewPublisher(
-            self.store, self._changed_views, self._views_back, self._gone_views, limit=VIEWS_A_TAKE
-        )
+            self.store, self._changed_views, self._views_back, self._gone_views,
+            busy=self._events_wait, limit=VIEWS_A_TAKE,
+        )  # fmt: skip
         self.probe = BrokerProbe(settings.access, every_s=stall_s / 6)
         self.watchdog = Watchdog(
             Vigil(self.processor, self.probe).watches(), away=self.probe.ask, stall_s=stall_s
@@ -134,10 +135,15 @@ class Worker:
                 return done.result()
             raise Retryable(f"the worker has been busy for {LOOP_PATIENCE_S:.0f} s; try again") from error
 
-    def _changed_views(self, limit: int) -> tuple[list[bytes], list[bytes]]:
+    def _events_wait(self) -> bool:
+        """Whether the newest fetch left events at the broker."""
+        return any((p.ends > p.positions).any() for p in list(self.engine.partitions.values()) if p.live)
+
+    def _changed_views(self, limit: int) -> Taken:
         return self._in_loop(self._take_views, limit)  # type: ignore[no-any-return]
 
-    def _take_views(self, limit: int) -> tuple[list[bytes], list[bytes]]:
+    def _take_views(self, limit: int) -> Taken:
+        began = time.perf_counter()
         keys: list[bytes] = []
         blobs: list[bytes] = []
         self._given.clear()
@@ -150,7 +156,9 @@ class Worker:
                 keys += partition.index.keys(slots)
                 blobs += self.work.packed_views(partition, slots)
                 self._given.append((partition, slots))
-        return keys, blobs
+        # whoever has most waiting is first every so often
+        left = len(live) * max((int(partition.counts[1]) for partition in live), default=0)
+        return Taken(keys, blobs, left, time.perf_counter() - began)
 
     def _gone_views(self, limit: int) -> list[bytes]:
         return self._in_loop(self._take_gone, limit)  # type: ignore[no-any-return]

@@ -10,28 +10,30 @@ from streams.engine import Engine
 
 
 class Clock:
-    """Times `engine` until it has folded `events` after the first `skipped` ones; `done` is set then."""
+    """Times `engine` until it has folded `events` more than it has now; `done` is set then."""
 
-    def __init__(self, engine: Engine, events: int, skipped: int = 0) -> None:
+    def __init__(self, engine: Engine, events: int) -> None:
         self.events = events
         self.done = threading.Event()
         self.wall_s = self.cpu_s = 0.0
-        self._engine, self._skipped = engine, skipped
-        self._last = skipped + events
+        self._engine, self._last = engine, engine.counters.events + events
         self._started: tuple[float, float] | None = None
         self._on_bundle = engine.on_bundle
         engine.on_bundle = self._timed  # type: ignore[method-assign]
 
     def _timed(self, bundle: Any, ends: Any) -> None:
-        folded = self._engine.counters
-        if self._started is None and folded.events >= self._skipped:
-            self.events = self._last - folded.events
+        if self._started is None:
             self._started = time.perf_counter(), time.process_time()
         self._on_bundle(bundle, ends)
-        if self._started is not None and folded.events >= self._last and not self.done.is_set():
+        if self._engine.counters.events >= self._last and not self.done.is_set():
             self.wall_s = time.perf_counter() - self._started[0]
             self.cpu_s = time.process_time() - self._started[1]
             self.done.set()
+
+    def since_done_s(self) -> float:
+        """Seconds since the last event was folded."""
+        assert self._started is not None
+        return time.perf_counter() - self._started[0] - self.wall_s
 
     def figures(self) -> dict[str, Any]:
         """What every engine's figures have."""

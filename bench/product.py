@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import schemas
 from agents.topics import MODELS, topics
 from bench import mix
 from bench.engine import kafka_streams_rate
+from bench.product_worker import SETTLED
 from bench.report import keep
 from bench.servers import KafkaServer, RedisServer
 from models.config import load_models
@@ -42,6 +43,7 @@ STEP_MS = 700.0
 FIRST_MS = 1_577_836_800_000  # 2020-01-01
 CONFIG = Path(__file__).parent.parent / "config"
 RUN_TIMEOUT_S = 900
+TRANSACTION_MS = 600_000  # as long as it may take to fill the topics
 
 
 def fill(bootstrap: str, events: int, customers: int, partitions: int) -> None:
@@ -50,14 +52,23 @@ def fill(bootstrap: str, events: int, customers: int, partitions: int) -> None:
     produce(bootstrap, mix.chunks(events, customers, first_ms=FIRST_MS, step_ms=STEP_MS))
 
 
-def produce(bootstrap: str, chunks: Iterable[list[mix.Encoded]]) -> None:
-    """Append events as a well-configured producer does."""
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "compression.type": "lz4", "linger.ms": 50,
-            "batch.num.messages": 10_000, "queue.buffering.max.messages": 1_000_000,
-        }
-    )  # fmt: skip
+def produce(
+    bootstrap: str, chunks: Iterable[list[mix.Encoded]], *, at_once: Callable[[], None] | None = None
+) -> None:
+    """Append events as a well-configured producer does.
+
+    With `at_once` all become readable at one moment, after it was called: they are one transaction.
+    """
+    settings = {
+        "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "compression.type": "lz4", "linger.ms": 50,
+        "batch.num.messages": 10_000, "queue.buffering.max.messages": 1_000_000,
+    }  # fmt: skip
+    if at_once is not None:
+        settings |= {"transactional.id": "bench", "transaction.timeout.ms": TRANSACTION_MS}
+    producer = Producer(settings)
+    if at_once is not None:
+        producer.init_transactions(30)
+        producer.begin_transaction()
     for chunk in chunks:
         for part in chunk:
             messages = [{"key": k, "value": v} for k, v in zip(part.keys, part.values, strict=True)]
@@ -67,6 +78,9 @@ def produce(bootstrap: str, chunks: Iterable[list[mix.Encoded]]) -> None:
                 raise RuntimeError(f"the producer's queue refused events for {part.topic}")
     if producer.flush(120):
         raise RuntimeError(f"the topics were not filled in time: the broker at {bootstrap} is stuck")
+    if at_once is not None:
+        at_once()
+        producer.commit_transaction(60)
 
 
 def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1) -> None:
@@ -124,9 +138,13 @@ def remove_topics(bootstrap: str) -> None:
 
 
 def measure(
-    stack: ExitStack, bootstrap: str, redis_url: str, events: int, options: Sequence[str] = ()
-) -> dict[str, Any]:
-    """One run of the worker, the ledger beside it, over what lies in the topics. `options`: of the product worker."""
+    stack: ExitStack, bootstrap: str, redis_url: str, events: int, options: Sequence[str] = (),
+    settled: Callable[[], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """One run of the worker, the ledger beside it, over what lies in the topics. `options`: of the product worker.
+
+    `settled` is called when the worker is done with what comes before the timed events and fetches nothing.
+    """
     state = stack.enter_context(tempfile.TemporaryDirectory())
     environment = {
         **os.environ, "STREAMWISE_KAFKA": bootstrap, "STREAMWISE_REDIS": redis_url, "STREAMWISE_STATE": state,
@@ -141,14 +159,22 @@ def measure(
     )  # the ledger has compiled what it needs and joined its group: its start is not what is measured
     command = [sys.executable, "-m", "bench.product_worker", "--bootstrap", bootstrap, "--redis", redis_url]
     command += ["--events", str(events), "--partitions", str(PARTITIONS), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_TIMEOUT_S, check=False)
-    if done.returncode or ledger.poll() is not None:
-        raise RuntimeError(f"the worker or the ledger failed: {done.stderr.strip()[-2000:]}")
-    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    stack.callback(_end, worker)
+    if settled is not None:
+        assert worker.stdout is not None
+        while line := worker.stdout.readline():
+            if line.strip() == SETTLED:
+                settled()
+                break
+    said, _ = worker.communicate("go on\n", timeout=RUN_TIMEOUT_S)
+    if worker.returncode or ledger.poll() is not None:
+        raise RuntimeError("the worker or the ledger failed, see above")
+    figures: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
     return figures
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[Any]) -> None:
     process.terminate()
     try:
         process.wait(timeout=15)

@@ -132,18 +132,33 @@ def _faults(figures: dict[str, Any]) -> list[str]:
 def _scale(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## Many customers on one worker",
-        "The product's worker with every customer known to it before, commit cycles every four seconds; each",
-        "customer has as many events an hour at each size. Synthetic events. `streamwise bench scale --json`",
+        "The product's worker with every customer known to it before and all of that written, commit cycles every four",
+        "seconds; each customer has as many events an hour at each size. Committed: how long after the last event all",
+        "of them were. Synthetic events. `streamwise bench scale --json`",
         "",
-        "| customers | events/s | resident | CPU µs an event |",
-        "|---:|---:|---:|---:|",
+        "| customers | events/s | resident | CPU µs an event | committed |",
+        "|---:|---:|---:|---:|---:|",
     ]
     for customers, result in figures["customers"].items():
         lines.append(
             f"| {int(customers):,} | {result['events_per_s']:,.0f} | {result['rss_bytes'] / 1e9:.2f} GB | "
-            f"{result['cpu_us_per_event']:.2f} |"
+            f"{result['cpu_us_per_event']:.2f} | {result['committed_s']:.1f} s |"
         )
     return [*lines, ""]
+
+
+def _workers(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "## A second worker",
+        "One worker and two on the same events, all of which lie ready; the CPU of the worker processes, all threads,",
+        "until everything is committed. Medians. `streamwise bench workers --json`",
+        "",
+        "| workers | CPU s a million events | events/s |",
+        "|---|---:|---:|",
+    ]
+    for name, cpu_s in figures["cpu_s_per_million"].items():
+        lines.append(f"| {name} | {cpu_s:.3f} | {figures['events_per_s'][name]:,.0f} |")
+    return [*lines, "", f"Two take {figures['ratio']:.2f} times the CPU of one.", ""]
 
 
 def _failover(figures: dict[str, Any]) -> list[str]:
@@ -179,6 +194,7 @@ PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "product": _product,
     "latency": _latency,
     "scale": _scale,
+    "workers": _workers,
     "failover": _failover,
     "soak": _soak,
     "evaluate": _evaluate,

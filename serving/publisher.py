@@ -2,6 +2,7 @@
 
 The engine remembers which slots changed and hands over keys with their blobs when asked, so what
 waits here is never more than one take. While the store is away nothing is taken; events go on.
+While events wait, views get `SHARE` of the time and no more.
 """
 
 from __future__ import annotations
@@ -19,14 +20,33 @@ PERIOD_S = 0.5  # half of the second within which a changed row has to be seen
 LIMIT = 10_000  # a take: about 30 ms of this thread's time, 5 MB
 BACKOFF_MAX_S = 10.0  # a store that is back is found again within this
 FLUSH_TIMEOUT_S = 5.0
+SHARE = 0.2  # of the time, for views while events wait: an event may change a customer's views, and each costs more
 
-ReadDirty = Callable[[int], tuple[list[bytes], list[bytes]]]
+
+class Taken(NamedTuple):
+    """Keys and blobs to write, and at what cost.
+
+    `left`: so many more that are written cover whatever waits now; 0 if nothing does. `taking_s`: seconds for
+    which events stood still, without those for which the take waited itself.
+    """
+
+    keys: list[bytes]
+    blobs: list[bytes]
+    left: int
+    taking_s: float
+
+
+ReadDirty = Callable[[int], Taken]
 GiveBack = Callable[[Sequence[bytes]], None]
 TakeGone = Callable[[int], list[bytes]]
 
 
 def _nobody(limit: int) -> list[bytes]:
     return []
+
+
+def _never() -> bool:
+    return False
 
 
 log = logging.getLogger(__name__)
@@ -45,7 +65,7 @@ class ViewPublisher:
 
     `read_dirty(limit)` gives keys and blobs and forgets that they changed; it must not return the
     same ones for ever while others wait. `give_back(keys)` marks them as changed again. `take_gone(limit)` gives the
-    keys of customers who are no more. All are called in this thread.
+    keys of customers who are no more. `busy()` says whether events wait. All are called in this thread.
     """
 
     def __init__(
@@ -55,13 +75,14 @@ class ViewPublisher:
         give_back: GiveBack,
         take_gone: TakeGone = _nobody,
         *,
+        busy: Callable[[], bool] = _never,
         limit: int = LIMIT,
         period_s: float = PERIOD_S,
         backoff_max_s: float = BACKOFF_MAX_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._read_dirty, self._give_back = store, read_dirty, give_back
-        self._take_gone = take_gone
+        self._take_gone, self._busy = take_gone, busy
         self._gone: list[
             bytes
         ] = []  # removed before anything is written: one who comes back is written after it
@@ -71,6 +92,9 @@ class ViewPublisher:
         # When everything changed before it was written; None while nothing is left over.
         self._behind_since: float | None = None
         self._clean_at = clock()
+        # What had changed at the one is written when so many as the other are.
+        self._mark_at, self._mark_written = self._clean_at, 0
+        self._next_at = self._clean_at  # until then views have had their share
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="views", daemon=True)
 
@@ -96,7 +120,7 @@ class ViewPublisher:
         return self._thread.is_alive()
 
     def published(self) -> Published:
-        """The counters. The age is an upper bound: how long ago nothing was left unwritten."""
+        """The counters. The age is an upper bound: whatever changed before is written."""
         since = self._behind_since
         age_s = 0.0 if since is None else self._clock() - since
         return Published(self._written, self._failures, age_s)
@@ -109,7 +133,8 @@ class ViewPublisher:
             if self._failures_in_a_row:
                 self._store.ping()
             self._gone = self._gone or self._take_gone(self._limit)
-            keys, blobs = self._read_dirty(self._limit)
+            keys, blobs, left, taking_s = self._read_dirty(self._limit)
+            writing_at = self._clock()
             if self._gone:
                 self._store.remove(self._gone)
                 self._gone = []
@@ -121,34 +146,44 @@ class ViewPublisher:
         except BaseException:
             self._give_back(keys)
             raise
-        self._succeed(len(keys), begun)
+        self._next_at = begun + (taking_s + self._clock() - writing_at) / SHARE
+        self._succeed(len(keys), left, begun)
         return True
 
-    def _succeed(self, written: int, begun: float) -> None:
+    def _succeed(self, written: int, left: int, begun: float) -> None:
         if self._failures_in_a_row:
             log.info("the view store is back after %d failures", self._failures_in_a_row)
         self._failures_in_a_row = 0
         self._written += written
-        if written < self._limit:
-            self._clean_at, self._behind_since = begun, None
-        else:
-            self._behind_since = self._clean_at
+        if not left:
+            self._mark_at = begun
+        if self._written >= self._mark_written or not left:
+            self._clean_at = self._mark_at
+            self._mark_at, self._mark_written = begun, self._written + left
+        self._behind_since = self._clean_at if left else None
 
     def _fail(self, keys: list[bytes], error: Retryable) -> None:
         self._failures += 1
         self._failures_in_a_row += 1
         self._behind_since = self._clean_at
+        # what is given back waits behind what came meanwhile
+        self._mark_at, self._mark_written = self._clean_at, 0
         if keys:
             self._give_back(keys)
         if self._failures_in_a_row == 1:
             log.warning("views wait for their store: %s", error)
 
     def _pause_s(self) -> float:
-        """Doubles with each failure in a row, up to a bound."""
-        doubled: float = self._period_s * 2.0 ** min(self._failures_in_a_row, 16)
-        return min(self._backoff_max_s, doubled) if self._failures_in_a_row else self._period_s
+        """Before the next take. Doubles with each failure in a row, up to a bound."""
+        if self._failures_in_a_row:
+            doubled: float = self._period_s * 2.0 ** min(self._failures_in_a_row, 16)
+            return min(self._backoff_max_s, doubled)
+        if self._behind_since is None:
+            return self._period_s
+        if not self._busy():
+            return 0.0  # the rest of what changed, a take at a time
+        return min(self._backoff_max_s, max(0.0, self._next_at - self._clock()))
 
     def _run(self) -> None:
         while not self._stopping.wait(self._pause_s()):
-            while self.publish_once() and self._behind_since is not None and not self._stopping.is_set():
-                pass  # the rest of what changed, a take at a time
+            self.publish_once()

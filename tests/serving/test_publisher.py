@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from bench.servers import RedisServer
-from serving.publisher import ViewPublisher
+from serving.publisher import SHARE, Taken, ViewPublisher
 from serving.views import MemoryViews, RedisViews, ViewStore
 from streams.errors import Retryable
 
@@ -22,17 +22,20 @@ class Engine:
         self.blobs: dict[bytes, bytes] = {}
         self.dirty: dict[bytes, None] = {}
         self.takes: list[int] = []
+        self.taking_s = 0.0
+        self.wait: Callable[[], None] = lambda: None
 
     def change(self, key: bytes, blob: bytes) -> None:
         self.blobs[key] = blob
         self.dirty[key] = None
 
-    def read_dirty(self, limit: int) -> tuple[list[bytes], list[bytes]]:
+    def read_dirty(self, limit: int) -> Taken:
+        self.wait()
         keys = list(self.dirty)[:limit]
         for key in keys:
             del self.dirty[key]
         self.takes.append(len(keys))
-        return keys, [self.blobs[key] for key in keys]
+        return Taken(keys, [self.blobs[key] for key in keys], len(self.dirty), self.taking_s)
 
     def give_back(self, keys: Sequence[bytes]) -> None:
         self.dirty.update(dict.fromkeys(keys))
@@ -53,6 +56,18 @@ class Flaky(MemoryViews):
     def ping(self) -> None:
         if self.away:
             raise Retryable("the store is away")
+
+
+class Slow(MemoryViews):
+    """A store that takes its time."""
+
+    def __init__(self, clock: Clock, write_s: float) -> None:
+        super().__init__()
+        self.clock, self.write_s = clock, write_s
+
+    def write(self, keys: Sequence[bytes], blobs: Sequence[bytes]) -> None:
+        self.clock.now += self.write_s
+        super().write(keys, blobs)
 
 
 class Clock:
@@ -132,6 +147,81 @@ def test_a_backlog_counts_as_unwritten() -> None:
     assert views.published().oldest_unwritten_s == 1
     views.publish_once()
     assert views.published().oldest_unwritten_s == 0
+
+
+def test_the_age_is_bounded_where_something_always_waits() -> None:
+    store, engine, clock = MemoryViews(), Engine(), Clock()
+    views = ViewPublisher(store, engine.read_dirty, engine.give_back, limit=3, clock=clock)
+    changed_at: dict[bytes, float] = {}
+    for number in range(100):
+        for key in (b"%d" % new for new in range(9 if number == 0 else 3)):
+            engine.change(b"%d " % number + key, b"blob")
+            changed_at[b"%d " % number + key] = clock.now
+        clock.now += 1
+        views.publish_once()
+        oldest_s = clock.now - min(changed_at[key] for key in engine.dirty)
+        assert oldest_s <= views.published().oldest_unwritten_s <= oldest_s + 3
+
+
+def test_what_is_given_back_is_as_old_as_before() -> None:
+    store, engine, clock = Flaky(), Engine(), Clock()
+
+    def more() -> None:
+        for number in range(6):
+            engine.change(b"new %d" % number, b"blob")
+
+    views = ViewPublisher(store, engine.read_dirty, engine.give_back, limit=3, clock=clock)
+    for number in range(9):
+        engine.change(b"%d" % number, b"blob")
+    views.publish_once()
+    clock.now += 5
+    store.away, store.before_failing = True, more
+    views.publish_once()
+    store.away = False
+    for _ in range(3):
+        views.publish_once()
+    assert b"3" in engine.dirty
+    assert views.published().oldest_unwritten_s == 5
+
+
+@pytest.mark.parametrize(
+    ("busy", "waiting_s", "share"),
+    [(True, 0.0, SHARE), (True, 0.1, SHARE), (True, 0.36, 0.1), (False, 0.0, 1.0), (False, 0.04, 0.5)],
+)
+def test_while_events_wait_views_have_their_share_of_the_time(
+    busy: bool, waiting_s: float, share: float
+) -> None:
+    engine, clock = Engine(), Clock()
+    engine.taking_s = 0.01
+
+    def wait() -> None:
+        clock.now += waiting_s + engine.taking_s
+
+    engine.wait = wait
+    for number in range(30):
+        engine.change(b"%d" % number, b"blob")
+    store = Slow(clock, 0.03)
+    views = ViewPublisher(store, engine.read_dirty, engine.give_back, busy=lambda: busy, limit=3, clock=clock)
+    begun = clock.now
+    while engine.dirty:
+        views.publish_once()
+        clock.now += views._pause_s() if engine.dirty else 0.0
+    assert views.published().written == 30  # however long it takes
+    assert 10 * (0.01 + 0.03) / (clock.now - begun) == pytest.approx(share, rel=0.1)
+
+
+def test_who_is_not_behind_waits_as_long_as_ever_and_no_pause_is_without_bound() -> None:
+    engine, clock = Engine(), Clock()
+    views = ViewPublisher(
+        Slow(clock, 60.0), engine.read_dirty, engine.give_back, busy=lambda: True, limit=3, period_s=0.5,
+        backoff_max_s=3.0, clock=clock,
+    )  # fmt: skip
+    for number in range(4):
+        engine.change(b"%d" % number, b"blob")
+    views.publish_once()
+    assert views._pause_s() == 3.0
+    views.publish_once()
+    assert views._pause_s() == 0.5
 
 
 def test_an_unexpected_error_gives_the_keys_back_and_is_not_hidden() -> None:
