@@ -30,6 +30,7 @@ SCHEME = "batch"
 FETCH_MAX_WAIT_MS = 10
 # between two fetches: what comes meanwhile comes together, which costs less than it delays
 FETCH_PACE_S = 0.004
+UNSURE_MS = 1000  # a hundred times as long as a fetch takes while there is nothing new
 FULL_PAUSE_S = 0.01  # while enough of every partition lies decoded
 
 
@@ -167,13 +168,22 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             for batch in result._partition_records.batches:
                 self.app.fetched(tp.topic, batch)
 
-    async def _fetch_records(self, *given: Any, **named: Any) -> Any:
-        """Drain what was fetched.
+    async def _fetch_records(self, consumer: Any, active_partitions: Any, **named: Any) -> Any:
+        """Drain what was fetched, but for the partition numbers of which one topic is not known as well as the others.
 
         Of the calls between Faust's two threads this is the one that runs in the consumer's own.
         Batches of bundled topics stay closed: the pass, or a thread ahead of it, opens them.
         """
-        records = await super()._fetch_records(*given, **named)
+        unsure = self._unsure()
+        if unsure and active_partitions:
+            bundled = self.app.bundled
+            active_partitions = {
+                tp for tp in active_partitions if tp.topic not in bundled or tp.partition not in unsure
+            }
+            if not active_partitions:  # to aiokafka, none would be all
+                await asyncio.sleep(FULL_PAUSE_S)
+                return {}
+        records = await super()._fetch_records(consumer, active_partitions, **named)
         self.ends = self._ends()
         for tp, batches in records.items():
             if tp.topic in self.app.bundled:
@@ -188,16 +198,37 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _ends(self) -> dict[TP, int]:
         """The last stable offsets that the newest fetches told, of the bundled topics."""
+        return {
+            TP(tp.topic, tp.partition): int(state.lso)
+            for tp, state in self._states()
+            if state.lso is not None
+        }
+
+    def _unsure(self) -> set[int]:
+        """Partition numbers of which one topic was fetched lately and another was not, or never.
+
+        After a broker was away a partition may be refused for a while longer than the others. Folded without it, all
+        that the others brought meanwhile would make its events late ones.
+        """
+        states = self._states()
+        if not states:
+            return set()
+        held = self._ensure_consumer()._fetcher._records
+        newest_ms = max((state.timestamp for _, state in states if state.timestamp is not None), default=0)
+        return {
+            tp.partition
+            for tp, state in states
+            if tp not in held and (state.timestamp is None or state.timestamp < newest_ms - UNSURE_MS)
+        }
+
+    def _states(self) -> list[tuple[Any, Any]]:
+        """What aiokafka knows of each partition of the bundled topics that is assigned."""
         subscription = self._consumer._subscription.subscription if self._consumer is not None else None
         assignment = subscription.assignment if subscription is not None else None
         if assignment is None:
-            return {}
+            return []
         states = ((tp, assignment.state_value(tp)) for tp in assignment.tps if tp.topic in self.app.bundled)
-        return {
-            TP(tp.topic, tp.partition): int(state.lso)
-            for tp, state in states
-            if state and state.lso is not None
-        }
+        return [(tp, state) for tp, state in states if state]
 
     async def pause_in_client(self, tps: set[TP]) -> None:
         """Stop fetching `tps` in the client itself until the next assignment."""

@@ -13,6 +13,7 @@ import random
 import signal
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from confluent_kafka import KafkaException
@@ -23,6 +24,7 @@ from bench.faults.load import Load, poisoned
 from bench.faults.progress import Progress
 from bench.faults.schedule import Fault
 from bench.servers import ServerError
+from bench.servers.process import Server
 
 REFUSING = {"min.insync.replicas": "2", "max.message.bytes": "70"}
 PATIENCE_S = 40.0
@@ -39,6 +41,7 @@ class Injector:
         self.counts: dict[str, int] = {}
         self.failed: list[str] = []
         self._threads: list[threading.Thread] = []
+        self._one_at_a_time: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def run(self, faults: list[Fault]) -> None:
         """Carry out the faults at their times (seconds into the load), and wait until they are over."""
@@ -104,6 +107,10 @@ class Injector:
         server = {"broker": self._on.kafka, "redis": self._on.redis, "postgresql": self._on.postgresql}[
             fault.kind.partition("_")[0]
         ]
+        with self._one_at_a_time[server.name]:  # it may not be up again when its next fault begins
+            self._interrupt(server, fault, how)
+
+    def _interrupt(self, server: Server, fault: Fault, how: str) -> None:
         if how == "kill" or fault.detail == "killed":
             server.kill()
         else:

@@ -151,7 +151,7 @@ def test_a_wrong_checksum_is_refused_and_nothing_of_the_fetch_is_handed_over() -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", drained)
         with pytest.raises(CorruptRecordException, match=r"web\.events\[3\]@0: .*checksum"):
-            asyncio.run(thread._fetch_records(None, 1.0))
+            asyncio.run(thread._fetch_records(None, {TP(*AT)}))
 
 
 def test_batches_of_bundled_topics_are_offered_closed_as_they_arrive() -> None:
@@ -390,3 +390,43 @@ def _decoded(batch: RawBatch) -> list[tuple[bytes, bytes]]:
     found = located(batch.buf.tobytes(), batch.count, batch.base_offset, batch.first)
     assert found is not None
     return [(key, value) for _, key, value in found]
+
+
+@pytest.mark.parametrize(
+    ("sales_ms", "held", "drained"),
+    [
+        (5_000, [], [0, 1]),  # told by the same fetch
+        (4_500, [], [0, 1]),
+        (1_000, [], [1]),  # refused since the broker is back
+        (None, [], [1]),  # not fetched yet
+        (1_000, [TopicPartition("sales.events", 0)], [0, 1]),  # it lies here and is not fetched again
+    ],
+)
+def test_a_partition_number_waits_for_the_topic_that_was_not_told_lately(
+    sales_ms: int | None, held: list[TopicPartition], drained: list[int]
+) -> None:
+    told: dict[TopicPartition, int | None] = {
+        TopicPartition(topic, number): 5_000 for topic in ("web.events", "sales.events") for number in (0, 1)
+    }
+    told[TopicPartition("sales.events", 0)] = sales_ms
+    states = {tp: SimpleNamespace(timestamp=ms, lso=7) for tp, ms in told.items()}
+    assignment = SimpleNamespace(tps=set(told), state_value=states.get)
+    subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+    thread: Any = object.__new__(ConsumerThread)
+    thread._consumer = SimpleNamespace(
+        _subscription=subscription, _fetcher=SimpleNamespace(_records=dict.fromkeys(held))
+    )
+    thread._crashed = False
+    thread.app = SimpleNamespace(bundled=frozenset({"web.events", "sales.events"}))
+    asked: list[set[TP]] = []
+
+    async def drain(self: Any, consumer: Any, active: set[TP], **_: Any) -> dict[Any, Any]:
+        asked.append(active)
+        return {}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver.AIOKafkaConsumerThread, "_fetch_records", drain)
+        changelog = TP("customers-changelog", 0)
+        asyncio.run(thread._fetch_records(None, {changelog, *(TP(*tp) for tp in told)}, timeout=1.0))
+    assert changelog in asked[0]
+    assert sorted({tp.partition for tp in asked[0] - {changelog}}) == drained
