@@ -165,7 +165,7 @@ class LivePass:
         self._room = Room(
             np.full(features, np.nan), np.zeros(features), np.full(len(self.models), np.nan),
             np.zeros(self.policies.width), np.zeros(self.policies.depth + 1), np.zeros(views),
-            np.full((1, max(1, self.fields)), np.nan), np.zeros(self.fields), np.zeros(2, np.int64),
+            np.full((1, max(1, self.fields)), np.nan), np.zeros(self.fields),
         )  # fmt: skip
 
     def new_state(self) -> State:

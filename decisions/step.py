@@ -18,10 +18,10 @@ from streams.encode import (
     put_long,
     put_raw,
 )
-from streams.kernel import inlined, kernel
+from streams.kernel import inlined, kernel, prefetch
 from streams.keys import key_size, key_start
 from streams.partition import CHANGELOG, TAKEN, VIEWS, keep_taken
-from streams.rows import COLD, NEW, Store, has_room, place_of
+from streams.rows import NEXT, SOON, Store, ask_row, has_room, place_of
 
 from .machine import evaluate
 from .plan import EXAMPLES, Plan
@@ -30,9 +30,6 @@ from .program import FIELD, SCORE, VIEW
 DUPLICATES, SKIPPED, LATE, FIRED = range(4)  # counters
 EXAMPLE_HEAD = 4  # opened, due, score, snapshot; then the features as float32
 MANY_COLONS = 3
-AHEAD = 4  # events between asking for a row and folding into it
-LINE_WORDS = 8  # a cache line of 64 bytes
-USUAL_WORDS = 40  # of a packed row
 
 
 class Events(NamedTuple):
@@ -108,7 +105,6 @@ class Room(NamedTuple):
     all_views: Any
     no_fields: Any
     fields: Any
-    seen: Any
 
 
 @inlined
@@ -532,22 +528,6 @@ def _event(
         _schedule(table, plan, slot, row)
 
 
-@inlined
-def _touch(table: Table, slot: int, room: Room) -> None:
-    """Ask for a row of an event to come: its cache lines arrive while the events before it are folded."""
-    seen = np.int64(0)
-    store = table.store
-    place = store.where[slot]
-    if place >= 0:
-        for word in range(0, table.bits.shape[1], LINE_WORDS):
-            seen ^= table.bits[place, word]
-    elif place != NEW:
-        at = COLD - place
-        for word in range(at, min(at + USUAL_WORDS, len(store.cold)), LINE_WORDS):
-            seen ^= store.cold[word]
-    room.seen[0] = seen  # so that the compiler does not leave it out
-
-
 @kernel
 def run(
     events: Events, first: int, count: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room
@@ -559,10 +539,12 @@ def run(
         if not _room_left(out, records):
             return i
         e = events.order[i]
-        if i + 2 * AHEAD < count:
-            room.seen[1] = table.store.where[events.slots[events.order[i + 2 * AHEAD]]]
-        if i + AHEAD < count:
-            _touch(table, events.slots[events.order[i + AHEAD]], room)
+        if i + SOON < count:
+            soon = events.slots[events.order[i + SOON]]
+            prefetch(table.store.where, soon)
+            prefetch(table.dirty, soon)
+        if i + NEXT < count:
+            ask_row(table.store, events.slots[events.order[i + NEXT]])
         time = events.times[e]
         if time > table.clocks[1]:
             table.clocks[1] = time

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .hashing import hash64
-from .kernel import inlined, kernel
+from .kernel import inlined, kernel, prefetch
 
 _LOW32 = np.uint64(0xFFFFFFFF)
 KNOWN, GONE, TOP = range(3)  # `marks`: slots given so far, those free again, bytes used of the arena
 SIZE_BITS = 16  # of `spans`: a key's length below its place in the arena
 LARGEST = (1 << SIZE_BITS) - 1
 UNIT = 8  # keys take a multiple of this many bytes, so that those of one length class take each other's place
+BLOCK = 32  # keys whose lines are asked for at a time
 FULL = 0.7  # of the table: longer chains beyond
 
 
@@ -23,6 +24,7 @@ class Index(NamedTuple):
     `table: uint64[2^k]` holds (upper half of the hash, slot + 1), 0 = free. Of each slot: `hashes: uint64[c]`,
     `spans: int64[c]` (place in `arena: uint8[:]`, length), -1 for a slot that is free again; `gone: int64[c]` is a
     stack of these. `heads: int64[.]` begin the chains of free blocks of each length in the arena (-1 = none).
+    `ahead: uint64[BLOCK]` is scratch.
     """
 
     table: Any
@@ -32,6 +34,7 @@ class Index(NamedTuple):
     gone: Any
     heads: Any
     marks: Any
+    ahead: Any
 
 
 @inlined
@@ -89,6 +92,62 @@ def _enter(index: Index, buf: Any, at: int, size: int, h: Any) -> int:
     return int(slot)
 
 
+@inlined
+def _is(index: Index, slot: int, buf: Any, at: int, size: int) -> bool:
+    """Whether `buf[at : at + size]` is the slot's key."""
+    spans = index.spans
+    return key_size(spans, slot) == size and _same(index.arena, key_start(spans, slot), buf, at, size)
+
+
+@kernel
+def _look_up(
+    buf: Any, key_at: Any, key_size_: Any, status: Any, first: int, stop: int, index: Index, out: Any
+) -> None:
+    """Write the hash of each key of rows `first..stop-1` into `ahead`, and into `out` the slot whose key it likely
+    is (-1 = none). At many keys each step meets a line that no cache holds; all rows ask for theirs first."""
+    table = index.table
+    mask = np.uint64(len(table) - 1)
+    for i in range(first, stop):
+        if status[i] == 0:
+            h = hash64(buf, key_at[i], key_size_[i])
+            index.ahead[i - first] = h
+            prefetch(table, np.int64(h & mask))
+    for i in range(first, stop):
+        slot: Any = np.int64(-1)
+        if status[i] == 0:
+            h = index.ahead[i - first]
+            place = h & mask
+            while table[place] != np.uint64(0) and (table[place] ^ h) > _LOW32:
+                place = (place + np.uint64(1)) & mask
+            slot = np.int64(table[place] & _LOW32) - 1
+            if slot >= 0:
+                prefetch(index.spans, slot)
+        out[i] = slot
+    for i in range(first, stop):
+        if out[i] >= 0:
+            prefetch(index.arena, key_start(index.spans, out[i]))
+
+
+@kernel
+def _find_or_enter(index: Index, buf: Any, at: int, size: int, h: Any) -> int:
+    """The slot of a key with hash `h`; -1 when it is new and there is no room for one more."""
+    table = index.table
+    mask = np.uint64(len(table) - 1)
+    tag = h & ~_LOW32
+    place = h & mask
+    while table[place] != np.uint64(0):
+        entry = table[place]
+        if entry & ~_LOW32 == tag:
+            slot = int(np.int64(entry & _LOW32)) - 1
+            if _is(index, slot, buf, at, size):
+                return slot
+        place = (place + np.uint64(1)) & mask
+    slot = _enter(index, buf, at, size, h)
+    if slot >= 0:
+        table[place] = tag | np.uint64(slot + 1)
+    return slot
+
+
 @kernel
 def find_slots(
     buf: Any, key_at: Any, key_size_: Any, status: Any, first: int, count: int, index: Index, out: Any
@@ -98,34 +157,14 @@ def find_slots(
     Returns the next row: below `count` when there is no room for one more key, and the caller grows the index and
     calls again.
     """
-    table = index.table
-    mask = np.uint64(len(table) - 1)
-    for i in range(first, count):
-        if status[i] != 0:
-            out[i] = -1
-            continue
-        at = key_at[i]
-        size = key_size_[i]
-        h = hash64(buf, at, size)
-        tag = h & ~_LOW32
-        place = h & mask
-        while True:
-            entry = table[place]
-            if entry == np.uint64(0):
-                slot = _enter(index, buf, at, size, h)
-                if slot < 0:
+    for start in range(first, count, BLOCK):
+        stop = min(start + BLOCK, count)
+        _look_up(buf, key_at, key_size_, status, start, stop, index, out)
+        for i in range(start, stop):
+            if status[i] == 0 and (out[i] < 0 or not _is(index, out[i], buf, key_at[i], key_size_[i])):
+                out[i] = _find_or_enter(index, buf, key_at[i], key_size_[i], index.ahead[i - start])
+                if out[i] < 0:
                     return i
-                table[place] = tag | np.uint64(slot + 1)
-                out[i] = slot
-                break
-            if entry & ~_LOW32 == tag:
-                slot = int(np.int64(entry & _LOW32)) - 1
-                if key_size(index.spans, slot) == size and _same(
-                    index.arena, key_start(index.spans, slot), buf, at, size
-                ):
-                    out[i] = slot
-                    break
-            place = (place + np.uint64(1)) & mask
     return count
 
 
@@ -187,12 +226,13 @@ class KeyIndex:
         self._gone = np.zeros(64, np.int64)
         self._heads = np.full(_units_of(LARGEST) + 1, -1, np.int64)
         self._marks = np.zeros(3, np.int64)
+        self._ahead = np.zeros(BLOCK, np.uint64)
 
     @property
     def arrays(self) -> Index:
         """The arrays as they are now; not to be kept, as new keys may replace them."""
         return Index(
-            self.table, self.hashes, self.spans, self.arena, self._gone, self._heads, self._marks
+            self.table, self.hashes, self.spans, self.arena, self._gone, self._heads, self._marks, self._ahead,
         )  # fmt: skip
 
     @property

@@ -14,10 +14,10 @@ from aiokafka.record.util import calc_crc32c
 
 from .batch import CRC_FROM, HEADER, HEADER_BYTES, LENGTH, LENGTH_AT, TRANSACTIONAL
 from .encode import put_long, put_raw
-from .kernel import kernel
+from .kernel import kernel, prefetch
 from .keys import key_size, key_start
 from .packing import ID_WORDS
-from .rows import Store, taken_row
+from .rows import NEXT, SOON, Store, ask_value, taken_row
 
 BATCH_BYTES = 900_000  # a broker takes a million by default
 FRAME_BYTES = 32  # of a record at most, beside its key and value: four varints of 5 bytes, three of one
@@ -34,6 +34,13 @@ def write_records(store: Store, spans: Any, arena: Any, slots: Any, layout_id: i
     """
     p: Any = np.int64(0)
     for i in range(len(slots)):
+        if i + SOON < len(slots):
+            prefetch(store.where, slots[i + SOON])
+            prefetch(store.kept, slots[i + SOON])
+            prefetch(spans, slots[i + SOON])
+        if i + NEXT < len(slots):
+            ask_value(store, slots[i + NEXT])
+            prefetch(arena, key_start(spans, slots[i + NEXT]))
         slot = slots[i]
         start = key_start(spans, slot)
         stop = start + key_size(spans, slot)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .kernel import inlined, kernel
+from .kernel import LINE_BYTES, inlined, kernel, prefetch
 from .keys import grown
 from .memory import Stretched
 from .packing import (
@@ -31,6 +31,9 @@ NEW = -1  # `where` of a slot without a row: it has the default one
 COLD = -2  # `where` of a packed row is COLD - its place in `cold`
 FREE, TOP, HAND = range(3)  # `marks`: free places, words used of `cold`, the next place to look at
 LEAST_PLACES = 64
+LINE = LINE_BYTES // 8  # words
+USUAL_WORDS = 40  # of a packed row, its mask included: five lines
+SOON, NEXT = 16, 8  # rows between asking where a row is, asking for the row, and taking it
 TURN = 1024  # rows packed at a time: about 0.3 ms, and what was packed last is filled while the caches still hold it
 
 
@@ -60,6 +63,42 @@ class Store(NamedTuple):
 
 
 @inlined
+def ask_whole(store: Store, place: int) -> None:
+    """Prefetch a whole row."""
+    words = store.bits.shape[1]
+    first = place * words
+    for word in range(first, first + words, LINE):
+        prefetch(store.bits, word)
+
+
+@inlined
+def ask_packed(store: Store, at: int, words: int) -> None:
+    """Prefetch `words` of the packed row at `at`."""
+    for word in range(at, at + words, LINE):
+        prefetch(store.cold, word)
+
+
+@inlined
+def ask_row(store: Store, slot: int) -> None:
+    """Prefetch the slot's row, wherever it is; `where[slot]` was prefetched before."""
+    place = store.where[slot]
+    if place >= 0:
+        ask_whole(store, place)
+    elif place != NEW:
+        ask_packed(store, COLD - place, USUAL_WORDS)
+
+
+@inlined
+def ask_value(store: Store, slot: int) -> None:
+    """Prefetch what the slot's changelog value is made of; `where[slot]` and `kept[slot]` were prefetched before."""
+    kept = store.kept[slot]
+    if kept > 0:
+        ask_packed(store, kept - 1, USUAL_WORDS)
+    else:
+        ask_row(store, slot)
+
+
+@inlined
 def _release(store: Store, at: int) -> None:
     """The block at `at` is free."""
     size = packed_words(store.cold, at, store.bits.shape[1])
@@ -72,7 +111,9 @@ def _block(store: Store, size: int) -> Any:
     """A block of `size` words; `cold` has room for it."""
     at = store.heads[size]
     if at >= 0:
-        store.heads[size] = store.cold[at]
+        following = store.cold[at]
+        store.heads[size] = following
+        ask_packed(store, following, size)  # for the next row of that length
         return at
     at = store.marks[TOP]
     store.marks[TOP] = at + size
@@ -136,6 +177,10 @@ def evict(store: Store, count: int) -> None:
         hand += 1
         if hand == places:
             hand = 0
+        coming = place + NEXT
+        if coming < places and store.used[coming] == 0 and store.owner[coming] >= 0:
+            ask_whole(store, coming)
+            prefetch(store.where, store.owner[coming])
         slot = store.owner[place]
         if slot < 0:
             continue
@@ -220,6 +265,11 @@ def pack_slots(store: Store, slots: Any, layout_id: int, out: Any, ends: Any) ->
     """The rows of `slots` (`taken_row`) as changelog values end to end in `out: int64[:]`; `ends: int64[n]`, words."""
     p: Any = np.int64(0)
     for i in range(len(slots)):
+        if i + SOON < len(slots):
+            prefetch(store.where, slots[i + SOON])
+            prefetch(store.kept, slots[i + SOON])
+        if i + NEXT < len(slots):
+            ask_value(store, slots[i + NEXT])
         out[p] = layout_id
         p += ID_WORDS
         size = taken_row(store, slots[i])
@@ -259,6 +309,10 @@ def copy_row(store: Store, slot: int, bits: Any, row: int) -> None:
 def copy_rows(store: Store, slots: Any, bits: Any) -> None:
     """The rows of `slots: int64[n]` into `bits: int64[n, words]`."""
     for i in range(len(slots)):
+        if i + SOON < len(slots):
+            prefetch(store.where, slots[i + SOON])
+        if i + NEXT < len(slots):
+            ask_row(store, slots[i + NEXT])
         copy_row(store, slots[i], bits, i)
 
 

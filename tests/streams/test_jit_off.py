@@ -13,7 +13,8 @@ WARNINGS = ["-W", "ignore:overflow encountered:RuntimeWarning"]
 
 
 def test_kernels_pass_uncompiled() -> None:
-    names = [str(HERE / name) for name in ("test_kernels.py", "test_inbox.py", "test_migrate.py")]
+    modules = ("kernel", "kernels", "inbox", "migrate", "rows")
+    names = [str(HERE / f"test_{module}.py") for module in modules]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *WARNINGS, *names],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
