@@ -15,7 +15,7 @@ from streams.errors import ConfigError, StreamwiseError
 if TYPE_CHECKING:
     from config.settings import Settings
 
-BENCHES = ("engine", "product", "latency", "scale", "failover", "soak", "faults")
+BENCHES = ("engine", "product", "latency", "scale", "workers", "failover", "soak", "faults")
 
 app = typer.Typer(
     no_args_is_help=True,

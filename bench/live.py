@@ -89,6 +89,12 @@ class Worker:
                 return time.monotonic() - self.started
         raise RuntimeError("the worker ended before it was ready")
 
+    def cpu_s(self) -> float:
+        """User and system seconds of all its threads since it was started."""
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii", errors="replace")
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def kill(self) -> None:
         """End it as a crash would."""
         self.process.kill()

@@ -43,6 +43,7 @@ STEP_MS = 700.0
 FIRST_MS = 1_577_836_800_000  # 2020-01-01
 CONFIG = Path(__file__).parent.parent / "config"
 RUN_TIMEOUT_S = 900
+TRANSACTION_MS = 600_000  # as long as it may take to fill the topics
 
 
 def fill(bootstrap: str, events: int, customers: int, partitions: int) -> None:
@@ -51,14 +52,23 @@ def fill(bootstrap: str, events: int, customers: int, partitions: int) -> None:
     produce(bootstrap, mix.chunks(events, customers, first_ms=FIRST_MS, step_ms=STEP_MS))
 
 
-def produce(bootstrap: str, chunks: Iterable[list[mix.Encoded]]) -> None:
-    """Append events as a well-configured producer does."""
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "compression.type": "lz4", "linger.ms": 50,
-            "batch.num.messages": 10_000, "queue.buffering.max.messages": 1_000_000,
-        }
-    )  # fmt: skip
+def produce(
+    bootstrap: str, chunks: Iterable[list[mix.Encoded]], *, at_once: Callable[[], None] | None = None
+) -> None:
+    """Append events as a well-configured producer does.
+
+    With `at_once` all become readable at one moment, after it was called: they are one transaction.
+    """
+    settings = {
+        "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "compression.type": "lz4", "linger.ms": 50,
+        "batch.num.messages": 10_000, "queue.buffering.max.messages": 1_000_000,
+    }  # fmt: skip
+    if at_once is not None:
+        settings |= {"transactional.id": "bench", "transaction.timeout.ms": TRANSACTION_MS}
+    producer = Producer(settings)
+    if at_once is not None:
+        producer.init_transactions(30)
+        producer.begin_transaction()
     for chunk in chunks:
         for part in chunk:
             messages = [{"key": k, "value": v} for k, v in zip(part.keys, part.values, strict=True)]
@@ -68,6 +78,9 @@ def produce(bootstrap: str, chunks: Iterable[list[mix.Encoded]]) -> None:
                 raise RuntimeError(f"the producer's queue refused events for {part.topic}")
     if producer.flush(120):
         raise RuntimeError(f"the topics were not filled in time: the broker at {bootstrap} is stuck")
+    if at_once is not None:
+        at_once()
+        producer.commit_transaction(60)
 
 
 def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1) -> None:

@@ -147,6 +147,20 @@ def _scale(figures: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def _workers(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "## A second worker",
+        "One worker and two on the same events, all of which lie ready; the CPU of the worker processes, all threads,",
+        "until everything is committed. Medians. `streamwise bench workers --json`",
+        "",
+        "| workers | CPU s a million events | events/s |",
+        "|---|---:|---:|",
+    ]
+    for name, cpu_s in figures["cpu_s_per_million"].items():
+        lines.append(f"| {name} | {cpu_s:.3f} | {figures['events_per_s'][name]:,.0f} |")
+    return [*lines, "", f"Two take {figures['ratio']:.2f} times the CPU of one.", ""]
+
+
 def _failover(figures: dict[str, Any]) -> list[str]:
     return [
         "## Failover",
@@ -180,6 +194,7 @@ PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "product": _product,
     "latency": _latency,
     "scale": _scale,
+    "workers": _workers,
     "failover": _failover,
     "soak": _soak,
     "evaluate": _evaluate,

@@ -129,7 +129,7 @@ def test_a_role_waits_for_a_broker_within_bounds(run: Run, monkeypatch: pytest.M
         ),
         (
             ["bench", "nothing"],
-            "bench: expected one of engine, product, latency, scale, failover, soak, faults, got 'nothing'",
+            "bench: expected one of engine, product, latency, scale, workers, failover, soak, faults, got 'nothing'",
         ),
     ],
 )

@@ -1,0 +1,150 @@
+"""What a second worker costs: `streamwise bench workers --json`.
+
+CPU seconds (user and system, all threads of the worker processes) per million events, of one worker and of two, on one
+broker in the same run. The workers are ready, have their partitions and have folded and committed some events before.
+Then many events become readable at one moment: they are a transaction that is committed once the CPU is read. It is
+read again when all of them are committed by the workers.
+
+All lies ready, because a second worker is started where one does not follow. Below its capacity a worker fetches what
+came since it last asked, so that two take more and smaller fetches for the same events: that would compare the pace
+of fetches, and what idle workers do. The commit interval is one second, so that little of that is counted after the
+last event. Synthetic events (`bench.mix`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from agents.topics import topics
+from bench import mix
+from bench.live import Worker, await_committed
+from bench.product import (
+    CONFIG,
+    CUSTOMERS,
+    FIRST_MS,
+    PARTITIONS,
+    STEP_MS,
+    produce,
+    publish_snapshots,
+    remove_topics,
+)
+from bench.report import keep
+from bench.servers import KafkaServer, RedisServer
+from bench.servers.process import free_ports
+from bench.soak import Watch
+from streams.topics import ensure
+
+EVENTS = 10_000_000
+WARM_UP_EVENTS = 500_000
+COMMIT_INTERVAL_S = 1.0
+RUNS = 3
+JOIN_PATIENCE_S = 120.0
+NAMES = {1: "one", 2: "two"}
+
+
+def run(events: int = EVENTS, runs: int = RUNS) -> dict[str, Any]:
+    """Measure one and two workers in turn; the medians count. A first run warms the broker up and does not."""
+    cpu_s: dict[str, list[float]] = {name: [] for name in NAMES.values()}
+    rates: dict[str, list[float]] = {name: [] for name in NAMES.values()}
+    with KafkaServer() as kafka:
+        _measure(kafka.bootstrap, 1, events)
+        for number in range(runs):
+            for workers in (1, 2) if number % 2 == 0 else (2, 1):
+                each, rate = _measure(kafka.bootstrap, workers, events)
+                cpu_s[NAMES[workers]].append(each)
+                rates[NAMES[workers]].append(rate)
+    median = {name: statistics.median(found) for name, found in cpu_s.items()}
+    return {
+        "events": events,
+        "cpu_s_per_million": median,
+        "ratio": median["two"] / median["one"],
+        "events_per_s": {name: statistics.median(found) for name, found in rates.items()},
+        "runs_cpu_s_per_million": cpu_s,
+    }
+
+
+def _measure(bootstrap: str, workers: int, events: int) -> tuple[float, float]:
+    """CPU seconds per million events of that many workers together, and events/s until all are committed."""
+    with ExitStack() as stack:
+        redis = stack.enter_context(RedisServer())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        remove_topics(bootstrap)
+        ensure(bootstrap, topics(list(mix.TOPICS)), partitions=PARTITIONS, replication=1)
+        publish_snapshots(bootstrap)
+        ports = free_ports(workers)
+        started = [
+            stack.enter_context(
+                Worker(
+                    bootstrap, redis.url, folder / str(port), CONFIG, PARTITIONS, worker_port=port,
+                    commit_interval=COMMIT_INTERVAL_S,
+                )
+            )
+            for port in ports
+        ]  # fmt: skip
+        for worker in started:
+            worker.ready()
+        _await_shared([Watch(worker, port) for worker, port in zip(started, ports, strict=True)])
+        chunks = mix.chunks(WARM_UP_EVENTS, CUSTOMERS, first_ms=FIRST_MS, step_ms=STEP_MS, seed=1)
+        produce(bootstrap, chunks)
+        await_committed(bootstrap, _ends(bootstrap), PARTITIONS)
+        before: list[float] = []
+        first_ms = FIRST_MS + int(WARM_UP_EVENTS * STEP_MS)
+        chunks = mix.chunks(events, CUSTOMERS, first_ms=first_ms, step_ms=STEP_MS)
+        produce(bootstrap, chunks, at_once=lambda: before.append(sum(worker.cpu_s() for worker in started)))
+        began = time.monotonic()
+        await_committed(bootstrap, _ends(bootstrap), PARTITIONS)
+        wall_s = time.monotonic() - began
+        cpu_s = sum(worker.cpu_s() for worker in started) - before[0]
+        for worker in started:
+            worker.stop()
+    each, rate = cpu_s / events * 1e6, events / wall_s
+    print(f"{workers} workers: {each:.3f} CPU s a million, {rate:,.0f} events/s", file=sys.stderr, flush=True)
+    return each, rate
+
+
+def _await_shared(watches: list[Watch]) -> None:
+    """Until each has as many partitions as the others, and their rows."""
+    until, share = time.monotonic() + JOIN_PATIENCE_S, PARTITIONS // len(watches)
+    while not all(watch.status()["partitions"] == share and watch.ready() for watch in watches):
+        if time.monotonic() > until:
+            raise RuntimeError(f"the partitions were not shared out in {JOIN_PATIENCE_S:.0f} s")
+        time.sleep(0.2)
+
+
+def _ends(bootstrap: str) -> int:
+    """The sum of the offsets at which the source topics end."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ends"})
+    try:
+        places = [TopicPartition(topic, number) for topic in mix.TOPICS for number in range(PARTITIONS)]
+        return sum(consumer.get_watermark_offsets(place, 10)[1] for place in places)
+    finally:
+        consumer.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print progress on standard error and the figures as one JSON line on standard output."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--events", type=int, default=EVENTS)
+    parser.add_argument("--runs", type=int, default=RUNS, help="of each; the medians count")
+    parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
+    given = parser.parse_args(argv)
+    figures = run(given.events, given.runs)
+    keep("workers", figures)
+    print(json.dumps(figures), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
