@@ -157,7 +157,7 @@ class Worker:
                 blobs += self.work.packed_views(partition, slots)
                 self._given.append((partition, slots))
         # whoever has most waiting is first every so often
-        left = len(live) * max((int(partition.counts[1]) for partition in live), default=0)
+        left = len(live) * max((partition.unseen for partition in live), default=0)
         return Taken(keys, blobs, left, time.perf_counter() - began)
 
     def _gone_views(self, limit: int) -> list[bytes]:

@@ -197,7 +197,7 @@ def _committed(worker: Worker) -> bool:
 
 
 def _views_waiting(worker: Worker) -> int:
-    return sum(int(partition.counts[1]) for partition in worker.engine.partitions.values())
+    return sum(partition.unseen for partition in worker.engine.partitions.values())
 
 
 def _counted(worker: Worker) -> dict[str, int]:

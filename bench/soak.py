@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from itertools import count
@@ -106,12 +107,20 @@ class Watch:
     """What the worker says of itself."""
 
     def __init__(self, worker: Worker, port: int) -> None:
-        self._worker, self._url = worker, f"http://127.0.0.1:{port}/status"
+        self._worker, self._url = worker, f"http://127.0.0.1:{port}"
 
     def status(self) -> dict[str, Any]:
-        with urllib.request.urlopen(self._url, timeout=10) as answer:
+        with urllib.request.urlopen(f"{self._url}/status", timeout=10) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
+
+    def ready(self) -> bool:
+        """Whether its rows are restored, also after the last rebalance."""
+        try:
+            with urllib.request.urlopen(f"{self._url}/readyz", timeout=10):
+                return True
+        except urllib.error.HTTPError:
+            return False
 
     def lag(self) -> int:
         return sum(self.status()["lag"].values())

@@ -113,9 +113,9 @@ def _measure(bootstrap: str, workers: int, events: int) -> tuple[float, float]:
 
 
 def _await_shared(watches: list[Watch]) -> None:
-    """Until each has as many partitions as the others."""
-    until = time.monotonic() + JOIN_PATIENCE_S
-    while any(watch.status()["partitions"] != PARTITIONS // len(watches) for watch in watches):
+    """Until each has as many partitions as the others, and their rows."""
+    until, share = time.monotonic() + JOIN_PATIENCE_S, PARTITIONS // len(watches)
+    while not all(watch.status()["partitions"] == share and watch.ready() for watch in watches):
         if time.monotonic() > until:
             raise RuntimeError(f"the partitions were not shared out in {JOIN_PATIENCE_S:.0f} s")
         time.sleep(0.2)

@@ -59,7 +59,8 @@ class Partition:
         self.rows = Rows(default_row, places)
         self.dirty = np.zeros(1024, np.uint8)
         self.changed = np.zeros(1024, np.int64)
-        self.seen = np.zeros(1024, np.int64)
+        self.seen = np.zeros(2048, np.int64)  # taken from `_seen_from` on
+        self._seen_from = 0
         # slots in `changed`, slots in `seen` (views), entries in the heap
         self.counts = np.zeros(3, np.int64)
         self.wake = np.zeros(1024)
@@ -137,8 +138,9 @@ class Partition:
             while size < known:
                 size *= 2
             self.rows.grow(size)
-            for name in ("dirty", "changed", "seen", "wake"):
+            for name in ("dirty", "changed", "wake"):
                 setattr(self, name, grown(getattr(self, name), size))
+            self.seen = grown(self.seen, 2 * size)
         self.rows.make_room()
         needed = int(self.counts[2]) + len(self.inbox.order) + 64
         if needed > len(self.heap_times):
@@ -205,6 +207,7 @@ class Partition:
         self.dirty[:known] = VIEWS  # a view that was not written before a crash is written now
         self.seen[:known] = np.arange(known)
         self.counts[:2] = 0, known
+        self._seen_from = 0
         self.live = True
 
     def take_changed(self) -> Any:
@@ -226,14 +229,20 @@ class Partition:
         self.dirty[slots[:count]] &= np.uint8(255 ^ TAKEN)
         return RowBatch(out[:used].tobytes(), int(count))
 
+    @property
+    def unseen(self) -> int:
+        """Rows whose views changed and wait to be taken."""
+        return int(self.counts[1]) - self._seen_from
+
     def take_seen(self, limit: int) -> Any:
-        """At most `limit` slots whose views changed since they were last taken (int64[n])."""
-        count = int(self.counts[1])
-        taken = min(count, limit)
-        slots = self.seen[:taken].copy()
-        # first come, first written: nobody starves
-        self.seen[: count - taken] = self.seen[taken:count].copy()
-        self.counts[1] = count - taken
+        """At most `limit` slots whose views changed since they were last taken, first come, first taken (int64[n])."""
+        start, stop = self._seen_from, int(self.counts[1])
+        slots = self.seen[start : min(stop, start + limit)].copy()
+        self._seen_from = start + len(slots)
+        if self._seen_from >= len(self.seen) // 2:  # a slot waits once at most: half of it is room for all
+            left = self.seen[self._seen_from : stop].copy()
+            self.seen[: len(left)] = left
+            self._seen_from, self.counts[1] = 0, len(left)
         self.dirty[slots] &= np.uint8(255 ^ VIEWS)
         return slots
 

@@ -31,6 +31,7 @@ FETCH_MAX_WAIT_MS = 10
 # between two fetches: what comes meanwhile comes together, which costs less than it delays
 FETCH_PACE_S = 0.004
 UNSURE_MS = 1000  # a hundred times as long as a fetch takes while there is nothing new
+TOPICS_PATIENCE_S, TOPICS_PAUSE_S = 20.0, 0.1  # less than a member may take to join
 FULL_PAUSE_S = 0.01  # while enough of every partition lies decoded
 
 
@@ -148,6 +149,23 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self._actions = own._get_actions_per_node
         own._get_actions_per_node = self._paced_actions
         own._records = Arrivals(self._arrived)
+        group = self._ensure_consumer()._coordinator
+        self._assign = group._perform_assignment
+        group._perform_assignment = self._assign_known
+
+    async def _assign_known(self, response: Any) -> Any:
+        """As the group's leader: know all topics before they are assigned.
+
+        A broker that is just up again may answer that there are none, and Faust would leave them out for good.
+        """
+        group = self._ensure_consumer()._coordinator
+        until = time.monotonic() + TOPICS_PATIENCE_S
+        while not all(map(group._cluster.partitions_for_topic, group._subscription.topics)):
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(TOPICS_PAUSE_S)
+            await group._client.force_metadata_update()
+        return await self._assign(response)
 
     def _paced_actions(self, assignment: Any) -> Any:
         """No fetch follows the one before sooner than `FETCH_PACE_S`: what came meanwhile comes together."""
@@ -221,14 +239,31 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if tp not in held and (state.timestamp is None or state.timestamp < newest_ms - UNSURE_MS)
         }
 
+    def _assignment(self) -> Any:
+        """aiokafka's own, with the state of each partition."""
+        subscription = self._consumer._subscription.subscription if self._consumer is not None else None
+        return subscription.assignment if subscription is not None else None
+
     def _states(self) -> list[tuple[Any, Any]]:
         """What aiokafka knows of each partition of the bundled topics that is assigned."""
-        subscription = self._consumer._subscription.subscription if self._consumer is not None else None
-        assignment = subscription.assignment if subscription is not None else None
+        assignment = self._assignment()
         if assignment is None:
             return []
         states = ((tp, assignment.state_value(tp)) for tp in assignment.tps if tp.topic in self.app.bundled)
         return [(tp, state) for tp, state in states if state]
+
+    async def put_back(self, records: dict[TP, list[RawBatch]]) -> None:
+        """Batches that were drained and are not delivered after all are drained again, unless someone has sought since.
+
+        Faust stops and resumes the flow while it restores. What it drops meanwhile of a changelog nobody would fetch
+        again, and whoever restores would wait for it.
+        """
+        assignment = self._assignment()
+        for tp, batches in records.items():
+            place = driver.ensure_aiokafka_TP(tp)
+            state = assignment.state_value(place) if assignment is not None else None
+            if state is not None and state.has_valid_position and state.position == batches[-1].next_offset:
+                self._ensure_consumer().seek(place, max(batches[0].first, batches[0].base_offset))
 
     async def pause_in_client(self, tps: set[TP]) -> None:
         """Stop fetching `tps` in the client itself until the next assignment."""
@@ -279,7 +314,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         if records is None or self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            await self._thread.call_thread(self._thread.put_back, records)
             return
         bundle = Bundle([], self._thread.ends)
         for tp, batches in records.items():
@@ -345,9 +380,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
     def end_of(self, tp: TP) -> int:
         """The end of the partition as of the newest fetch (the last stable offset), -1 when not known."""
-        consumer = self._thread._consumer
-        subscription = consumer._subscription.subscription if consumer is not None else None
-        assignment = subscription.assignment if subscription is not None else None
+        assignment = self._thread._assignment()
         state = assignment.state_value(driver.ensure_aiokafka_TP(tp)) if assignment is not None else None
         if state is None:
             return -1

@@ -430,3 +430,50 @@ def test_a_partition_number_waits_for_the_topic_that_was_not_told_lately(
         asyncio.run(thread._fetch_records(None, {changelog, *(TP(*tp) for tp in told)}, timeout=1.0))
     assert changelog in asked[0]
     assert sorted({tp.partition for tp in asked[0] - {changelog}}) == drained
+
+
+class Sought:
+    """aiokafka's consumer with one partition at `position`; `sought` is where it is told to go on."""
+
+    def __init__(self, position: int | None) -> None:
+        state = SimpleNamespace(has_valid_position=position is not None, position=position)
+        assignment = SimpleNamespace(state_value={AT: state}.get)
+        self._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+        self.sought: list[int] = []
+
+    def seek(self, tp: TopicPartition, offset: int) -> None:
+        assert tp == AT
+        self.sought.append(offset)
+
+
+@pytest.mark.parametrize(("position", "sought"), [(6, [0]), (2, []), (None, [])])
+def test_what_was_drained_and_dropped_is_drained_again_unless_someone_sought(
+    position: int | None, sought: list[int]
+) -> None:
+    thread: Any = object.__new__(ConsumerThread)
+    thread._consumer, thread._crashed = Sought(position), False
+    drained = list(fetched(batches.batch(records(0)) + batches.batch(records(3))))
+    asyncio.run(thread.put_back({TP(*AT): drained, TP("another", 0): drained}))
+    assert thread._consumer.sought == sought
+
+
+def test_the_leader_assigns_when_all_topics_are_known() -> None:
+    known: set[str] = set()
+    assigned: list[set[str]] = []
+
+    async def update() -> None:
+        known.add("web.events" if known else "sales.events")
+
+    async def assign(response: object) -> None:
+        assigned.append(set(known))
+
+    thread: Any = object.__new__(ConsumerThread)
+    cluster = SimpleNamespace(partitions_for_topic=lambda topic: {0} if topic in known else None)
+    group = SimpleNamespace(
+        _cluster=cluster,
+        _client=SimpleNamespace(force_metadata_update=update),
+        _subscription=SimpleNamespace(topics={"web.events", "sales.events"}),
+    )
+    thread._consumer, thread._crashed, thread._assign = SimpleNamespace(_coordinator=group), False, assign
+    asyncio.run(thread._assign_known(object()))
+    assert assigned == [{"web.events", "sales.events"}]
