@@ -23,6 +23,7 @@ from typing import Any
 from agents.worker import Worker
 from bench.clock import Clock
 from config.settings import load_settings
+from streams.partition import Partition
 
 PATIENCE_S = 1800.0  # for each part
 LOOK_S = 0.05
@@ -90,6 +91,8 @@ def main(argv: list[str] | None = None) -> int:
     profile.watch(worker.work, "run", "pass: fold, score, decide, mature")
     profile.watch(worker.engine, "_drain", "outputs to librdkafka")
     profile.watch(worker, "_take_views", "views to Redis")
+    profile.watch(Partition, "make_room", "room for rows")
+    profile.watch(Partition, "records", "changed rows into record batches")
     asyncio.run(_run(worker, profile, given.events, given.before))
     return 1
 

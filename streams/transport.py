@@ -71,15 +71,25 @@ class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
                 batch = skipped(batch.base_offset, batch.next_offset)
             first = max(first, batch.next_offset)
             self.batches.append(batch)
+            self._newest = data
 
     def end_at(self, end: int) -> None:
-        """Where the log ended as of this fetch: a batch that claims more would move the position out of the log."""
-        if self.batches and self.batches[-1].next_offset > end:
+        """Where the log ended when the broker began this fetch: what it claims more would move the position out of it.
+
+        The broker reads on while it is written, so there may be batches behind that end. They are as their
+        producer made them: nothing is compacted yet, and each offset has its record.
+        """
+        if self.batches and self.batches[-1].next_offset > end and not self._just_written():
             batch = self.batches.pop()
             reason = f"a record batch claims offsets up to {batch.offset}, and the log ends at {end}"
             self._damage = Poison(
                 reason, topic=self._tp.topic, partition=self._tp.partition, offset=batch.base_offset
             )
+
+    def _just_written(self) -> bool:
+        """Whether the last batch has a record for each of its offsets."""
+        batch = self.batches[-1]
+        return bool(HEADER.unpack_from(self._newest, 0)[12] == batch.next_offset - batch.base_offset)
 
     def _unpack_records(self) -> Iterator[RawBatch]:
         for batch in self.batches:

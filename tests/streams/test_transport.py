@@ -174,14 +174,21 @@ def test_batches_of_bundled_topics_are_offered_closed_as_they_arrive() -> None:
     assert list(held) == offered  # the pass is given the same ones
 
 
-def test_a_batch_that_claims_to_end_behind_the_log_is_refused_as_it_arrives() -> None:
+@pytest.mark.parametrize("claimed", [0, 1])
+def test_a_batch_that_claims_more_offsets_than_records_behind_the_log_is_refused_as_it_arrives(
+    claimed: int,
+) -> None:
+    """What was appended while the broker read for the fetch lies behind the end that it tells, too."""
     thread: Any = object.__new__(ConsumerThread)
     thread.app = SimpleNamespace(bundled=frozenset(), conf=None)
-    held = fetched(batches.batch(records(0)) + batches.batch(records(3)))
+    held = fetched(batches.batch(records(0)) + batches.batch(records(3), last_offset=5 + claimed))
     assignment = SimpleNamespace(state_value=lambda tp: SimpleNamespace(highwater=5))
     arrivals = Arrivals(thread._arrived)
     arrivals[AT] = fetcher.FetchResult(AT, assignment=assignment, partition_records=held, backoff=0)
     assert spans([next(held)]) == [(0, 0, 3)]
+    if not claimed:
+        assert spans([next(held)]) == [(3, 0, 6)]
+        return
     with pytest.raises(Poison, match=r"web\.events\[3\]@3: .*the log ends at 5"):
         next(held)
 
