@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -32,7 +33,8 @@ TRANSACTION_MS = 900_000
 REQUEST_MS = 60_000  # a broker that does not answer for so long is asked again
 TAKE_PATIENCE_S = 60.0
 CLOSE_PATIENCE_S = 5.0
-WAITING = 4  # batches of a partition on their way before the next one is made
+# Rows on their way before the next ones are made: to wait for one batch takes as long as the fold that comes between.
+WAITING_BYTES = 64 << 20
 FENCED = (
     kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch, kafka_errors.InvalidProducerIdMapping,
 )  # fmt: skip
@@ -100,6 +102,8 @@ class FencedChangelog:
         self._sent: dict[
             int, list[tuple[Future[int], int]]
         ] = {}  # since the last commit: batches, their records
+        self._rows: deque[tuple[int, Future[int], int]] = deque()  # batches of rows, and their bytes
+        self._rows_bytes = 0
         self._ending: list[Future[None]] = []
         self._loop = asyncio.new_event_loop()
         # every failure reaches whoever sent the batch; aiokafka tells it to futures of its own, too
@@ -153,10 +157,16 @@ class FencedChangelog:
         self._deliver(number, batch, 1).add_done_callback(tell)
 
     async def send_rows(self, number: int, rows: RowBatch) -> None:
-        self._deliver(number, rows, rows.record_count())
-        sent = self._sent[number]
-        if len(sent) > WAITING:
-            await self._done(number, sent[-1 - WAITING][0])
+        sent = self._deliver(number, rows, rows.record_count())
+        self._rows.append((number, sent, rows.size()))
+        self._rows_bytes += rows.size()
+        while self._rows[0][1].done() or self._rows_bytes > WAITING_BYTES:
+            first, oldest, size = self._rows.popleft()
+            self._rows_bytes -= size
+            if not oldest.done():  # a failure is met by `settled`
+                await self._done(first, oldest)
+            if not self._rows:
+                return
 
     async def settled(self) -> None:
         for number, sent in list(self._sent.items()):

@@ -42,7 +42,7 @@ class Pace:
         early_s = 0.0 if self._hurried() else self._written_for_s() - (now - self._started)
         if early_s > 0.0:
             await asyncio.sleep(early_s)
-            self._away_s = 0.0
+            self._away_s = max(0.0, self._clock() - now - early_s)
         elif now - self._resumed >= self._away_s * self._share(now):
             await asyncio.sleep(0.0)
             self._away_s = self._clock() - now
