@@ -90,8 +90,9 @@ class Engine:
         wall_clock_ms: Callable[[], float] = lambda: time.time() * 1000,
         idle_after_ms: float = np.inf,
         places: int = PLACES,
+        rows_bytes: int = 0,
     ) -> None:
-        """`places`: how many rows of a partition stand whole at most."""
+        """`places`, `rows_bytes`: of a partition, see `streams.rows.Rows`."""
         self.sources = list(sources)
         self.work = work
         self.outputs = outputs
@@ -105,7 +106,7 @@ class Engine:
         )
         self._wall_clock_ms = wall_clock_ms
         self._idle_after_ms = idle_after_ms
-        self._places = places
+        self._places, self._rows_bytes = places, rows_bytes
         self._topic_number = {topic: number for number, topic in enumerate(self.sources)}
         self._last_arrival_ms = wall_clock_ms()
 
@@ -115,7 +116,13 @@ class Engine:
         if found is None:
             work = self.work
             found = Partition(
-                number, len(self.sources), work.fields, work.default_row, work.deadline_words, self._places
+                number,
+                len(self.sources),
+                work.fields,
+                work.default_row,
+                work.deadline_words,
+                self._places,
+                self._rows_bytes,
             )
             found.state = work.new_state()
             self.partitions[number] = found

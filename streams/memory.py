@@ -55,10 +55,21 @@ class Stretched:
 
     def stretch(self, words: int) -> None:
         """Have room for at least `words` words; what was there stays."""
-        words = max(words, int(self.GROWTH * len(self.array)))
+        growth = int(self.GROWTH * len(self.array))
+        reserved = len(self._map) // 8
+        words = max(words, growth if words > reserved else min(growth, reserved))
         self.array = None
         if 8 * words > len(self._map):
             self._move(8 * words + -8 * words % mmap.PAGESIZE)
+        self._view(words)
+
+    def shrink(self, words: int) -> None:
+        """Have `words` words; the memory of those beyond is given back."""
+        self.array = None
+        start = 8 * words + -8 * words % mmap.PAGESIZE
+        forget = getattr(mmap, "MADV_DONTNEED", None)
+        if forget is not None and start < len(self._map):
+            self._map.madvise(forget, start, len(self._map) - start)
         self._view(words)
 
     def _move(self, size: int) -> None:

@@ -49,14 +49,15 @@ class Partition:
     """
 
     def __init__(
-        self, number: int, topics: int, fields: int, default_row: Any, deadline_words: Any, places: int = PLACES
+        self, number: int, topics: int, fields: int, default_row: Any, deadline_words: Any, places: int = PLACES,
+        rows_bytes: int = 0,
     ) -> None:  # fmt: skip
-        """`places`: how many rows stand whole at most."""
+        """`places`, `rows_bytes`: see `streams.rows.Rows`."""
         self.number = number
         self.index = KeyIndex()
         self.inbox = Inbox(topics, fields)
         self.deadline_words = deadline_words
-        self.rows = Rows(default_row, places)
+        self.rows = Rows(default_row, places, rows_bytes)
         self.dirty = np.zeros(1024, np.uint8)
         self.changed = np.zeros(1024, np.int64)
         self.seen = np.zeros(2048, np.int64)  # taken from `_seen_from` on

@@ -26,7 +26,8 @@ from .topics import topic_id
 from .transport import Consumer
 
 TICK_S = 0.25
-WHOLE_BYTES = 384 << 20  # of all partitions' rows; what is more is packed (`streams.rows`)
+WHOLE_BYTES = 384 << 20  # of all partitions' rows these stand whole at least,
+ROWS_BYTES = 3 << 30  # and more of them while all take less than this (`streams.rows`)
 BUFFERED_FETCHES = 16  # fetched and not taken; the pass takes one at once unless something holds it up
 SPREAD = 0.5  # the part of the time between two commit cycles over which one spreads its rows
 
@@ -71,7 +72,14 @@ class Processor:
             datadir=datadir, stream_buffer_maxsize=BUFFERED_FETCHES,
         )  # fmt: skip
         places = WHOLE_BYTES // work.default_row.nbytes // partitions
-        self.engine = Engine(self.sources, work, self.outputs, places=places, **engine_settings)
+        self.engine = Engine(
+            self.sources,
+            work,
+            self.outputs,
+            places=places,
+            rows_bytes=ROWS_BYTES // partitions,
+            **engine_settings,
+        )
         self.log = FencedChangelog(changelog, group, bootstrap)
         self.cycle = CommitCycle(self.engine, rows, adoption, self.log)
         self.cycle.spread_s = commit_interval_s * SPREAD

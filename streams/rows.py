@@ -1,6 +1,6 @@
 """The rows of one partition: those in use whole, the others packed. Neither is a Python object.
 
-A row is 1.2 kB and mostly zeros. The rows that events reached lately stand whole in a fixed number of
+A row is 1.2 kB and mostly zeros. The rows that events reached lately stand whole in a bounded number of
 places; every other one lies packed (`streams.packing`) in an array that grows in place, in a block of its own length.
 A pass asks for a row by its slot (`place_of`), which unpacks it when it has to; between passes `make_room` packs
 rows that were not used for long, so that there are free places.
@@ -200,6 +200,27 @@ def evict(store: Store, count: int) -> None:
 
 
 @kernel
+def evict_beyond(store: Store, first: int) -> None:
+    """Pack the rows in places `first` and beyond, and let nobody have these. `cold` has room for them."""
+    for place in range(first, len(store.owner)):
+        slot = store.owner[place]
+        if slot >= 0:
+            size = pack_row(store.bits, place, store.scratch, 0)
+            at = _block(store, size)
+            for k in range(size):
+                store.cold[at + k] = store.scratch[k]
+            store.where[slot] = COLD - at
+            store.owner[place] = -1
+    free = 0
+    for k in range(store.marks[FREE]):
+        if store.free[k] < first:
+            store.free[free] = store.free[k]
+            free += 1
+    store.marks[FREE] = free
+    store.marks[HAND] = 0
+
+
+@kernel
 def put_values(store: Store, buf: Any, at: Any, size: Any, slots: Any) -> int:
     """Take the changelog values `buf[at[i] : at[i] + size[i]]` (uint8) for the rows of `slots`, in order.
 
@@ -317,14 +338,15 @@ def copy_rows(store: Store, slots: Any, bits: Any) -> None:
 
 
 class Rows:
-    """Rows of `words` words by slot; at most `places` of them stand whole."""
+    """Rows of `words` words by slot. `places` of them stand whole at least, and more while whole and packed ones take
+    less than `rows_bytes` together: a few rows are all whole, of very many only those in use."""
 
-    def __init__(self, default_row: Any, places: int) -> None:
+    def __init__(self, default_row: Any, places: int, rows_bytes: int = 0) -> None:
         words = len(default_row)
         places = max(LEAST_PLACES, places)
         self.words = words
-        self._rows = np.empty((places, words))  # memory comes as it is touched
-        self._bits, self._floats = self._rows.view(np.int64), self._rows.view(np.float32)
+        self._least, self._rows_bytes = places, rows_bytes
+        self._whole = Stretched(places * words, reserved_bytes=max(8 * places * words, rows_bytes))
         self._where = np.full(1024, NEW, np.int64)
         self._kept = np.zeros(1024, np.int64)
         self._owner = np.full(places, -1, np.int64)
@@ -339,9 +361,10 @@ class Rows:
     @property
     def store(self) -> Store:
         """The arrays as they are now; not to be kept, as `make_room` may replace them."""
+        bits = self._whole.array[: len(self._owner) * self.words].reshape(-1, self.words)
         return Store(
-            self._rows, self._bits, self._floats, self._where, self._owner, self._used, self._free, self._cold.array,
-            self._heads, self._marks, self._kept, self._default, self._scratch,
+            bits.view(np.float64), bits, bits.view(np.float32), self._where, self._owner, self._used, self._free,
+            self._cold.array, self._heads, self._marks, self._kept, self._default, self._scratch,
         )  # fmt: skip
 
     def grow(self, slots: int) -> None:
@@ -354,11 +377,33 @@ class Rows:
 
     def make_room(self) -> None:
         """Have free places for the next rows that are asked for."""
+        allowed = max(self._least, (self._rows_bytes - 8 * int(self._marks[TOP])) // (8 * self.words))
+        places = len(self._owner)
+        if places > allowed + allowed // 4:
+            self._fewer(allowed)
+        elif self._marks[FREE] < TURN and places < allowed:
+            self._more(min(allowed, 2 * places))
         wanted = min(TURN, len(self._owner) // 4)
         missing = max(0, wanted - int(self._marks[FREE]))
         self._reserve((missing + wanted) * len(self._scratch))
         if missing:
             evict(self.store, missing)
+
+    def _more(self, places: int) -> None:
+        known, free = len(self._owner), int(self._marks[FREE])
+        self._whole.stretch(places * self.words)
+        self._owner, self._used = grown(self._owner, places), grown(self._used, places)
+        self._owner[known:] = -1
+        self._free = grown(self._free, places)
+        self._free[free : free + places - known] = np.arange(places - 1, known - 1, -1)
+        self._marks[FREE] = free + places - known
+
+    def _fewer(self, places: int) -> None:
+        self._reserve((len(self._owner) - places) * len(self._scratch))
+        evict_beyond(self.store, places)
+        self._owner, self._used = self._owner[:places].copy(), self._used[:places].copy()
+        self._free = self._free[:places].copy()
+        self._whole.shrink(places * self.words)
 
     def _reserve(self, words: int) -> None:
         needed = int(self._marks[TOP]) + words

@@ -140,3 +140,27 @@ def test_a_value_that_is_not_whole_changes_nothing(cut: int) -> None:
     size = np.array([8 * int(ends[0]) - cut])
     assert rows.put(values.view(np.uint8), np.array([0]), size, np.array([0])) == 0
     assert rows.copy(np.array([0]))[0].tobytes() == before.tobytes()
+
+
+def test_all_rows_stand_whole_while_there_is_room_and_few_of_very_many() -> None:
+    row_bytes = 8 * WORDS
+    rows = Rows(DEFAULT, LEAST_PLACES, rows_bytes=20 * LEAST_PLACES * row_bytes)
+    draw = np.random.default_rng(5)
+    expected: dict[int, np.ndarray] = {}
+    places = []
+    for slot in range(100 * LEAST_PLACES):
+        rows.grow(slot + 1)
+        place = whole(rows, slot)
+        row = rows.store.rows[place]
+        row[draw.integers(1, WORDS, 12)] = slot + 1.0
+        expected[slot] = row.copy()
+        again = int(draw.integers(0, slot + 1))
+        place = whole(rows, again)
+        assert rows.store.rows[place].tobytes() == expected[again].tobytes()
+        places.append(len(rows.store.owner))
+        if slot < 8 * LEAST_PLACES:
+            assert (rows.store.where[: slot + 1] >= 0).all()
+    assert max(places) > 10 * LEAST_PLACES
+    assert LEAST_PLACES <= places[-1] <= 1.25 * LEAST_PLACES
+    every = np.arange(len(expected))
+    assert rows.copy(every).tobytes() == np.array([expected[slot] for slot in every.tolist()]).tobytes()
