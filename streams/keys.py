@@ -8,6 +8,7 @@ import numpy as np
 
 from .hashing import hash64
 from .kernel import inlined, kernel, prefetch
+from .memory import zeros
 
 _LOW32 = np.uint64(0xFFFFFFFF)
 KNOWN, GONE, TOP = range(3)  # `marks`: slots given so far, those free again, bytes used of the arena
@@ -210,7 +211,7 @@ def remove_slot(index: Index, slot: int) -> None:
 
 def grown(array: Any, size: int) -> Any:
     """A copy of `array` with room for `size` rows; what lies beyond the old ones is zero."""
-    bigger = np.zeros((size, *array.shape[1:]), array.dtype)
+    bigger = zeros((size, *array.shape[1:]), array.dtype)
     bigger[: len(array)] = array
     return bigger
 
@@ -303,7 +304,7 @@ class KeyIndex:
             self.hashes = grown(self.hashes, 2 * len(self.hashes))
             self.spans = grown(self.spans, len(self.hashes))
         if held >= int(FULL * len(self.table)):
-            self.table = np.zeros(2 * len(self.table), np.uint64)
+            self.table = zeros((2 * len(self.table),), np.uint64)
             _rehash(self.arrays)
         while self._marks[TOP] + UNIT * _units_of(key_bytes) > len(self.arena):
             self.arena = grown(self.arena, 2 * len(self.arena))

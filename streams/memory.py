@@ -33,6 +33,23 @@ def keep_memory() -> bool:
     return all(mallopt(option, value) == 1 for option, value in wanted)
 
 
+def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+    """`numpy.zeros`; a large array has pages of its own, which go when it goes: what `keep_memory` keeps of arrays that
+    doubled is as much again as they are."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size < HUGE_FROM_BYTES:
+        return np.zeros(shape, dtype)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    _in_huge_pages(pages)
+    return np.frombuffer(pages, dtype).reshape(shape)
+
+
+def _in_huge_pages(pages: mmap.mmap) -> None:
+    advise = getattr(mmap, "MADV_HUGEPAGE", None)  # rows are met in any order: fewer pages to look up
+    if advise is not None:
+        pages.madvise(advise)
+
+
 class Stretched:
     """An int64 array that grows without being copied: it begins a range of addresses that is reserved for it, whose
     pages come as they are used. Its place is its place: huge pages that move are cut into small ones (measured: with
@@ -48,9 +65,8 @@ class Stretched:
         self._view(words)
 
     def _view(self, words: int) -> None:
-        advise = getattr(mmap, "MADV_HUGEPAGE", None)  # rows are met in any order: fewer pages to look up
-        if advise is not None and 8 * words >= HUGE_FROM_BYTES:
-            self._map.madvise(advise)
+        if 8 * words >= HUGE_FROM_BYTES:
+            _in_huge_pages(self._map)
         self.array: Any = np.frombuffer(self._map, np.int64, words)
 
     def stretch(self, words: int) -> None:

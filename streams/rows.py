@@ -379,7 +379,7 @@ class Rows:
         """Have free places for the next rows that are asked for."""
         allowed = max(self._least, (self._rows_bytes - 8 * int(self._marks[TOP])) // (8 * self.words))
         places = len(self._owner)
-        if places > allowed + allowed // 4:
+        if places > allowed + allowed // 8:
             self._fewer(allowed)
         elif self._marks[FREE] < TURN and places < allowed:
             self._more(min(allowed, 2 * places))
