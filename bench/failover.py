@@ -23,7 +23,7 @@ from typing import Any
 from agents.topics import ALERTS
 from bench import mix
 from bench.live import Worker, await_committed, configured, load, make_topics, read
-from bench.product import FIRST_MS, produce, publish_snapshots
+from bench.product import produce, publish_snapshots
 from bench.report import keep
 from bench.scale import FIRST_SIGHT_MS, REDIS
 from bench.servers import KafkaServer, RedisServer
@@ -45,9 +45,10 @@ def run(customers: int = CUSTOMERS) -> dict[str, Any]:
         make_topics(kafka.bootstrap, PARTITIONS)
         publish_snapshots(kafka.bootstrap)
         step_ms = FIRST_SIGHT_MS / customers
+        first_ms = int(time.time() * 1000) - FIRST_SIGHT_MS - 3_600_000  # before the load, which is of now
         produce(
             kafka.bootstrap,
-            mix.chunks(customers, customers, first_ms=FIRST_MS, step_ms=step_ms, in_turn=True),
+            mix.chunks(customers, customers, first_ms=first_ms, step_ms=step_ms, in_turn=True),
         )
         config = configured(folder)
 
