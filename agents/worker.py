@@ -69,7 +69,7 @@ class Worker:
         )
         self.publisher = ViewPublisher(
             self.store, self._changed_views, self._views_back, self._gone_views,
-            busy=self._events_wait, limit=VIEWS_A_TAKE,
+            busy=self._events_come, limit=VIEWS_A_TAKE,
         )  # fmt: skip
         self.probe = BrokerProbe(settings.access, every_s=stall_s / 6)
         self.watchdog = Watchdog(
@@ -81,6 +81,7 @@ class Worker:
         # whose views the publisher has in hand: partition, slots
         self._given: list[tuple[Partition, Any]] = []
         self._turn = 0
+        self._folded = 0  # events, when views were taken last
         self._rate = (time.monotonic(), 0, 0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._telling: asyncio.Future[None] | None = None  # the loop itself holds a task only weakly
@@ -135,9 +136,10 @@ class Worker:
                 return done.result()
             raise Retryable(f"the worker has been busy for {LOOP_PATIENCE_S:.0f} s; try again") from error
 
-    def _events_wait(self) -> bool:
-        """Whether the newest fetch left events at the broker."""
-        return any((p.ends > p.positions).any() for p in list(self.engine.partitions.values()) if p.live)
+    def _events_come(self) -> bool:
+        """Whether any were folded since this was asked last."""
+        before, self._folded = self._folded, self.engine.counters.events
+        return self._folded != before
 
     def _changed_views(self, limit: int) -> Taken:
         return self._in_loop(self._take_views, limit)  # type: ignore[no-any-return]

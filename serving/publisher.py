@@ -2,7 +2,7 @@
 
 The engine remembers which slots changed and hands over keys with their blobs when asked, so what
 waits here is never more than one take. While the store is away nothing is taken; events go on.
-While events wait, views get `SHARE` of the time and no more.
+While events come, views get `SHARE` of the time and no more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PERIOD_S = 0.5  # half of the second within which a changed row has to be seen
 LIMIT = 10_000  # a take: about 30 ms of this thread's time, 5 MB
 BACKOFF_MAX_S = 10.0  # a store that is back is found again within this
 FLUSH_TIMEOUT_S = 5.0
-SHARE = 0.2  # of the time, for views while events wait: an event may change a customer's views, and each costs more
+SHARE = 0.2  # of the time, for views while events come: an event may change a customer's views, and each costs more
 
 
 class Taken(NamedTuple):
@@ -65,7 +65,7 @@ class ViewPublisher:
 
     `read_dirty(limit)` gives keys and blobs and forgets that they changed; it must not return the
     same ones for ever while others wait. `give_back(keys)` marks them as changed again. `take_gone(limit)` gives the
-    keys of customers who are no more. `busy()` says whether events wait. All are called in this thread.
+    keys of customers who are no more. `busy()` says whether events come. All are called in this thread.
     """
 
     def __init__(
