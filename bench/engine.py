@@ -23,7 +23,7 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 
 from bench import environments, events
-from bench.report import keep
+from bench.report import keep, say
 from bench.servers import KafkaServer, ServerError
 
 # The figures that the ratios are taken at.
@@ -162,7 +162,7 @@ class _Bench:
         results = []
         for setting in engine.settings:
             result = self._run(engine, setting, topic, count)
-            _say(
+            say(
                 f"{engine.name} at {customers:,} customers: {result['events_per_s']:,.0f} events/s,"
                 f" {result['cpu_us_per_event']:.2f} us CPU each {' '.join(setting)}"
             )
@@ -182,7 +182,7 @@ class _Bench:
         """The topic of `count` events, filled when it is first asked for."""
         topic = f"{self.run_id}-{customers}-{count}"
         if topic not in self.filled:
-            _say(f"filling {topic}")
+            say(f"filling {topic}")
             self.filled[topic] = events.expected_alerts(count, customers)
             events.fill(self.bootstrap, topic, count, customers)
         return topic
@@ -220,10 +220,6 @@ def _final_line(name: str, command: list[str]) -> Result:
     return result
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Exit status 0 when all engines agree, 1 when one failed, 2 for a wrong command line."""
     parser = argparse.ArgumentParser(
@@ -248,7 +244,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         result = run(customers, engines, args.scale, args.bootstrap)
     except (BenchError, ServerError) as error:
-        _say(f"error: {error}")
+        say(f"error: {error}")
         return 1
     keep("engine", result)
     print(json.dumps(result))

@@ -13,20 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import threading
 import time
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from agents.topics import ALERTS
-from bench import mix
-from bench.live import Worker, await_committed, configured, load, make_topics, read
-from bench.product import produce, publish_snapshots
-from bench.report import keep
-from bench.scale import FIRST_SIGHT_MS, REDIS
-from bench.servers import KafkaServer, RedisServer
+from bench.live import Site, Worker, await_committed, load, read
+from bench.report import keep, say
 from streams.app import SESSION_TIMEOUT_S
 
 PARTITIONS = 12
@@ -39,33 +33,17 @@ AFTER_S = 40.0
 def run(customers: int = CUSTOMERS) -> dict[str, Any]:
     """Kill a worker that has a standby; then restore without one."""
     with ExitStack() as stack:
-        kafka = stack.enter_context(KafkaServer())
-        redis = stack.enter_context(RedisServer(options=REDIS))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        make_topics(kafka.bootstrap, PARTITIONS)
-        publish_snapshots(kafka.bootstrap)
-        step_ms = FIRST_SIGHT_MS / customers
-        first_ms = int(time.time() * 1000) - FIRST_SIGHT_MS - 3_600_000  # before the load, which is of now
-        produce(
-            kafka.bootstrap,
-            mix.chunks(customers, customers, first_ms=first_ms, step_ms=step_ms, in_turn=True),
-        )
-        config = configured(folder)
-
-        def worker(name: str, standbys: int) -> Worker:
-            given = kafka.bootstrap, redis.url, folder / name, config, PARTITIONS
-            return stack.enter_context(Worker(*given, standbys=standbys))
-
-        first = worker("first", 1)
+        site = Site(stack, customers, PARTITIONS)
+        first = site.worker("first", standbys=1)
         first.ready()
-        await_committed(kafka.bootstrap, customers, PARTITIONS)
-        second = worker("second", 1)
+        await_committed(site.bootstrap, customers, PARTITIONS)
+        second = site.worker("second", standbys=1)
         second.ready()
-        gap_s = _kill_under_load(kafka.bootstrap, first, customers)
+        gap_s = _kill_under_load(site.bootstrap, first, customers)
         second.stop()
-        third = worker("third", 0)
+        third = site.worker("third", standbys=0)
         restore_s = third.ready()
-        _say(f"restored in {restore_s:.1f} s")
+        say(f"restored in {restore_s:.1f} s")
         third.stop()
     return {"customers": customers, "standby_gap_s": gap_s, "restore_s": restore_s}
 
@@ -86,7 +64,7 @@ def _kill_under_load(bootstrap: str, worker: Worker, customers: int) -> float:
     orphans = sorted(gap for gap in longest.values() if gap > 2.0)  # the others were served all the time
     if not orphans:
         raise RuntimeError("the killed worker had no partition: the second one took none")
-    _say(f"without alerts after the kill, s: {' '.join(f'{gap:.2f}' for gap in orphans)}")
+    say(f"without alerts after the kill, s: {' '.join(f'{gap:.2f}' for gap in orphans)}")
     return orphans[-1] - SESSION_TIMEOUT_S
 
 
@@ -96,10 +74,6 @@ def _alert_stamps(bootstrap: str) -> dict[int, list[int]]:
     for message in read(bootstrap, ALERTS, PARTITIONS):
         found[message.partition()].append(message.timestamp()[1])
     return found
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -23,11 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from bench import mix
-from bench.live import Worker, await_committed, configured, latencies, load, make_topics
-from bench.product import produce, publish_snapshots
-from bench.report import keep
-from bench.scale import FIRST_SIGHT_MS, REDIS
+from bench.live import Site, Worker, await_committed, configured, latencies, load, make_topics
+from bench.product import publish_snapshots
+from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
 
 PARTITIONS = 4
@@ -69,50 +67,37 @@ def _measure(name: str, seconds: float) -> dict[str, float]:
         worker.stop()
         found = latencies(kafka.bootstrap, began_ms + WARM_UP_S * 1000, PARTITIONS)
     figures = _figures(found)
-    print(f"latency at {name}: {figures}", file=sys.stderr, flush=True)
+    say(f"latency at {name}: {figures}")
     return figures
 
 
 def _measure_many(name: str, seconds: float) -> dict[str, float]:
     """A million customers, and whatever may come between; measured from when the second worker is ready."""
     with ExitStack() as stack:
-        kafka = stack.enter_context(KafkaServer())
-        redis = stack.enter_context(RedisServer(options=REDIS))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        make_topics(kafka.bootstrap, PARTITIONS)
-        publish_snapshots(kafka.bootstrap)
-        first_ms = int(time.time() * 1000) - FIRST_SIGHT_MS - 3_600_000
-        step_ms = FIRST_SIGHT_MS / MANY
-        produce(kafka.bootstrap, mix.chunks(MANY, MANY, first_ms=first_ms, step_ms=step_ms, in_turn=True))
-        config = configured(folder)
-
-        def worker(which: str) -> Worker:
-            given = kafka.bootstrap, redis.url, folder / which, config, PARTITIONS
-            return stack.enter_context(Worker(*given, standbys=1))
-
-        first = worker("first")
+        site = Site(stack, MANY, PARTITIONS)
+        first = site.worker("first", standbys=1)
         first.ready()
-        await_committed(kafka.bootstrap, MANY, PARTITIONS)
+        await_committed(site.bootstrap, MANY, PARTITIONS)
         whole_s = WARM_UP_S + JOIN_S + seconds
-        loading = threading.Thread(target=load, args=(kafka.bootstrap, 100_000, whole_s, MANY))
+        loading = threading.Thread(target=load, args=(site.bootstrap, 100_000, whole_s, MANY))
         loading.start()
         time.sleep(WARM_UP_S)
-        second = worker("second")  # from when it is ready on, it reads the rows of its standbys
+        second = site.worker("second", standbys=1)  # once ready, it reads the rows of its standbys
         second.ready()
         from_ms = time.time() * 1000 + SETTLE_S * 1000
         time.sleep(SETTLE_S + seconds / 4)
-        publish_snapshots(kafka.bootstrap, version=2)
+        publish_snapshots(site.bootstrap, version=2)
         time.sleep(seconds / 4)
-        backed_up = _back_up(kafka.bootstrap, folder)
+        backed_up = _back_up(site.bootstrap, site.folder)
         loading.join()
         time.sleep(2.0)
         if backed_up.wait(60):
             raise RuntimeError(f"the backup failed with status {backed_up.returncode}")
         first.stop()
         second.stop()
-        found = latencies(kafka.bootstrap, from_ms, PARTITIONS)
+        found = latencies(site.bootstrap, from_ms, PARTITIONS)
     figures = _figures(found)
-    print(f"latency at {name}: {figures}", file=sys.stderr, flush=True)
+    say(f"latency at {name}: {figures}")
     return figures
 
 

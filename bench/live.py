@@ -12,8 +12,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,16 @@ from agents.groups import WORKER as GROUP
 from agents.role import READY_LINE
 from agents.topics import ALERTS, OFFERS, topics
 from bench import mix
-from bench.product import CONFIG
+from bench.product import CONFIG, produce, publish_snapshots
+from bench.scale import FIRST_SIGHT_MS, REDIS, first_sight
+from bench.servers import KafkaServer, RedisServer
 from streams.topics import ensure
 
 TURN_S = 0.002  # the load is produced in turns this long
 POLICY = "spotted"
 STOP_TIMEOUT_S = 20.0
 PATIENCE_S = 300.0
+BEFORE_NOW_MS = 3_600_000  # a load is of now
 
 
 def make_topics(bootstrap: str, partitions: int) -> None:
@@ -158,6 +163,27 @@ def load(bootstrap: str, rate: int, seconds: float, customers: int, only: int | 
     if producer.flush(30):
         raise RuntimeError("events were not acknowledged in 30 s")
     return began * 1000
+
+
+class Site:
+    """A broker, a Redis and a folder; an event of each of `customers` lies in the topics, from shortly before now."""
+
+    def __init__(self, stack: ExitStack, customers: int, partitions: int) -> None:
+        """All of it, and the workers, end with `stack`."""
+        self._stack, self._partitions = stack, partitions
+        self.bootstrap = stack.enter_context(KafkaServer()).bootstrap
+        self._redis = stack.enter_context(RedisServer(options=REDIS)).url
+        self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        make_topics(self.bootstrap, partitions)
+        publish_snapshots(self.bootstrap)
+        first_ms = int(time.time() * 1000) - FIRST_SIGHT_MS - BEFORE_NOW_MS
+        produce(self.bootstrap, first_sight(customers, first_ms=first_ms))
+        self._config = configured(self.folder)
+
+    def worker(self, name: str, **settings: Any) -> Worker:
+        """Start one with state of its own; `settings` as of `Worker`."""
+        given = self.bootstrap, self._redis, self.folder / name, self._config, self._partitions
+        return self._stack.enter_context(Worker(*given, **settings))
 
 
 def read(bootstrap: str, topic: str, partitions: int) -> Iterator[Any]:

@@ -31,7 +31,7 @@ from agents.topics import MODELS, topics
 from bench import mix
 from bench.engine import kafka_streams_rate
 from bench.product_worker import SETTLED
-from bench.report import keep
+from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
 from models.config import load_models
 from streams.topics import ensure
@@ -117,10 +117,10 @@ def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: b
                 publish_snapshots(kafka.bootstrap)
                 results.append(measure(stack, kafka.bootstrap, redis.url, events))
             warming = " (warms up)" if number == 0 else ""
-            _say(f"product, run {number}{warming}: {results[-1]['events_per_s']:,.0f} events/s")
+            say(f"product, run {number}{warming}: {results[-1]['events_per_s']:,.0f} events/s")
             if peer and number == 1:
                 streams_rate = kafka_streams_rate(kafka.bootstrap)
-                _say(f"kafka_streams, small job: {streams_rate:,.0f} events/s")
+                say(f"kafka_streams, small job: {streams_rate:,.0f} events/s")
     del results[0]
     rates = [result["events_per_s"] for result in results]
     median = results[rates.index(statistics.median_low(rates))]
@@ -181,10 +181,6 @@ def _end(process: subprocess.Popen[Any]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -19,6 +19,11 @@ RESULTS = ROOT / ".bench" / "results"
 PAGE = ROOT / "docs" / "BENCHMARKS.md"
 
 
+def say(line: str) -> None:
+    """Progress goes to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
 def keep(name: str, figures: dict[str, Any]) -> None:
     """Leave a bench's figures for the page."""
     RESULTS.mkdir(parents=True, exist_ok=True)

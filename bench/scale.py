@@ -14,13 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 from agents.topics import topics
 from bench import mix
 from bench.product import FIRST_MS, PARTITIONS, STEP_MS, measure, produce, publish_snapshots, remove_topics
-from bench.report import keep
+from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
 from streams.topics import ensure
 
@@ -42,35 +43,36 @@ def run(sizes: tuple[int, ...] = SIZES, events: int = EVENTS) -> dict[str, Any]:
                 f"{figures['committed_s']:.1f} s later committed, {figures['all_views_s']:.1f} s all views"
             )
             warming = "" if number else " (warms up)"
-            _say(f"{customers:,} customers: {rate:,.0f} events/s, {memory:.2f} GB; {after}{warming}")
+            say(f"{customers:,} customers: {rate:,.0f} events/s, {memory:.2f} GB; {after}{warming}")
             found[str(customers)] = figures
     return {"customers": found}
 
 
+def first_sight(customers: int, *, first_ms: int, seed: int = mix.SEED) -> Iterator[list[mix.Encoded]]:
+    """An event for each customer, over `FIRST_SIGHT_MS` from `first_ms` on."""
+    step_ms = FIRST_SIGHT_MS / customers
+    return mix.chunks(customers, customers, first_ms=first_ms, step_ms=step_ms, seed=seed, in_turn=True)
+
+
 def _measure(bootstrap: str, customers: int, events: int) -> dict[str, Any]:
     """One number of customers, on topics of its own making."""
-    step_ms = FIRST_SIGHT_MS / customers
-    before = mix.chunks(customers, customers, first_ms=FIRST_MS, step_ms=step_ms, seed=1, in_turn=True)
+    before = first_sight(customers, first_ms=FIRST_MS, seed=1)
     step_ms = STEP_MS * SIZES[0] / customers
     timed = mix.chunks(events, customers, first_ms=FIRST_MS + FIRST_SIGHT_MS, step_ms=step_ms)
 
     def settled() -> None:
-        _say(f"{customers:,} customers are there; the timed events follow")
+        say(f"{customers:,} customers are there; the timed events follow")
         produce(bootstrap, timed)
 
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer(options=REDIS))
         remove_topics(bootstrap)
-        _say(f"an event for each of {customers:,} customers")
+        say(f"an event for each of {customers:,} customers")
         ensure(bootstrap, topics(list(mix.TOPICS)), partitions=PARTITIONS, replication=1)
         produce(bootstrap, before)
         publish_snapshots(bootstrap)
         options = ["--before", str(customers), "--commit-interval", str(COMMIT_INTERVAL_S)]
         return measure(stack, bootstrap, redis.url, events, options, settled)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

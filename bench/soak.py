@@ -31,7 +31,7 @@ from bench import mix
 from bench.live import Worker, configured
 from bench.product import publish_snapshots
 from bench.product_worker import resident_bytes
-from bench.report import keep
+from bench.report import keep, say
 from bench.scale import REDIS
 from bench.servers import KafkaServer, RedisServer
 from bench.servers.process import free_ports
@@ -147,7 +147,7 @@ def run(minutes: float = MINUTES) -> dict[str, Any]:
         load.start()
         stack.callback(load.stop)
         capacity = _capacity(watch)
-        _say(f"capacity {capacity:,.0f} events/s")
+        say(f"capacity {capacity:,.0f} events/s")
         load.rate = SHARE * capacity
         _await_drained(watch, load, 600.0)
         figures = _hold(watch, load, minutes)
@@ -170,14 +170,14 @@ def _hold(watch: Watch, load: Load, minutes: float) -> dict[str, Any]:
         load.check()
         if not early and elapsed_s >= 60 * min(EARLY_MIN, minutes / 6):
             early = watch.rss_bytes()
-            _say(f"minute {elapsed_s / 60:.1f}: {early / 1e6:,.0f} MB")
+            say(f"minute {elapsed_s / 60:.1f}: {early / 1e6:,.0f} MB")
         if bursts and time.monotonic() >= bursts[0]:
             bursts.pop(0)
             load.rate = 2 * steady
             time.sleep(BURST_S)
             load.rate = steady
             drained.append(_await_drained(watch, load, 300.0))
-            _say(f"minute {elapsed_s / 60:.1f}: a burst, drained after {drained[-1]:.0f} s")
+            say(f"minute {elapsed_s / 60:.1f}: a burst, drained after {drained[-1]:.0f} s")
         time.sleep(1.0)
     return {
         "rss_5min_bytes": early,
@@ -213,10 +213,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

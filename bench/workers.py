@@ -38,7 +38,7 @@ from bench.product import (
     publish_snapshots,
     remove_topics,
 )
-from bench.report import keep
+from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
 from bench.servers.process import free_ports
 from bench.soak import Watch
@@ -108,7 +108,7 @@ def _measure(bootstrap: str, workers: int, events: int) -> tuple[float, float]:
         for worker in started:
             worker.stop()
     each, rate = cpu_s / events * 1e6, events / wall_s
-    print(f"{workers} workers: {each:.3f} CPU s a million, {rate:,.0f} events/s", file=sys.stderr, flush=True)
+    say(f"{workers} workers: {each:.3f} CPU s a million, {rate:,.0f} events/s")
     return each, rate
 
 

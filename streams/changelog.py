@@ -99,9 +99,8 @@ class FencedChangelog:
     def __init__(self, topic: str, group: str, kafka: Kafka) -> None:
         self._topic, self._group, self._settings = topic, group, access(kafka).aiokafka()
         self._held: dict[int, _Writer] = {}
-        self._sent: dict[
-            int, list[tuple[Future[int], int]]
-        ] = {}  # since the last commit: batches, their records
+        # since the last commit: batches, and their records
+        self._sent: dict[int, list[tuple[Future[int], int]]] = {}
         self._rows: deque[tuple[int, Future[int], int]] = deque()  # batches of rows, and their bytes
         self._rows_bytes = 0
         self._ending: list[Future[None]] = []

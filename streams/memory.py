@@ -39,9 +39,13 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if size < HUGE_FROM_BYTES:
         return np.zeros(shape, dtype)
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages = _pages(size)
     _in_huge_pages(pages)
     return np.frombuffer(pages, dtype).reshape(shape)
+
+
+def _pages(size: int) -> mmap.mmap:
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def _in_huge_pages(pages: mmap.mmap) -> None:
@@ -92,7 +96,7 @@ class Stretched:
         try:
             self._map.resize(size)
         except (SystemError, ValueError):  # a system that cannot move pages copies them
-            larger = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            larger = _pages(size)
             larger[: len(self._map)] = self._map[:]
             self._map = larger
 
@@ -101,7 +105,7 @@ def _reserve(size: int, reserved: int) -> mmap.mmap:
     """A map of `reserved` bytes; of less, but at least `size`, where the system promises no more than it has."""
     while reserved > size:
         try:
-            return mmap.mmap(-1, reserved, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            return _pages(reserved)
         except (OSError, ValueError):
             reserved //= 2
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return _pages(size)

@@ -65,7 +65,6 @@ class Outputs:
         )
         self.epoch = 0
         self.failure: str | None = None
-        self.failure_code = 0
         self.produced = 0
         self._open: dict[int, int] = {0: 0}
         self._callback = self._make_callback(0)
@@ -76,7 +75,6 @@ class Outputs:
         def delivered(error: KafkaError | None, message: Any) -> None:
             left[epoch] -= 1
             if error is not None and self.failure is None:
-                self.failure_code = error.code()
                 self.failure = f"{message.topic()}[{message.partition()}]: {error.str()}"
 
         return delivered

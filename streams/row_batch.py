@@ -17,7 +17,7 @@ from .encode import put_long, put_raw
 from .kernel import kernel, prefetch
 from .keys import key_size, key_start
 from .packing import ID_WORDS
-from .rows import NEXT, SOON, Store, ask_value, taken_row
+from .rows import NEXT, SOON, Store, ask_values, taken_row
 
 BATCH_BYTES = 900_000  # a broker takes a million by default
 FRAME_BYTES = 32  # of a record at most, beside its key and value: four varints of 5 bytes, three of one
@@ -34,12 +34,10 @@ def write_records(store: Store, spans: Any, arena: Any, slots: Any, layout_id: i
     """
     p: Any = np.int64(0)
     for i in range(len(slots)):
+        ask_values(store, slots, i)
         if i + SOON < len(slots):
-            prefetch(store.where, slots[i + SOON])
-            prefetch(store.kept, slots[i + SOON])
             prefetch(spans, slots[i + SOON])
         if i + NEXT < len(slots):
-            ask_value(store, slots[i + NEXT])
             prefetch(arena, key_start(spans, slots[i + NEXT]))
         slot = slots[i]
         start = key_start(spans, slot)
@@ -85,7 +83,7 @@ class RowBatch:
     def __init__(self, body: bytes, count: int) -> None:
         self.body, self._count = body, count
         self._producer = (-1, -1, -1)
-        self._made = b""
+        self._made = bytearray()
 
     def record_count(self) -> int:
         return self._count
@@ -104,12 +102,13 @@ class RowBatch:
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
         self._producer = producer_id, producer_epoch, base_sequence
 
-    def _build(self) -> bytes:
+    def _build(self) -> bytearray:
         if not self._made:
             now_ms = int(time.time() * 1000)
             length = self.size() - LENGTH_AT - LENGTH.size
             head = [0, length, NO_LEADER_EPOCH, MAGIC, 0, TRANSACTIONAL, self._count - 1, now_ms, now_ms]
-            made = bytearray(HEADER.pack(*head, *self._producer, self._count) + self.body)
+            made = bytearray(HEADER.pack(*head, *self._producer, self._count))
+            made += self.body
             made[CRC_FROM - 4 : CRC_FROM] = calc_crc32c(memoryview(made)[CRC_FROM:]).to_bytes(4, "big")
-            self._made = bytes(made)
+            self._made = made
         return self._made

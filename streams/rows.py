@@ -89,13 +89,17 @@ def ask_row(store: Store, slot: int) -> None:
 
 
 @inlined
-def ask_value(store: Store, slot: int) -> None:
-    """Prefetch what the slot's changelog value is made of; `where[slot]` and `kept[slot]` were prefetched before."""
-    kept = store.kept[slot]
-    if kept > 0:
-        ask_packed(store, kept - 1, USUAL_WORDS)
-    else:
-        ask_row(store, slot)
+def ask_values(store: Store, slots: Any, i: int) -> None:
+    """Before `slots[i]` is taken: prefetch what changelog values of slots to come are made of, and where that is."""
+    if i + SOON < len(slots):
+        prefetch(store.where, slots[i + SOON])
+        prefetch(store.kept, slots[i + SOON])
+    if i + NEXT < len(slots):
+        kept = store.kept[slots[i + NEXT]]
+        if kept > 0:
+            ask_packed(store, kept - 1, USUAL_WORDS)
+        else:
+            ask_row(store, slots[i + NEXT])
 
 
 @inlined
@@ -157,14 +161,20 @@ def has_room(store: Store) -> Any:
     return store.marks[FREE] > 0 and store.marks[TOP] + 2 * len(store.scratch) <= len(store.cold)
 
 
-@kernel
-def keep_row(store: Store, slot: int, place: int) -> None:
-    """Keep a whole row as it is now, for `Rows.values`; `has_room` was asked before."""
+@inlined
+def _packed(store: Store, place: int) -> Any:
+    """Pack the whole row in `place` into a block; returns where in `cold`, which has room for it."""
     size = pack_row(store.bits, place, store.scratch, 0)
     at = _block(store, size)
     for k in range(size):
         store.cold[at + k] = store.scratch[k]
-    store.kept[slot] = at + 1
+    return at
+
+
+@kernel
+def keep_row(store: Store, slot: int, place: int) -> None:
+    """Keep a whole row as it is now, for `Rows.values`; `has_room` was asked before."""
+    store.kept[slot] = _packed(store, place) + 1
 
 
 @kernel
@@ -187,11 +197,7 @@ def evict(store: Store, count: int) -> None:
         if store.used[place]:
             store.used[place] = 0
             continue
-        size = pack_row(store.bits, place, store.scratch, 0)
-        at = _block(store, size)
-        for k in range(size):
-            store.cold[at + k] = store.scratch[k]
-        store.where[slot] = COLD - at
+        store.where[slot] = COLD - _packed(store, place)
         store.owner[place] = -1
         store.free[store.marks[FREE]] = place
         store.marks[FREE] += 1
@@ -205,11 +211,7 @@ def evict_beyond(store: Store, first: int) -> None:
     for place in range(first, len(store.owner)):
         slot = store.owner[place]
         if slot >= 0:
-            size = pack_row(store.bits, place, store.scratch, 0)
-            at = _block(store, size)
-            for k in range(size):
-                store.cold[at + k] = store.scratch[k]
-            store.where[slot] = COLD - at
+            store.where[slot] = COLD - _packed(store, place)
             store.owner[place] = -1
     free = 0
     for k in range(store.marks[FREE]):
@@ -286,11 +288,7 @@ def pack_slots(store: Store, slots: Any, layout_id: int, out: Any, ends: Any) ->
     """The rows of `slots` (`taken_row`) as changelog values end to end in `out: int64[:]`; `ends: int64[n]`, words."""
     p: Any = np.int64(0)
     for i in range(len(slots)):
-        if i + SOON < len(slots):
-            prefetch(store.where, slots[i + SOON])
-            prefetch(store.kept, slots[i + SOON])
-        if i + NEXT < len(slots):
-            ask_value(store, slots[i + NEXT])
+        ask_values(store, slots, i)
         out[p] = layout_id
         p += ID_WORDS
         size = taken_row(store, slots[i])

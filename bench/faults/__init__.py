@@ -14,7 +14,7 @@ import shutil
 
 from bench.faults import trial
 from bench.faults.schedule import KINDS, LENGTH_S, draw
-from bench.report import ROOT, keep
+from bench.report import ROOT, keep, say
 
 LOGS = ROOT / ".bench" / "faults"
 
@@ -42,18 +42,18 @@ def main(argv: list[str] | None = None) -> int:
         logs = LOGS / f"seed-{seed}"
         shutil.rmtree(logs, ignore_errors=True)
         faults = draw(seed, length_s=given.seconds, kinds=kinds)
-        trial.say(f"seed {seed}: {len(faults)} faults")
+        say(f"seed {seed}: {len(faults)} faults")
         outcome = trial.run(
             seed, faults, logs, length_s=given.seconds, rate=given.rate, weakness=given.weakness
         )
         outcomes.append(outcome)
         for line in outcome.differences.told:
-            trial.say(f"seed {seed}: {line}")
-        trial.say(f"seed {seed}: {outcome.seconds:.0f} s, {json.dumps(trial.total([outcome]))}")
+            say(f"seed {seed}: {line}")
+        say(f"seed {seed}: {outcome.seconds:.0f} s, {json.dumps(trial.total([outcome]))}")
         if outcome.differences.none:
             shutil.rmtree(logs, ignore_errors=True)
         else:
-            trial.say(f"seed {seed} failed; logs are in {logs.relative_to(ROOT)}")
+            say(f"seed {seed} failed; logs are in {logs.relative_to(ROOT)}")
     figures = trial.total(outcomes)
     if not given.weakness:
         keep("faults", figures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from bench.faults.load import Load
 from bench.faults.oracle import Log, found, read, undisturbed
 from bench.faults.progress import Progress
 from bench.faults.schedule import Fault
+from bench.report import say
 from bench.servers import KafkaServer
 
 RATE = 2500  # events a second
@@ -146,11 +146,6 @@ def _learned(log: Log) -> Mapping[str, int]:
                 held = newest.get(snapshot["model"], (0, 0))
                 newest[snapshot["model"]] = max(held, (snapshot["version"], snapshot["examples"]))
     return {model: examples for model, (_, examples) in newest.items()}
-
-
-def say(line: str) -> None:
-    """Progress goes to standard error."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def total(outcomes: Sequence[Outcome]) -> dict[str, Any]:

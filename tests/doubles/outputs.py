@@ -125,7 +125,7 @@ class CapturedChangelog:
 
 def messages(rows: RowBatch) -> list[dict[str, Any]]:
     """A batch of rows as the records that a consumer gets."""
-    parsed = parse_batch(rows._build(), first=0)
+    parsed = parse_batch(memoryview(rows._build()), first=0)
     count = parsed.count
     offsets, *places = (np.empty(count, np.int64) for _ in range(5))
     assert find_records(parsed.buf, count, 0, 0, offsets, *places) == count
