@@ -264,6 +264,7 @@ def backup(
     if new_key is not None:
         _report({"key": backups.new_key(new_key)}, json_, lambda done: [f"{new_key} holds key {done['key']}"])
         return
+    backups.give_way()
     if watch:
         _watch(_role("", tied, verbose, kafka=kafka, config=config))
         return

@@ -97,7 +97,7 @@ class Worker:
 
     def _on_live(self, number: int, control: dict[str, Any]) -> None:
         partition = self.engine.partition(number)
-        self.work.adopt(partition, control.get("next") or self.work.offered(partition))
+        self.work.adopt(partition, control.get("next", {}) if control else self.work.offered(partition))
 
     def _offer(self, snapshot: Snapshot) -> None:
         if self._loop is not None and self._loop.is_running() and snapshot.model in self.work.models:

@@ -60,7 +60,8 @@ def find_cut(log: Log, topic: str, number: int, begin: int, end: int, told: Told
     following, missing, after_control = begin, 0, True
     for record in _told(log.read(topic, number, begin, end), begin, end, told):
         key, value = record.key or b"", record.value
-        # behind a control row stands the mark that its transaction was committed, which is not read as a record
+        # behind a control row stands the mark that its transaction was committed, which is not read as a record;
+        # a mark between rows counts as missing, which only makes the search below more thorough
         missing += max(0, record.offset - following - after_control)
         following, after_control = record.offset + 1, key == CONTROL_KEY
         if key == CONTROL_KEY and value is not None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import Future, wait
@@ -33,6 +34,9 @@ TRANSACTION_MS = 900_000
 REQUEST_MS = 60_000  # a broker that does not answer for so long is asked again
 TAKE_PATIENCE_S = 60.0
 CLOSE_PATIENCE_S = 5.0
+# What is written is there to be read so soon: standbys follow steadily. Rows may stand before their control row, as
+# their applied offsets keep what is folded again from being counted twice.
+TRANSACTION_S = 0.5
 # Rows on their way before the next ones are made: to wait for one batch takes as long as the fold that comes between.
 WAITING_BYTES = 64 << 20
 FENCED = (
@@ -44,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 class Changelog(Protocol):
-    """Where a commit cycle writes rows. What it wrote counts when `settled` returns, all of it or none."""
+    """Where a commit cycle writes rows. All that it wrote is there when `settled` returns, and some of it before."""
 
     def send(self, number: int, messages: Sequence[dict[str, Any]]) -> None:
         """Queue a few records (`{"key", "value"}`) for a partition."""
@@ -65,14 +69,16 @@ class _Writer:
     def __init__(self, topic: str, number: int, producer: AIOKafkaProducer) -> None:
         self._topic, self._number, self.producer = topic, number, producer
         self._in_turn = asyncio.Lock()
-        self._begun = False
+        self._begun_s = 0.0  # 0 when no transaction is open
 
     async def deliver(self, batch: RowBatch | BatchBuilder) -> int:
         """Append a batch behind those delivered before; returns its first offset once it is acknowledged."""
         async with self._in_turn:
-            if not self._begun:
+            if self._begun_s and time.monotonic() - self._begun_s > TRANSACTION_S:
+                await self.commit()
+            if not self._begun_s:
                 await self.producer.begin_transaction()
-                self._begun = True
+                self._begun_s = time.monotonic()
             sent = await self._queued(batch)
         return int((await sent).offset)
 
@@ -86,7 +92,7 @@ class _Writer:
 
     async def commit(self) -> None:
         """What was delivered is there to be read."""
-        self._begun = False
+        self._begun_s = 0.0
         await self.producer.commit_transaction()
 
 

@@ -153,9 +153,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
             partition = self.engine.partition(tp.partition)
             if not partition.live:
                 control = self.restorer(tp.partition).control
-                clocks = control.get("clocks")
-                if clocks:
-                    partition.clocks[:] = clocks
+                self.cycle.take_up(partition, control)
                 partition.activate(taken_over=bool(control))
                 self._on_live(tp.partition, control)
         if active_tps:

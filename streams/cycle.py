@@ -8,13 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import orjson
 
 from .changelog import Changelog
 from .engine import Engine
 from .failpoints import Points, reached
-from .pacing import Pace
-from .partition import Partition
+from .pacing import Pace, spread
+from .partition import Partition, Turn
 
 CONTROL_KEY = b"\x00control"
 ROWS_A_TURN = 2048  # written at a time: about a millisecond
@@ -40,7 +41,7 @@ class Adoption(Protocol):
         """Plain data that names what is in force now; kept in the control row."""
 
     def offered(self, partition: Partition) -> dict[str, Any]:
-        """Plain data that names what will be in force after this cycle."""
+        """Plain data that names what may be in force from now on."""
 
     def adopt(self, partition: Partition, offered: dict[str, Any]) -> None:
         """Put what was offered in force."""
@@ -48,21 +49,19 @@ class Adoption(Protocol):
 
 @dataclass(slots=True)
 class _Share:
-    """One partition's part of a cycle: offsets to commit, changed slots, keys that are gone, the control row, what
-    comes in force."""
+    """One partition's part of a cycle: offsets to commit, changed slots, keys that are gone, the control row."""
 
     partition: Partition
     offsets: dict[tuple[str, int], int]
     changed: Any
     gone: list[bytes]
-    control: bytes
-    proposal: dict[str, Any]
+    control: dict[str, Any]
 
 
 class CommitCycle:
     """Makes what the engine did durable. `failpoints[name]()` is called between its steps, for tests."""
 
-    STEPS = ("outputs", "rows", "control", "offsets", "adopted")
+    STEPS = ("announced", "adopted", "outputs", "rows", "control", "offsets")
 
     def __init__(
         self,
@@ -72,8 +71,9 @@ class CommitCycle:
         log: Changelog,
     ) -> None:
         self._engine, self._rows, self._adoption = engine, rows, adoption
+        engine.turned = adoption.adopt
         self._log = log
-        self.spread_s = 0.0  # rows are written over this time, so that fetches and alerts hardly notice
+        self.spread_s = 0.0  # rows are written over this time at least: fetches and alerts hardly notice
         self.hurried: Callable[[], bool] = lambda: False
         self.failpoints: Points = {}
         self._committed: dict[tuple[str, int], int] = {}
@@ -89,18 +89,19 @@ class CommitCycle:
         """One cycle over all live partitions; `commit` gets {(topic, partition): next offset}."""
         started = time.monotonic()
         engine = self._engine
+        await self._turn()
         self.step = "outputs acknowledged"
         work = self._shares()
         self.rows = sum(len(share.changed) for share in work)
         await engine.outputs.settled(engine.outputs.begin_epoch())  # 1. every output produced so far
         reached(self.failpoints, "outputs")
         self.step = "rows written"
-        pace = Pace(self.rows, self.spread_s, self.hurried)
+        pace = Pace(self.rows, spread(self.rows, self.spread_s), self.hurried)
         for share in work:  # 2. rows, then the control row
             await self._write_rows(share, pace)
         reached(self.failpoints, "rows")
         for share in work:
-            self._write_control(share)
+            self._write_control(share.partition, share.control)
         self.step = "rows acknowledged"
         await self._log.settled()
         reached(self.failpoints, "control")
@@ -110,39 +111,68 @@ class CommitCycle:
         if done:
             self._committed.update(merged)
         reached(self.failpoints, "offsets")
-        for share in work:
-            self._adoption.adopt(share.partition, share.proposal)
-        reached(self.failpoints, "adopted")
-        if engine.held:
-            engine.held = False
-            for partition in engine.partitions.values():
-                if partition.live:
-                    engine.fold(partition)
         self.step = ""
         self.completed_at = time.monotonic()
         self.last_s = self.completed_at - started
         self.cycles += 1
         return bool(merged) and done
 
+    async def _turn(self) -> None:
+        """Let what is offered come into force here, once the changelog says so: a replay turns at the same events.
+
+        Nothing is folded meanwhile, which takes as long as the broker takes to answer.
+        """
+        engine, adoption = self._engine, self._adoption
+        turning = []
+        for partition in self._live():
+            offered = adoption.offered(partition)
+            # What may be replayed is scored as it was the first time: its outputs have one content.
+            if partition.caught_up and partition.turn is None and offered != adoption.in_force(partition):
+                turning.append((partition, offered))
+        if turning:
+            self.step = "turn acknowledged"
+            engine.held = True
+            for partition, offered in turning:
+                at = {topic: partition.committable(which) for which, topic in enumerate(engine.sources)}
+                before = partition.control or self._control(partition, {}, None)
+                self._write_control(partition, {**before, "turn": {"at": at, "next": offered}})
+            await self._log.settled()
+        reached(self.failpoints, "announced")
+        for partition, offered in turning:
+            adoption.adopt(partition, offered)
+        reached(self.failpoints, "adopted")
+        if engine.held:
+            engine.held = False
+            for partition in self._live():
+                engine.fold(partition)
+
+    def take_up(self, partition: Partition, control: dict[str, Any]) -> None:
+        """Go on where this control row says; the partition's ends are known, and what was in force is put so after it.
+
+        A turn behind the end of a topic (one that was made anew) is one at its end.
+        """
+        partition.control = control
+        clocks, turn = control.get("clocks"), control.get("turn")
+        if clocks:
+            partition.clocks[:] = clocks
+        if turn:
+            at = np.array([turn["at"].get(topic, -1) for topic in self._engine.sources], np.int64)
+            partition.turn = Turn(np.minimum(at, partition.ends), turn["next"])
+
+    def _live(self) -> list[Partition]:
+        return [partition for partition in self._engine.partitions.values() if partition.live]
+
     def _shares(self) -> list[_Share]:
         """What each live partition has to make durable, as of now."""
-        engine, adoption = self._engine, self._adoption
         work = []
-        for partition in engine.partitions.values():
-            if not partition.live:
-                continue
+        for partition in self._live():
             offsets = self._offsets(partition)
             changed = partition.take_changed()
-            gone = partition.expire(engine.work.expire_after_ms)
+            gone = partition.expire(self._engine.work.expire_after_ms)
             if not offsets and not len(changed) and not gone:
                 continue
-            in_force = adoption.in_force(partition)
-            # What may be replayed is scored as it was the first time: its outputs have one content.
-            proposal = adoption.offered(partition) if partition.caught_up else in_force
-            # What is folded from here on is replayed with what this cycle puts in force, so it must be folded with it.
-            engine.held = engine.held or proposal != in_force
-            control = self._control(partition, offsets, proposal)
-            work.append(_Share(partition, offsets, changed, gone, control, proposal))
+            control = self._control(partition, offsets, partition.clocks.tolist())
+            work.append(_Share(partition, offsets, changed, gone, control))
         return work
 
     def forget(self, number: int) -> None:
@@ -178,27 +208,31 @@ class CommitCycle:
             await pace.turn(batch.record_count())
 
     def _control(
-        self, partition: Partition, offsets: Mapping[tuple[str, int], int], proposal: dict[str, Any]
-    ) -> bytes:
-        watermark, highest = partition.clocks.tolist()
-        return orjson.dumps(
-            {
-                "offsets": {topic: offset for (topic, _), offset in offsets.items()},
-                "clocks": [watermark, highest] if highest > float("-inf") else None,
-                "in_force": self._adoption.in_force(partition),
-                "next": proposal,
-                "layout": self._rows.layout_id,
-            }
-        )
+        self, partition: Partition, offsets: Mapping[tuple[str, int], int], clocks: list[float] | None
+    ) -> dict[str, Any]:
+        """What is in force, and for a replay that has not come to its turn also that one."""
+        in_force = self._adoption.in_force(partition)
+        control = {
+            "offsets": {topic: offset for (topic, _), offset in offsets.items()},
+            "clocks": clocks if clocks and clocks[1] > float("-inf") else None,
+            "in_force": in_force,
+            "next": in_force,
+            "layout": self._rows.layout_id,
+        }
+        if partition.turn is not None:
+            at = dict(zip(self._engine.sources, partition.turn.offsets.tolist(), strict=True))
+            control["turn"] = {"at": at, "next": partition.turn.following}
+        return control
 
-    def _write_control(self, share: _Share) -> None:
-        partition, control = share.partition, share.control
+    def _write_control(self, partition: Partition, control: dict[str, Any]) -> None:
+        partition.control = control
+        written = orjson.dumps(control)
 
         def landed(offset: int) -> None:
             self.changelog_offsets[partition.number] = offset
-            self.controls[partition.number] = control
+            self.controls[partition.number] = written
 
-        self._log.send_one(partition.number, CONTROL_KEY, control, landed)
+        self._log.send_one(partition.number, CONTROL_KEY, written, landed)
 
 
 def read_control(value: bytes) -> dict[str, Any]:

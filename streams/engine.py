@@ -102,8 +102,9 @@ class Engine:
         self.partitions: dict[int, Partition] = {}
         self.dead_letters = dead_letters
         self.held = (
-            False  # while other snapshots come into force: a replay must change them at the same event
+            False  # nothing is folded while it is written down that other snapshots come into force here
         )
+        self.turned: Callable[[Partition, dict[str, Any]], None] = lambda partition, following: None
         self._wall_clock_ms = wall_clock_ms
         self._idle_after_ms = idle_after_ms
         self._places, self._rows_bytes = places, rows_bytes
@@ -176,6 +177,14 @@ class Engine:
         """Merge and fold what may be folded now; returns how many events."""
         if self.held or not partition.live:
             return 0
+        count = self._fold(partition)
+        if partition.turn is not None and partition.at_turn():
+            turn, partition.turn = partition.turn, None
+            self.turned(partition, turn.following)
+            count += self._fold(partition)
+        return count
+
+    def _fold(self, partition: Partition) -> int:
         count = partition.take()
         if count:
             self._run(partition, count)

@@ -12,23 +12,26 @@ from .keys import grown
 
 
 @kernel
-def merge(times: Any, following: Any, heads: Any, waiting: Any, order: Any) -> int:
+def merge(
+    times: Any, following: Any, heads: Any, waiting: Any, order: Any, offsets: Any, limits: Any
+) -> int:  # fmt: skip
     """Take decoded events in order of (time, topic) until a topic has to be waited for.
 
     `times: float64[c]` and `following: int64[c]` (the row after this one in its topic, -1 = none) are
     the inbox; `heads: int64[topics]` the first row of each topic (-1 = none), advanced here;
     `waiting: bool[topics]`: the topic has records that are not decoded yet, so that without a head nothing
-    can be said of the others. Writes rows into `order: int64[c]`; returns how many.
+    can be said of the others. Of each topic only events before `limits: int64[topics]` are taken (`offsets: int64[c]`).
+    Writes rows into `order: int64[c]`; returns how many.
     """
     topics = len(heads)
     taken = 0
     if topics == 1:
         row = heads[0]
-        while row >= 0:
+        while row >= 0 and offsets[row] < limits[0]:
             order[taken] = row
             taken += 1
             row = following[row]
-        heads[0] = -1
+        heads[0] = row
         return taken
     while taken < len(order):
         best = -1
@@ -38,7 +41,7 @@ def merge(times: Any, following: Any, heads: Any, waiting: Any, order: Any) -> i
             if row < 0:
                 if waiting[t]:
                     return taken
-            elif times[row] < earliest:
+            elif offsets[row] < limits[t] and times[row] < earliest:
                 earliest = times[row]
                 best = t
         if best < 0:
@@ -84,6 +87,7 @@ def pending_rows(heads: Any, following: Any, rows: Any, starts: Any) -> int:
     return count
 
 
+NO_LIMIT = np.iinfo(np.int64).max
 CAPACITY = 1 << 18  # rows; memory comes as it is touched
 SPARSE = (
     4  # rows for one that is pending: to move those few costs less than to go on in memory not touched lately
@@ -104,6 +108,7 @@ class Inbox:
         self.tails = np.full(topics, -1, np.int64)
         self.waiting = np.zeros(topics, np.bool_)
         self.pending = np.zeros(topics, np.int64)
+        self.limits = np.full(topics, NO_LIMIT)
         self.times = np.empty(capacity)
         self.kinds = np.empty(capacity, np.int32)
         self.topics = np.empty(capacity, np.int32)
@@ -159,7 +164,9 @@ class Inbox:
 
     def take(self) -> int:
         """Merge what can be merged; the rows stand in `order[:n]` until the next `reserve`."""
-        taken = merge(self.times, self.following, self.heads, self.waiting, self.order)
+        taken = merge(
+            self.times, self.following, self.heads, self.waiting, self.order, self.offsets, self.limits
+        )
         if taken:
             self.pending -= np.bincount(self.topics[self.order[:taken]], minlength=self.topic_count)
         return int(taken)

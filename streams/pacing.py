@@ -9,6 +9,13 @@ from collections.abc import Callable
 LEAST_ROWS = 1024  # packed at a time
 LEAST_SPREAD_S = 0.1
 AHEAD_S = 0.02  # rows are packed this long before they are due
+CALM_ROWS_PER_S = 25_000  # broker and standbys take so many beside the events without delaying these
+LONGEST_SPREAD_S = 10.0  # what a crash leaves to be folded again grows with it
+
+
+def spread(rows: int, least_s: float) -> float:
+    """Over how many seconds to write `rows` rows where there is time for it; 0 where `least_s` is."""
+    return max(least_s, min(LONGEST_SPREAD_S, rows / CALM_ROWS_PER_S)) if least_s > 0.0 else 0.0
 
 
 class Pace:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from .columns import Columns, decode_columns
 from .deadlines import rebuild, stale
 from .kernel import kernel
 from .keys import KeyIndex, grown
-from .merge import Inbox
+from .merge import NO_LIMIT, Inbox
 from .row_batch import BATCH_BYTES, RowBatch, write_records
 from .rows import Rows, Store, keep_row
 
@@ -29,6 +29,13 @@ def keep_taken(dirty: Any, store: Store, slot: int, row: int) -> None:
     """Before a row changes: keep it for the commit cycle that has taken it and not packed it yet."""
     keep_row(store, slot, row)
     dirty[slot] &= np.uint8(255 ^ TAKEN)
+
+
+class Turn(NamedTuple):
+    """Where other data comes into force for the pass: once each topic has come to its offset, and not before."""
+
+    offsets: Any  # int64[topics]
+    following: dict[str, Any]
 
 
 class DeadRecord(Protocol):
@@ -75,6 +82,8 @@ class Partition:
         self.frontier = np.full(topics, -1, np.int64)  # up to here a worker before this one may have folded
         self.append_time_ms = -1
         self.state: Any = None
+        self.control: dict[str, Any] = {}  # the newest control row
+        self.turn: Turn | None = None  # the next one of a replay
         self.gone: list[bytes] = []  # keys whose views are to be removed
         self._hand = 0
 
@@ -115,8 +124,17 @@ class Partition:
 
     def take(self) -> int:
         """Merge what may be merged now; the events stand in `inbox.order[:n]`."""
-        np.less(self.positions, self.ends, out=self.inbox.waiting)
-        return self.inbox.take()
+        inbox = self.inbox
+        inbox.limits[:] = NO_LIMIT if self.turn is None else self.turn.offsets
+        np.less(self.positions, np.minimum(self.ends, inbox.limits), out=inbox.waiting)
+        return inbox.take()
+
+    def at_turn(self) -> bool:
+        """Whether all events before the turn are folded."""
+        turn = self.turn
+        return turn is not None and all(
+            self.committable(topic) >= offset for topic, offset in enumerate(turn.offsets.tolist())
+        )
 
     def reset_inbox(self) -> None:
         """Drop what was decoded but not folded; positions are unknown until they are asked for again."""

@@ -13,7 +13,7 @@ WORKERS = ("worker-0", "worker-1")
 EXTRA = "worker-2"  # joins and leaves
 # The named points between two steps of a commit (streams.cycle, agents.learner, agents.ledger), where a role is killed.
 POINTS = {
-    "worker": ("outputs", "rows", "control", "offsets", "adopted"),
+    "worker": ("announced", "adopted", "outputs", "rows", "control", "offsets"),
     "learner": ("published", "acknowledged"),
     "ledger": ("decoded", "written"),
 }

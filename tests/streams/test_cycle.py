@@ -93,14 +93,13 @@ class Worker:
                 Record(CHANGELOG, number, at + i, s.key, s.value, 0) for i, s in enumerate(sent[at : at + 17])
             ]
             restorer.apply(partition, parse_batch(batches.batch(part), first=0))
-        clocks = restorer.control.get("clocks")
-        if clocks:
-            partition.clocks[:] = clocks
         partition.ends[:] = ends
+        self.cycle.take_up(partition, restorer.control)
         for which, topic in enumerate(self.rig.topics):
             partition.positions[which] = self.committed((topic, number))
         partition.activate(taken_over=bool(restorer.control))
-        self.work.adopt(partition, restorer.control.get("next") or self.work.offered(partition))
+        control = restorer.control
+        self.work.adopt(partition, control.get("next", {}) if control else self.work.offered(partition))
 
     def step(self, draw: random.Random) -> bool:
         """Receive some batch that is left; false when there is none."""
@@ -153,23 +152,47 @@ def test_the_order_of_the_steps() -> None:
     draw = random.Random(1)
     for _ in range(8):
         worker.step(draw)
-    adopt = worker.work.adopt
-
-    def noted(partition: Partition, offered: Mapping[str, int]) -> None:
-        worker.rig.outputs.steps.append("adopt")
-        adopt(partition, offered)
-
-    worker.work.adopt = noted  # type: ignore[method-assign]
-    worker.rig.outputs.steps.clear()
-    worker.commit()
-    steps = [
-        s for at, s in enumerate(worker.rig.outputs.steps) if s != worker.rig.outputs.steps[at - 1] or not at
-    ]
-    assert steps == ["settled", f"send {CHANGELOG}", "settled", "commit", "adopt"]
+    assert steps_of_a_commit(worker) == ["settled", f"send {CHANGELOG}", "settled", "commit"]
     keys = [sent.key for sent in worker.rig.outputs.of(CHANGELOG) if sent.partition == 0]
     assert keys[0].startswith(LAYOUT_KEY)
     assert keys[-1] == CONTROL_KEY
     assert not any(key.startswith(b"\0") for key in keys[1:-1])
+    worker.rig.offer(weights(9, version=77))
+    worker.step(draw)
+    announced = [f"send {CHANGELOG}", "settled", "adopt"]
+    cycle = ["settled", f"send {CHANGELOG}", "settled", "commit"]
+    assert steps_of_a_commit(worker) == [*announced, *cycle]
+
+
+def steps_of_a_commit(worker: Worker) -> list[str]:
+    """What was done, in order; the same thing several times in a row counts once."""
+    steps, adopt = worker.rig.outputs.steps, worker.work.adopt
+
+    def noted(partition: Partition, offered: Mapping[str, int]) -> None:
+        steps.append("adopt")
+        adopt(partition, offered)
+
+    worker.work.adopt = noted  # type: ignore[method-assign]
+    steps.clear()
+    worker.commit()
+    worker.work.adopt = adopt  # type: ignore[method-assign]
+    return [step for at, step in enumerate(steps) if not at or step != steps[at - 1]]
+
+
+def test_a_turn_behind_the_end_of_a_topic_that_was_made_anew_is_one_at_its_end() -> None:
+    broker = Broker(LOG)
+    worker = Worker(broker, SNAPSHOTS)
+    worker.rig.offer(weights(9, version=77))
+    partition = worker.engine.partition(0)
+    newest = worker.work.offered(partition)
+    turn = {"at": dict.fromkeys(worker.rig.topics, 1 << 40), "next": newest}
+    control = {"next": worker.work.in_force(partition), "clocks": None, "turn": turn}
+    worker.cycle.take_up(partition, control)
+    draw = random.Random(1)
+    while worker.step(draw):
+        pass
+    assert partition.turn is None
+    assert worker.work.in_force(partition) == newest
 
 
 def test_a_delivery_that_failed_commits_nothing() -> None:
