@@ -45,7 +45,9 @@ class Log:
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         more = {"enable.auto.commit": False, "auto.offset.reset": "error", "enable.partition.eof": True}
-        room = {"queued.max.messages.kbytes": 32 << 10, "fetch.wait.max.ms": 20, "check.crcs": True}
+        # little at a time, so that the broker answers the roles in between
+        room = {"queued.max.messages.kbytes": 32 << 10, "max.partition.fetch.bytes": 256 << 10,
+                "fetch.wait.max.ms": 20, "check.crcs": True}  # fmt: skip
         self._consumer = Consumer({**client, "group.id": "streamwise-backup", **more, **room})
 
     def __enter__(self) -> Log:

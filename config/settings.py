@@ -42,7 +42,10 @@ class Settings(BaseSettings):
     replication: int = Field(1, ge=1, le=9, description="replicas of every topic")
     standbys: int = Field(0, ge=0, le=8, description="standby copies of each partition's rows")
     commit_interval: float = Field(
-        4.0, ge=0.1, le=60.0, description="seconds between the worker's commit cycles"
+        4.0,
+        ge=0.1,
+        le=60.0,
+        description="seconds between the worker's commit cycles; one of many rows takes up to 30",
     )
     redis: str = Field(
         "memory://",

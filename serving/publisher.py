@@ -20,7 +20,7 @@ PERIOD_S = 0.5  # half of the second within which a changed row has to be seen
 LIMIT = 10_000  # a take: about 30 ms of this thread's time, 5 MB
 BACKOFF_MAX_S = 10.0  # a store that is back is found again within this
 FLUSH_TIMEOUT_S = 5.0
-SHARE = 0.2  # of the time, for views while events come: an event may change a customer's views, and each costs more
+SHARE = 0.1  # of the time, for views while events come: an event may change a customer's views, and each costs more
 
 
 class Taken(NamedTuple):

@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
-LEAST_ROWS = 1024  # packed at a time
+LEAST_ROWS = 512  # packed at a time
 LEAST_SPREAD_S = 0.1
 AHEAD_S = 0.02  # rows are packed this long before they are due
-CALM_ROWS_PER_S = 25_000  # broker and standbys take so many beside the events without delaying these
-LONGEST_SPREAD_S = 10.0  # what a crash leaves to be folded again grows with it
+CALM_ROWS_PER_S = 15_000  # broker and standbys take so many beside the events without delaying these
+LONGEST_SPREAD_S = 30.0  # what a crash leaves to be folded again grows with it
 
 
 def spread(rows: int, least_s: float) -> float:

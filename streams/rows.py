@@ -230,6 +230,12 @@ def put_values(store: Store, buf: Any, at: Any, size: Any, slots: Any) -> int:
     """
     words = store.bits.shape[1]
     for i in range(len(at)):
+        if i + SOON < len(slots):
+            prefetch(store.where, slots[i + SOON])
+        if i + NEXT < len(slots):
+            old = store.where[slots[i + NEXT]]
+            if old < NEW:  # its block is free then
+                ask_packed(store, COLD - old, USUAL_WORDS)
         start = at[i] + 8 * ID_WORDS
         length = size[i] - 8 * ID_WORDS
         if not whole(buf, start, length, words):

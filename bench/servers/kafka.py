@@ -28,6 +28,7 @@ MEMORY_NEEDED_BYTES = 8 << 30
 # The flags of Kafka's own start script, less those for its log files.
 JVM_FLAGS = (
     "-server",
+    "-Xms1g",
     "-Xmx1g",
     "-XX:+UseG1GC",
     "-XX:MaxGCPauseMillis=20",

@@ -15,6 +15,7 @@ import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CorruptRecordException
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.memory_records import _MemoryRecordsPy
 from confluent_kafka import Producer
 from faust.transport.drivers import aiokafka as driver
@@ -26,6 +27,8 @@ from streams.embedded import EmbeddedBroker
 from streams.engine import Engine
 from streams.errors import Fatal, Poison
 from streams.transport import (
+    ASIDE_BYTES,
+    ASIDE_PACE_S,
     FETCH_MAX_WAIT_MS,
     SCHEME,
     Arrivals,
@@ -484,3 +487,35 @@ def test_the_leader_assigns_when_all_topics_are_known() -> None:
     thread._consumer, thread._crashed, thread._assign = SimpleNamespace(_coordinator=group), False, assign
     asyncio.run(thread._assign_known(object()))
     assert assigned == [{"web.events", "sales.events"}]
+
+
+# -- what gives way
+
+
+def test_rows_that_a_standby_follows_give_way_to_events() -> None:
+    def request() -> FetchRequest:
+        topics = [("web.events", [(0, 7, 2 << 20)]), ("customers-changelog", [(1, 9, 2 << 20)])]
+        return FetchRequest(10, 1, 1 << 20, READ_COMMITTED, topics)
+
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread.app = SimpleNamespace(bundled={"web.events"})
+    asked = []
+    for now_s in (100.0, 100.0 + ASIDE_PACE_S / 2, 100.0 + ASIDE_PACE_S):
+        one = request()
+        thread._put_aside(one, now_s)
+        asked.append(dict(one.topics))
+    assert all(topics["web.events"] == [(0, 7, 2 << 20)] for topics in asked)
+    assert [topics.get("customers-changelog") for topics in asked] == [
+        [(1, 9, ASIDE_BYTES)],
+        None,
+        [(1, 9, ASIDE_BYTES)],
+    ]
+
+
+def test_rows_alone_are_asked_for_in_small_pieces_at_once() -> None:
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread.app = SimpleNamespace(bundled={"web.events"})
+    for now_s in (100.0, 100.0):
+        one = FetchRequest(10, 1, 1 << 20, READ_COMMITTED, [("customers-changelog", [(1, 9, 2 << 20)])])
+        thread._put_aside(one, now_s)
+        assert dict(one.topics) == {"customers-changelog": [(1, 9, ASIDE_BYTES)]}
