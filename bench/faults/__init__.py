@@ -11,6 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 
 from bench.faults import trial
 from bench.faults.schedule import KINDS, LENGTH_S, draw
@@ -31,31 +34,39 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--rate", type=int, default=trial.RATE, help="events a second (default: %(default)s)")
     parser.add_argument("--kinds", default=",".join(KINDS), help="draw from these only")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time (default: %(default)s)")
     parser.add_argument("--weakness", default="", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
     given = parser.parse_args(argv)
     kinds = tuple(given.kinds.split(","))
     if unknown := sorted(set(kinds) - KINDS.keys()):
         parser.error(f"--kinds: unknown {', '.join(unknown)}; expected some of {', '.join(KINDS)}")
-    outcomes = []
-    for seed in range(given.first_seed, given.first_seed + given.seeds):
-        logs = LOGS / f"seed-{seed}"
-        shutil.rmtree(logs, ignore_errors=True)
-        faults = draw(seed, length_s=given.seconds, kinds=kinds)
-        say(f"seed {seed}: {len(faults)} faults")
-        outcome = trial.run(
-            seed, faults, logs, length_s=given.seconds, rate=given.rate, weakness=given.weakness
-        )
-        outcomes.append(outcome)
-        for line in outcome.differences.told:
-            say(f"seed {seed}: {line}")
-        say(f"seed {seed}: {outcome.seconds:.0f} s, {json.dumps(trial.total([outcome]))}")
-        if outcome.differences.none:
-            shutil.rmtree(logs, ignore_errors=True)
-        else:
-            say(f"seed {seed} failed; logs are in {logs.relative_to(ROOT)}")
+    one = partial(_one, kinds=kinds, length_s=given.seconds, rate=given.rate, weakness=given.weakness)
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    if given.jobs > 1:
+        with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
+            outcomes = list(pool.map(one, seeds))
+    else:
+        outcomes = list(map(one, seeds))
     figures = trial.total(outcomes)
     if not given.weakness:
         keep("faults", figures)
     print(json.dumps(figures), flush=True)
     return 0 if all(outcome.differences.none for outcome in outcomes) else 1
+
+
+def _one(seed: int, *, kinds: tuple[str, ...], length_s: float, rate: int, weakness: str) -> trial.Outcome:
+    """Run one seed and tell of it; its logs stay where something is wrong."""
+    logs = LOGS / f"seed-{seed}"
+    shutil.rmtree(logs, ignore_errors=True)
+    faults = draw(seed, length_s=length_s, kinds=kinds)
+    say(f"seed {seed}: {len(faults)} faults")
+    outcome = trial.run(seed, faults, logs, length_s=length_s, rate=rate, weakness=weakness)
+    for line in outcome.differences.told:
+        say(f"seed {seed}: {line}")
+    say(f"seed {seed}: {outcome.seconds:.0f} s, {json.dumps(trial.total([outcome]))}")
+    if outcome.differences.none:
+        shutil.rmtree(logs, ignore_errors=True)
+    else:
+        say(f"seed {seed} failed; logs are in {logs.relative_to(ROOT)}")
+    return outcome
