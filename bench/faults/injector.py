@@ -26,7 +26,9 @@ from bench.faults.schedule import Fault
 from bench.servers import ServerError
 from bench.servers.process import Server
 
-REFUSING = {"min.insync.replicas": "2", "max.message.bytes": "70"}
+# 100 bytes refuse every batch and let the mark of a transaction's end (78) pass: Kafka gives up on a mark that is
+# refused, and nobody can write or read past that transaction any more.
+REFUSING = {"min.insync.replicas": "2", "max.message.bytes": "100"}
 PATIENCE_S = 40.0
 CHUNK = bytes(1 << 20)
 
