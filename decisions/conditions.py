@@ -13,6 +13,8 @@ from decisions.expressions import Expression, Reader, constant
 from decisions.names import Input, Names
 from streams.errors import ConfigError
 
+_NULL_ASKED = (machine.IS_NULL, machine.SKIP_KNOWN, machine.SKIP_UNLESS)
+
 Instruction = tuple[int, int, float]  # instruction, operand, constant
 
 
@@ -29,6 +31,12 @@ class Condition:
     code: NDArray[np.int32]
     constants: NDArray[np.float64]
     depth: int
+
+    @property
+    def asks_null(self) -> bool:
+        """Whether NULL counts as more than an unknown value in it (IS NULL, COALESCE, CASE). Where it does not, a value
+        that is known while an input is NULL stays the same whatever that input is."""
+        return bool(np.isin(self.code[:, 0], _NULL_ASKED).any())
 
 
 def compile_condition(

@@ -164,8 +164,9 @@ class LivePass:
         )
         self._room = Room(
             np.full(features, np.nan), np.zeros(features), np.full(len(self.models), np.nan),
-            np.zeros(self.policies.width), np.zeros(self.policies.depth + 1), np.zeros(views),
-            np.full((1, max(1, self.fields)), np.nan), np.zeros(self.fields),
+            np.zeros(len(self.models) + 1, np.uint8), np.zeros(self.policies.width),
+            np.zeros(self.policies.depth + 1), np.zeros(views), np.full((1, max(1, self.fields)), np.nan),
+            np.zeros(self.fields),
         )  # fmt: skip
 
     def new_state(self) -> State:

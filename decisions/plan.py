@@ -79,6 +79,8 @@ class Rules(NamedTuple):
     input_start: Any
     input_type: Any
     input_index: Any
+    scored: Any
+    asks_null: Any
     kind_start: Any
     kind_policy: Any
     deadline_start: Any

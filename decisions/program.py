@@ -35,6 +35,7 @@ class Program:
     cooldown_ms: float64[p]
     input_start: int32[p + 1]; input_type, input_index: int32[m]: VIEW, SCORE or FIELD and its index in
         `Names`, or KIND and 0 (the value is the kind's index, NaN for a deadline)
+    scored, asks_null: uint8[p]: it reads a score; its value with one that is NULL may be another than with any number
     kind_start: int32[kinds + 1], kind_policy: int32[...]
     deadline_start: int32[deadlines + 1], deadline_policy: int32[...]
     inputs: what the values of each policy are, for receipts
@@ -52,6 +53,8 @@ class Program:
     input_start: Offsets
     input_type: Offsets
     input_index: Offsets
+    scored: NDArray[np.uint8]
+    asks_null: NDArray[np.uint8]
     kind_start: Offsets
     kind_policy: Offsets
     deadline_start: Offsets
@@ -94,6 +97,10 @@ class Program:
             input_start=_starts([len(read) for read in inputs]),
             input_type=np.array([_TYPES[i.type] for read in inputs for i in read], np.int32),
             input_index=np.array([names.index(i) for read in inputs for i in read], np.int32),
+            scored=np.array([any(i.type == "score" for i in read) for read in inputs], np.uint8),
+            asks_null=np.array(
+                [any(c.asks_null for c in _conditions(policy)) for policy in policies], np.uint8
+            ),
             kind_start=kind_start,
             kind_policy=kind_policy,
             deadline_start=deadline_start,

@@ -94,12 +94,14 @@ class Out(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Scratch: views of the features, the feature vector, scores, a policy's inputs, the stack, all views, the
-    fields of no event (NaN), an event's fields as numbers."""
+    """Scratch: views of the features, the feature vector, scores, which of these are of this row and time (`ready:
+    uint8[m + 1]`, the vector's last), a policy's inputs, the stack, all views, the fields of no event (NaN), an event's
+    fields as numbers."""
 
     looked: Any
     x: Any
     scores: Any
+    ready: Any
     inputs: Any
     stack: Any
     all_views: Any
@@ -259,6 +261,8 @@ def _decide(
     p = put_long(data, p, offset if topic >= 0 else -1)
     p = put_long(data, p, plan.layout_id)
     models = len(weights.version)
+    for m in range(models):
+        _score(table, plan, weights, room, row, m, now)
     if models > 0:
         p = put_long(data, p, models)
         for m in range(models):
@@ -270,6 +274,24 @@ def _decide(
     p = put_doubles(data, p, room.fields, fields.shape[1])
     p = put_doubles(data, p, room.all_views, len(room.all_views))
     _finish(out, start, p, slot, plan.rules.topic[policy], policy)
+
+
+@kernel
+def _holds(
+    table: Table, plan: Plan, weights: Weights, room: Room, row: int, policy: int, now: float, start: int, stop: int
+) -> Any:  # fmt: skip
+    """Whether a condition is true. It is asked without the scores first, as NULL: what is known then stays as it is
+    whatever they are, unless the condition asks for NULL itself (`Program.asks_null`)."""
+    rules = plan.rules
+    if not rules.asks_null[policy]:
+        value = evaluate(rules.code, start, stop, rules.constants, room.inputs, room.stack)
+        if value == value or not rules.scored[policy]:
+            return value == 1.0
+    first = rules.input_start[policy]
+    for i in range(first, rules.input_start[policy + 1]):
+        if rules.input_type[i] == SCORE:
+            room.inputs[i - first] = _score(table, plan, weights, room, row, rules.input_index[i], now)
+    return evaluate(rules.code, start, stop, rules.constants, room.inputs, room.stack) == 1.0
 
 
 @inlined
@@ -288,39 +310,26 @@ def _judge(
             v = plan.views
             value = view(table.rows, table.bits, row, v.opcode[index], v.word[index], v.parameter[index], now)
         elif kind == SCORE:
-            value = room.scores[index]
+            value = np.nan
         elif kind == FIELD:
             value = _field(fields, event, index, plan)
         else:
             value = np.float64(cause) if topic >= 0 else np.nan
         room.inputs[i - first] = value
     word = rules.word[policy]
-    hysteresis = rules.exit_stop[policy] > rules.exit_start[policy]
+    exit_start = rules.exit_start[policy]
+    exit_stop = rules.exit_stop[policy]
+    hysteresis = exit_stop > exit_start
     if hysteresis and table.rows[row, word + 1] != 0.0:
-        left = evaluate(
-            rules.code,
-            rules.exit_start[policy],
-            rules.exit_stop[policy],
-            rules.constants,
-            room.inputs,
-            room.stack,
-        )
-        if left == 1.0:
-            table.rows[row, word + 1] = 0.0
-    if hysteresis and table.rows[row, word + 1] != 0.0:
-        return
+        if not _holds(table, plan, weights, room, row, policy, now, exit_start, exit_stop):
+            return
+        table.rows[row, word + 1] = 0.0
     fired = table.rows[row, word]
     if fired != 0.0 and now - fired < rules.cooldown_ms[policy]:
         return
-    holds = evaluate(
-        rules.code,
-        rules.when_start[policy],
-        rules.when_stop[policy],
-        rules.constants,
-        room.inputs,
-        room.stack,
-    )
-    if holds == 1.0:
+    if _holds(
+        table, plan, weights, room, row, policy, now, rules.when_start[policy], rules.when_stop[policy]
+    ):
         table.rows[row, word] = now
         if hysteresis:
             table.rows[row, word + 1] = 1.0
@@ -329,9 +338,11 @@ def _judge(
         )  # fmt: skip
 
 
-@inlined
-def _look(table: Table, plan: Plan, weights: Weights, room: Room, row: int, now: float) -> None:
-    """The feature vector and the scores of a row as of `now`."""
+@kernel
+def _look(table: Table, plan: Plan, room: Room, row: int, now: float) -> None:
+    """Make the feature vector of a row as of `now`, unless it is there."""
+    if room.ready[-1]:
+        return
     vector = plan.vector
     views = plan.views
     rows = table.rows
@@ -352,7 +363,19 @@ def _look(table: Table, plan: Plan, weights: Weights, room: Room, row: int, now:
                     rows, table.bits, row, views.opcode[v], views.word[v], views.parameter[v], now
                 )
     transform(room.looked, now, vector.code, vector.missing, vector.calendar, room.x)
-    score(room.x, weights.weights, weights.bias, weights.have, room.scores)
+    room.ready[-1] = 1
+
+
+@kernel
+def _score(table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, now: float) -> Any:
+    """A model's score of a row as of `now`, made when it is first asked for; NaN without a snapshot."""
+    if not room.ready[model]:
+        room.scores[model] = np.nan
+        if weights.have[model]:
+            _look(table, plan, room, row, now)
+            room.scores[model] = score(room.x, model, weights.weights, weights.bias)
+        room.ready[model] = 1
+    return room.scores[model]
 
 
 @kernel
@@ -391,11 +414,13 @@ def _close(
 
 @kernel
 def _open(table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, time: float) -> None:
-    """Keep the features and the score of now until the label is known."""
+    """Keep the features and the score as of the row's clock until the label is known."""
     word = plan.models.word[model]
+    now = table.rows[row, 0]
+    _look(table, plan, room, row, now)
     table.rows[row, word] = time
     table.rows[row, word + 1] = time + plan.models.within_ms[model]
-    table.rows[row, word + 2] = room.scores[model]
+    table.rows[row, word + 2] = _score(table, plan, weights, room, row, model, now)
     table.bits[row, word + 3] = weights.version[model]
     first = 2 * (word + EXAMPLE_HEAD)
     for f in range(len(room.x)):
@@ -429,8 +454,7 @@ def _fire(table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> b
                 table.rows[row, plan.deadline_words[which]] = 0.0
                 first = plan.rules.deadline_start[which]
                 last = plan.rules.deadline_start[which + 1]
-                if last > first:
-                    _look(table, plan, weights, room, row, now)
+                room.ready[:] = 0
                 for j in range(first, last):
                     policy = plan.rules.deadline_policy[j]
                     _judge(
@@ -506,9 +530,9 @@ def _event(
                 moved = True
         if fold(rows, table.bits, row, kind, time, clock, late, table.clocks[0], events.fields, e, plan.fold):
             moved = True
-    _look(table, plan, weights, room, row, clock)
     if kind < 0:
         return
+    room.ready[:] = 0
     for m in range(models):
         due = time + plan.models.within_ms[m]
         if (

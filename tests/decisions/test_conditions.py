@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from numba import config, njit
 
 from decisions.conditions import Condition, compile_condition
 from decisions.machine import evaluate
 from decisions.names import Input, Names
 from streams.errors import ConfigError
-from tests.decisions.sql_trees import COLUMNS, rows, sql_of, trees, value_of
+from tests.decisions.sql_trees import COLUMNS, grid, rows, sql_of, trees, value_of
 
 ROOT = Path(__file__).parents[2]
 NAMES = Names(
@@ -56,6 +57,27 @@ def asked(condition: Condition, row: Mapping[str, float | None]) -> float | None
 @given(trees(), rows())
 def test_property_a_condition_means_what_its_tree_means(tree: Any, row: dict[str, float | None]) -> None:
     assert asked(compiled(sql_of(tree)), row) == value_of(tree, row)
+
+
+@settings(deadline=None)
+@given(
+    trees(), rows(), st.sampled_from(COLUMNS), st.lists(st.one_of(grid, st.none()), min_size=1, max_size=5)
+)
+def test_what_is_known_without_an_input_stays_whatever_it_is(
+    tree: Any, row: dict[str, float | None], column: str, values: list[float | None]
+) -> None:
+    condition = compiled(sql_of(tree))
+    known = asked(condition, {**row, column: None})
+    if known is not None and not condition.asks_null:
+        assert {asked(condition, {**row, column: value}) for value in values} == {known}
+
+
+@pytest.mark.parametrize(
+    "asking", ["a IS NULL", "COALESCE(a, 1) > 0", "CASE WHEN a > 1 THEN b > 1 ELSE b < 1 END"]
+)
+def test_a_condition_that_asks_for_null_says_so(asking: str) -> None:
+    assert compiled(asking).asks_null
+    assert not compiled("a > 1 AND (b < 2 OR NOT a BETWEEN 1 AND b)").asks_null
 
 
 @settings(max_examples=int(os.environ.get("CONDITION_EXAMPLES", "600")), deadline=None)

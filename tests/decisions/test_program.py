@@ -76,6 +76,8 @@ def test_a_policy_reads_each_input_once_for_both_conditions(tmp_path: Path) -> N
     assert program.input_start.tolist() == [0, 3, 5, 5]
     assert program.input_type.tolist() == [VIEW, SCORE, VIEW, FIELD, KIND]
     assert program.input_index.tolist() == [1, 0, 0, 1, 0]
+    assert program.scored.tolist() == [1, 0, 0]
+    assert program.asks_null.tolist() == [0, 0, 0]
     assert (program.width, program.cooldown_ms.tolist()) == (3, [3.6e6, 3.6e6, 7.2e6])
 
 

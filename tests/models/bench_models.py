@@ -30,14 +30,14 @@ def _events(
     calendar: NDArray[np.int64],
     weights: NDArray[np.float64],
     bias: NDArray[np.float64],
-    have: NDArray[np.uint8],
     scoring: bool,
 ) -> float:
     x, out, total = np.zeros(rows.shape[1]), np.zeros(len(bias)), 0.0
     for event in range(events):
         transform(rows[event & 1023], 1.5e12 + 977.0 * event, codes, missing, calendar, x)
         if scoring:
-            score(x, weights, bias, have, out)
+            for model in range(len(bias)):
+                out[model] = score(x, model, weights, bias)
         total += x[0] + out[0]
     return total
 
@@ -47,8 +47,8 @@ def main() -> None:
     plan, draw, models = Plan.of(config.features), np.random.default_rng(0), len(config.models)
     rows = draw.lognormal(2, 3, (ROWS, len(config.features)))
     rows[draw.random(rows.shape) < 0.1] = np.nan
-    weights, have = draw.normal(size=(models, rows.shape[1])) / 10, np.ones(models, dtype=np.uint8)
-    fixed = (rows, plan.codes, plan.missing, plan.calendar, weights, np.zeros(models), have)
+    weights = draw.normal(size=(models, rows.shape[1])) / 10
+    fixed = (rows, plan.codes, plan.missing, plan.calendar, weights, np.zeros(models))
     for name, scoring in (("transform", False), ("transform and score", True)):
         _events(10, *fixed, scoring)
         best_s = min(_timed(partial(_events, EVENTS, *fixed, scoring)) for _ in range(RUNS))

@@ -40,9 +40,9 @@ def test_the_record_fits_the_schema() -> None:
 
 
 def test_scores_as_the_kernel_does() -> None:
-    x, out = np.array([0.25, 0.5]), np.zeros(1)
-    score(x, GOOD.array().reshape(1, 2), np.array([GOOD.bias]), np.ones(1, dtype=np.uint8), out)
-    assert GOOD.score([0.25, 0.5]) == pytest.approx(out[0], abs=1e-15)
+    x = np.array([0.25, 0.5])
+    found = score(x, 0, GOOD.array().reshape(1, 2), np.array([GOOD.bias]))
+    assert GOOD.score([0.25, 0.5]) == pytest.approx(found, abs=1e-15)
     assert GOOD.score([1e300, 0.0]) == 1.0
 
 
