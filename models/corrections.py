@@ -13,6 +13,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -147,7 +148,7 @@ def slots_of(hashes: Sequence[int]) -> list[int]:
     """The slots of the words with these hashes and of each pair of neighbours."""
     mask = SLOTS - 1
     slots = [one & mask for one in hashes]
-    slots += [(one * _PAIR + other) >> 7 & mask for one, other in zip(hashes, hashes[1:], strict=False)]
+    slots += [(one * _PAIR + other) >> 7 & mask for one, other in pairwise(hashes)]
     return slots
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from vaderSentiment.vaderSentiment import (
@@ -129,6 +130,12 @@ class English:
         return space + self._emojis[match.group()]
 
 
+@lru_cache(maxsize=1)
+def english() -> English:
+    """One for all: what it keeps of the words it met depends on the lexicon alone, which takes 15 ms to read."""
+    return English()
+
+
 def _valence(words: Sequence[_Word], at: int, some_capitals: bool) -> float:
     """What the word at `at` says among those around it."""
     word = words[at]
@@ -187,7 +194,13 @@ def _negated(words: Sequence[_Word], at: int, back: int, valence: float) -> floa
 def _idiom(words: Sequence[_Word], at: int, valence: float) -> float:
     """Phrases that mean another thing than their words; with three words or more before the one at `at`."""
     three, two, one, here = [word.lower for word in words[at - 3 : at + 1]]
-    for phrase in (f"{one} {here}", f"{two} {one} {here}", f"{two} {one}", f"{three} {two} {one}", f"{three} {two}"):
+    for phrase in (
+        f"{one} {here}",
+        f"{two} {one} {here}",
+        f"{two} {one}",
+        f"{three} {two} {one}",
+        f"{three} {two}",
+    ):
         if phrase in SPECIAL_CASES:
             valence = SPECIAL_CASES[phrase]
             break
@@ -208,5 +221,3 @@ def _weigh_but(places: Sequence[int], valences: list[float], but: int) -> None:
         first = valences.index(valences[at])
         if places[first] != but:
             valences[first] *= _BUT[places[first] > but]
-
-

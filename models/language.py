@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 ENGLISH: Final = "en"
@@ -26,7 +26,9 @@ _SCRIPTS: Final = {
 }
 _LATIN: Final = re.compile("[A-Za-z\u00c0-\u024f]")
 _HAN_WEIGHT: Final = 3  # a Chinese character says about as much as three letters
-_LEAST_KANA: Final = 0.1  # of the Han characters: Japanese is never without, a Chinese text may have a name in it
+_LEAST_KANA: Final = (
+    0.1  # of the Han characters: Japanese is never without, a Chinese text may have a name in it
+)
 
 # Words that most sentences have some of, without those that are as common in another of these languages.
 _COMMON: Final = {
@@ -45,18 +47,26 @@ _LANGUAGES_OF: Final = {
 _LEAST_COMMON: Final = 2  # one alone may be a name, or the same word in English
 
 
-def language_of(text: str, words: Iterable[str]) -> str:
-    """An ISO 639-1 code; English where nothing tells. `words`: those of the text, in lower case."""
+def language_of(text: str, told: Sequence[tuple[str, ...]]) -> str:
+    """An ISO 639-1 code; English where nothing tells. `told`: what `told_by` gives for each word that tells."""
     if not text.isascii():
         script = _script(text)
         if script is not None:
             return script
-    counts = Counter([language for word in words if word in _LANGUAGES_OF for language in _LANGUAGES_OF[word]])
-    best, count = ENGLISH, counts[ENGLISH]
+    english = sum([ENGLISH in languages for languages in told])
+    if english >= len(told) - english:
+        return ENGLISH  # most words are, so no other language can have more of them
+    counts = Counter([language for languages in told for language in languages])
+    best, count = ENGLISH, max(english, _LEAST_COMMON - 1)
     for language in _COMMON:
-        if counts[language] > max(count, _LEAST_COMMON - 1):
+        if counts[language] > count:
             best, count = language, counts[language]
     return best
+
+
+def told_by(word: str) -> tuple[str, ...]:
+    """The languages that a word in lower case speaks for, if any."""
+    return _LANGUAGES_OF.get(word, ())
 
 
 def _script(text: str) -> str | None:

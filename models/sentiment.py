@@ -18,7 +18,7 @@ import msgspec
 
 from models.chinese import Chinese, without_questions
 from models.corrections import Correction, Head, HeadState, Prior, slots_of
-from models.english import English
+from models.english import english
 from models.language import CHINESE, ENGLISH, HAN_RUN, language_of
 from models.topics import CHURN_INTENT, COMPLAINT, WORDS, Phrases, Topics, Word, load_topics
 from streams.errors import Poison
@@ -27,8 +27,9 @@ from streams.errors import Poison
 LONGEST: Final = 4096
 
 # Lexicon, constant and |lexicon|: the last two let praise and blame be weighed apart. Two people's ratings of one
-# sentence lie about 0.3 apart on a scale of -1 to 1, and what words add may be as much.
-_SENTIMENT: Final = Prior(weights=(1.0, 0.0, 0.0), dense=(0.25, 0.1, 0.25), words=0.1, noise=0.1)
+# sentence lie about 0.3 apart on a scale of -1 to 1, and what words add may be as much; the constant moves little, as
+# one correction should not change how other messages are read.
+_SENTIMENT: Final = Prior(weights=(1.0, 0.0, 0.0), dense=(0.25, 0.01, 0.25), words=0.1, noise=0.1)
 # Phrase found (1) or not (-1), constant, sentiment; the targets are 1 and -1. Words weigh so much that a message
 # which was corrected is read as corrected the next time.
 _LABEL: Final = Prior(weights=(1.0, 0.0, 0.0), dense=(0.25, 0.1, 0.25), words=1.0, noise=0.5)
@@ -68,9 +69,8 @@ class _Words(dict[str, Word]):
 
     def __missing__(self, token: str) -> Word:
         lower = token.lower().replace("’", "'")
-        hashed = zlib.crc32(lower.encode("utf-8", "surrogatepass"))
         negates = lower in self.negations or lower.endswith("n't")
-        word = Word(lower, hashed, negates, self.phrases.beginning(lower[:_LONGEST_WORD]))
+        word = Word(lower, negates, self.phrases.beginning(lower[:_LONGEST_WORD]))
         if len(token) <= _LONGEST_WORD:
             if len(self) >= _MOST_WORDS:
                 self.clear()
@@ -80,12 +80,18 @@ class _Words(dict[str, Word]):
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """What lexicons and phrases say of a message, and the hashes of its words."""
+    """What lexicons and phrases say of a message, and what it is made of: words, and runs of characters."""
 
     sentiment: float
     labels: set[str]
     language: str
-    hashes: list[int]
+    words: list[Word]
+    runs: list[str]
+
+    def slots(self) -> list[int]:
+        """Of its words; in Chinese and Japanese of its characters, whose pairs are the commonest words."""
+        hashes = [word.hash for word in self.words if not word.ends_clause]
+        return slots_of(hashes + [zlib.crc32(character.encode()) for run in self.runs for character in run])
 
 
 class Reader:
@@ -96,7 +102,7 @@ class Reader:
         self.corrections = 0
         self.ignored = 0  # ratings that were none, and labels that are not declared
         negations = topics.negations
-        self._english = English()
+        self._english = english()
         self._chinese = Chinese(topics.valences.get(CHINESE, {}), negations.get(CHINESE, ()))
         chinese = [phrase.words[0] for phrase in topics.phrases if phrase.language == CHINESE]
         phrases = Phrases(topics, {run: self._chinese.simplified(run) for run in chinese})
@@ -117,7 +123,7 @@ class Reader:
         """Learn one correction; returns the reading that was given before it."""
         sight = self._sight(correction.text, correction.language)
         before = self._reading(sight)
-        slots = slots_of(sight.hashes)
+        slots = sight.slots()
         rating = correction.sentiment
         if rating is not None:
             if -1.0 <= rating <= 1.0:  # false for NaN
@@ -140,7 +146,6 @@ class Reader:
     @classmethod
     def restore(cls, state: bytes, topics: Topics) -> Reader:
         """Go on from `state`; what was learned of a topic that is gone goes. Raises Poison where it is none of ours."""
-        reader = cls(topics)
         try:
             known = msgspec.msgpack.decode(state, type=_State)
             if known.format != _FORMAT:
@@ -150,6 +155,7 @@ class Reader:
             heads = {name: Head.restore(head, _prior(name)) for name, head in known.heads.items()}
         except (msgspec.MsgspecError, ValueError, OverflowError) as error:
             raise Poison(f"not the state of a reader: {error}") from error
+        reader = cls(topics)
         reader.corrections, reader.ignored = known.corrections, known.ignored
         wanted = {_SENTIMENT_HEAD, *topics.labels}
         reader._heads = {name: head for name, head in heads.items() if name in wanted}
@@ -164,15 +170,13 @@ class Reader:
             latin = HAN_RUN.sub(" ", text) if runs else text
         words = [*map(self._words.__getitem__, WORDS.findall(latin))]
         if language is None:
-            language = language_of(text, [word.lower for word in words])
+            language = language_of(text, [word.languages for word in words if word.languages])
         else:
             language = language.lower().replace("_", "-").partition("-")[0]
-        hashes = [word.hash for word in words if not word.ends_clause]
         labels = self._phrases.find(words, language)
         if language not in (ENGLISH, CHINESE):
             spelled = self._english.signs(text)
             valence = self._english.valence(spelled)
-            hashes += _hashes(runs)
         else:
             spelled = self._english.spelled(latin)
             valence = self._english.valence(spelled)
@@ -183,16 +187,15 @@ class Reader:
                 spelled = spelled.replace("！", "!").replace("？", "?")
                 for run, negated in zip(runs, ends, strict=True):
                     labels |= self._phrases.find_chinese(run, negated)
-                hashes += _hashes(runs)
         sentiment = self._english.compound(valence, spelled)
         if labels and sentiment < 0.0:
             labels |= self._raised(sentiment, labels)
-        return _Sight(sentiment, labels, language, hashes)
+        return _Sight(sentiment, labels, language, words, runs)
 
     def _reading(self, sight: _Sight) -> Reading:
         sentiment, labels = sight.sentiment, sight.labels
         heads = self._heads
-        slots = slots_of(sight.hashes) if heads else []
+        slots = sight.slots() if heads else []
         if _SENTIMENT_HEAD in heads:
             told = heads[_SENTIMENT_HEAD].predict(_told(sight), slots)
             sentiment = min(max(told, -1.0), 1.0)
@@ -225,8 +228,3 @@ def _told(sight: _Sight) -> tuple[float, float, float]:
 
 def _found(sight: _Sight, label: str) -> tuple[float, float, float]:
     return (1.0 if label in sight.labels else -1.0), 1.0, sight.sentiment
-
-
-def _hashes(runs: list[str]) -> list[int]:
-    """Chinese, Japanese: a character is a word, and a pair of them the commonest longer one."""
-    return [zlib.crc32(character.encode()) for run in runs for character in run]

@@ -17,20 +17,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from config.lines import Located, load
-from models.language import CHINESE, ENGLISH, HAN_RUN
+from models.language import CHINESE, ENGLISH, HAN_RUN, told_by
 
 COMPLAINT: Final = "complaint"
 CHURN_INTENT: Final = "churn_intent"
 FLAGS: Final = (COMPLAINT, CHURN_INTENT)
 
 # Words with what may stand within them, and the marks that end a clause.
-WORDS: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[.,;:!?…\n]")
+WORDS: Final = re.compile(r"\w+(?:['’]\w+)*|[.,;:!?…\n]")
+_ENDS: Final = frozenset(".,;:!?…\n")
 
 _NEAR: Final = 3  # words, or Chinese characters, between a negation and what it turns round
 _STRONGEST: Final = 4.0  # of VADER's scale
@@ -115,7 +117,11 @@ def _phrase(value: Any, lists: Located, language: str) -> str:
     if language == CHINESE and isinstance(value, str) and HAN_RUN.fullmatch(phrase):
         return phrase
     if language == CHINESE or not isinstance(value, str) or not _PHRASE.fullmatch(phrase):
-        what = "Chinese characters only" if language == CHINESE else "words with one space between, each may end in *"
+        what = (
+            "Chinese characters only"
+            if language == CHINESE
+            else "words with one space between, each may end in *"
+        )
         raise lists.error(f"{language}: expected {what}, got {value!r}", language)
     return phrase
 
@@ -135,13 +141,18 @@ def _number(part: Located, key: str, largest: float) -> float:
 
 
 class Word:
-    """A word of a message: what begins with it, whether it negates, its hash for what is learned."""
+    """A word of a message, or the mark that ends a clause: what is asked of it more than once.
 
-    __slots__ = ("ends_clause", "hash", "lower", "negates", "phrases")
+    `phrases` that may begin with it; `languages` it speaks for; `hash` by which it is learned of.
+    """
 
-    def __init__(self, lower: str, hashed: int, negates: bool, phrases: tuple[Phrase, ...]) -> None:
-        self.lower, self.hash, self.negates, self.phrases = lower, hashed, negates, phrases
-        self.ends_clause = not lower[0].isalnum()
+    __slots__ = ("ends_clause", "hash", "languages", "lower", "negates", "phrases")
+
+    def __init__(self, lower: str, negates: bool, phrases: tuple[Phrase, ...]) -> None:
+        self.lower, self.negates, self.phrases = lower, negates, phrases
+        self.ends_clause = lower in _ENDS
+        self.hash = zlib.crc32(lower.encode("utf-8", "surrogatepass"))
+        self.languages = told_by(lower)
 
 
 class Phrases:
@@ -176,8 +187,8 @@ class Phrases:
         """The labels of the phrases in `words`, of the message's language, with English in a Chinese message."""
         labels: set[str] = set()
         taken: dict[str, int] = {}  # label -> where its last phrase ended
-        for at, word in enumerate(words):
-            for phrase in word.phrases:
+        for at, phrases in [(at, word.phrases) for at, word in enumerate(words) if word.phrases]:
+            for phrase in phrases:
                 mine = phrase.language == language or (phrase.language == ENGLISH and language == CHINESE)
                 if not mine or taken.get(phrase.label, 0) > at or not _fits(phrase.words, words, at):
                     continue
@@ -186,7 +197,7 @@ class Phrases:
                     labels.add(phrase.label)
         return labels
 
-    def find_chinese(self, run: str, negated: Iterable[int]) -> set[str]:
+    def find_chinese(self, run: str, negated: Set[int]) -> set[str]:
         """The labels of the phrases in a run of simplified characters; `negated`: where its negations end."""
         labels: set[str] = set()
         taken: dict[str, int] = {}
@@ -195,7 +206,7 @@ class Phrases:
                 if taken.get(label, 0) > at or not run.startswith(phrase, at):
                     continue
                 taken[label] = at + len(phrase)
-                if label not in FLAGS or not any(0 <= at - end <= _NEAR for end in negated):
+                if label not in FLAGS or negated.isdisjoint(range(at - _NEAR, at + 1)):
                     labels.add(label)
         return labels
 
