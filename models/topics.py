@@ -30,9 +30,11 @@ COMPLAINT: Final = "complaint"
 CHURN_INTENT: Final = "churn_intent"
 FLAGS: Final = (COMPLAINT, CHURN_INTENT)
 
-# Words with what may stand within them, and the marks that end a clause.
-WORDS: Final = re.compile(r"\w+(?:['’]\w+)*|[.,;:!?…\n]")
-_ENDS: Final = frozenset(".,;:!?…\n")
+# Words with what may stand within them, the marks that end a clause, and signs such as emojis one by one.
+WORDS: Final = re.compile(r"\w+(?:['’]\w+)*|[.,;:!?\n]|[^\x00-\x7f\s\ufe0f\u200d]")
+_ENDS: Final = frozenset(".,;:!?…\n。，；：！？、")
+# A statement of its own begins, also without a mark: "if this isn't fixed I'm leaving".
+_BEGINS: Final = frozenset(f"{who}'{verb}" for who in ("i", "we") for verb in ("m", "re", "ll", "ve", "d"))
 
 _NEAR: Final = 3  # words, or Chinese characters, between a negation and what it turns round
 _STRONGEST: Final = 4.0  # of VADER's scale
@@ -223,8 +225,8 @@ def _fits(pattern: Sequence[str], words: Sequence[Word], at: int) -> bool:
 
 def _negated(words: Sequence[Word], at: int) -> bool:
     for before in range(at - 1, max(at - 1 - _NEAR, 0) - 1, -1):
-        if words[before].ends_clause:
-            return False
         if words[before].negates:
             return True
+        if words[before].ends_clause or words[before].lower in _BEGINS:
+            return False
     return False

@@ -189,7 +189,7 @@ def test_a_correction_is_learned_after_the_reading() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["这东西摇晃得厉害", "das Ding wackelt und ist nicht schön", "グラグラします"]
+    "text", ["🫠", "这东西摇晃得厉害", "das Ding wackelt und ist nicht schön", "グラグラします"]
 )
 def test_any_language_is_learned(text: str) -> None:
     reader = Reader(TOPICS)
@@ -245,6 +245,22 @@ def test_restored_it_goes_on_bit_for_bit(corrections: list[Correction], cut: int
         assert -1.0 <= reader.read(correction.text).sentiment <= 1.0
     assert reader.state() == undisturbed.state() == Reader.restore(reader.state(), TOPICS).state()
     assert isinstance(msgspec.msgpack.decode(reader.state()), dict)
+
+
+def test_people_who_never_agree_do_no_harm() -> None:
+    reader = Reader(TOPICS)
+    for number in range(3000):
+        corrected(
+            reader,
+            "good 好 gizmo" * (number % 3),
+            sentiment=(-1.0) ** number,
+            labels={"quality": number % 2 > 0},
+        )
+    restored = Reader.restore(reader.state(), TOPICS)
+    assert restored.state() == reader.state()
+    assert abs(restored.read("a terrible day").sentiment) <= 1.0
+    corrected(restored, "a good gizmo", 30, sentiment=0.9)
+    assert restored.read("a good gizmo").sentiment > 0.4
 
 
 def test_what_is_not_declared_any_more_goes(tmp_path: Path) -> None:

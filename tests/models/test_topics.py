@@ -75,6 +75,8 @@ def test_complaints(text: str, complaint: bool) -> None:
         ("I don't want to cancel", False),
         ("Never again.", True),
         ("We are switching to another provider", True),
+        ("If this isn't fixed I'm switching to another provider", True),
+        ("I never buy bread without butter", False),
         ("I will not renew", True),
         ("The cancellation of the concert", False),
         ("我要退订", True),
