@@ -27,23 +27,9 @@ _NEAR: Final = 4  # characters that may stand between a negation or a degree and
 _LONGEST: Final = 8  # characters of a word; the 46 longer ones are proverbs
 
 _CONTRASTS: Final = ("但", "但是", "可是", "不过", "然而")
-_STRONGER: Final = (
-    "很",
-    "太",
-    "真",
-    "超",
-    "超级",
-    "非常",
-    "特别",
-    "极其",
-    "十分",
-    "最",
-    "相当",
-    "实在",
-    "尤其",
-)
-_WEAKER: Final = ("有点", "有点儿", "有些", "稍微", "略", "比较", "还算")
-_DEGREES: Final = dict.fromkeys(_STRONGER, 1.3) | dict.fromkeys(_WEAKER, 0.7)
+_STRONGER: Final = "很 太 真 超 超级 非常 特别 极其 十分 最 相当 实在 尤其"
+_WEAKER: Final = "有点 有点儿 有些 稍微 略 比较 还算"
+_DEGREES: Final = dict.fromkeys(_STRONGER.split(), 1.3) | dict.fromkeys(_WEAKER.split(), 0.7)
 _GOOD: Final = "好"  # "good" by itself, and "very" before what it stands close to
 
 # "Good or not good", a question that says neither.
@@ -83,9 +69,8 @@ class Chinese:
         """Sums before and after the first contrast, whether there is one, and the ends of its negations."""
         sums, contrast = [0.0, 0.0], False
         negated: set[int] = set()
-        pending: list[
-            tuple[int, float]
-        ] = []  # negations and degrees: where they end and what they multiply by
+        # Negations and degrees: where they end and what they multiply by.
+        pending: list[tuple[int, float]] = []
         at = 0
         while at < len(run):
             word = self._word(run, at)

@@ -78,8 +78,8 @@ class Head:
     def predict(self, dense: Sequence[float], slots: Sequence[int]) -> float:
         """Before any correction this is the first dense input."""
         known = self._means
-        words = sum([known[slot] for slot in slots if slot in known])
-        told = sum([weight * x for weight, x in zip(self._weights, dense, strict=True)])
+        words = math.fsum([known[slot] for slot in slots if slot in known])
+        told = math.fsum([weight * x for weight, x in zip(self._weights, dense, strict=True)])
         return told + words / math.sqrt(len(slots) or 1)
 
     def learn(self, dense: Sequence[float], slots: Sequence[int], target: float) -> None:
@@ -91,8 +91,8 @@ class Head:
             times[slot] = times.get(slot, 0.0) + x
         variances = {slot: self._variances.get(slot, prior.words) for slot in times}
         spread = prior.noise
-        spread += sum([variance * x * x for variance, x in zip(self._dense, dense, strict=True)])
-        spread += sum([variances[slot] * x * x for slot, x in times.items()])
+        spread += math.fsum([variance * x * x for variance, x in zip(self._dense, dense, strict=True)])
+        spread += math.fsum([variances[slot] * x * x for slot, x in times.items()])
         for place, x in enumerate(dense):
             gain = self._dense[place] * x / spread
             self._weights[place] += gain * error

@@ -20,7 +20,7 @@ from models.chinese import Chinese, without_questions
 from models.corrections import Correction, Head, HeadState, Prior, slots_of
 from models.english import english
 from models.language import CHINESE, ENGLISH, HAN_RUN, language_of
-from models.topics import CHURN_INTENT, COMPLAINT, WORDS, Phrases, Topics, Word, load_topics
+from models.topics import CHURN_INTENT, COMPLAINT, SENTIMENT, WORDS, Phrases, Topics, Word, load_topics
 from streams.errors import Poison
 
 # Characters that are read; of a longer message the beginning is, where people say what they want.
@@ -29,12 +29,11 @@ LONGEST: Final = 4096
 # Lexicon, constant and |lexicon|: the last two let praise and blame be weighed apart. Two people's ratings of one
 # sentence lie about 0.3 apart on a scale of -1 to 1, and what words add may be as much; the constant moves little, as
 # one correction should not change how other messages are read.
-_SENTIMENT: Final = Prior(weights=(1.0, 0.0, 0.0), dense=(0.25, 0.01, 0.25), words=0.1, noise=0.1)
+_RATING: Final = Prior(weights=(1.0, 0.0, 0.0), dense=(0.25, 0.01, 0.25), words=0.1, noise=0.1)
 # Phrase found (1) or not (-1), constant, sentiment; the targets are 1 and -1. Words weigh so much that a message
 # which was corrected is read as corrected the next time.
 _LABEL: Final = Prior(weights=(1.0, 0.0, 0.0), dense=(0.25, 0.1, 0.25), words=1.0, noise=0.5)
 
-_SENTIMENT_HEAD: Final = "sentiment"
 _FORMAT: Final = 1
 _LARGEST_COUNT: Final = 1 << 53
 
@@ -127,7 +126,7 @@ class Reader:
         rating = correction.sentiment
         if rating is not None:
             if -1.0 <= rating <= 1.0:  # false for NaN
-                self._head(_SENTIMENT_HEAD).learn(_told(sight), slots, rating)
+                self._head(SENTIMENT).learn(_told(sight), slots, rating)
             else:
                 self.ignored += 1
         for label, is_so in sorted(correction.labels.items()):
@@ -157,7 +156,7 @@ class Reader:
             raise Poison(f"not the state of a reader: {error}") from error
         reader = cls(topics)
         reader.corrections, reader.ignored = known.corrections, known.ignored
-        wanted = {_SENTIMENT_HEAD, *topics.labels}
+        wanted = {SENTIMENT, *topics.labels}
         reader._heads = {name: head for name, head in heads.items() if name in wanted}
         return reader
 
@@ -196,11 +195,11 @@ class Reader:
         sentiment, labels = sight.sentiment, sight.labels
         heads = self._heads
         slots = sight.slots() if heads else []
-        if _SENTIMENT_HEAD in heads:
-            told = heads[_SENTIMENT_HEAD].predict(_told(sight), slots)
+        if SENTIMENT in heads:
+            told = heads[SENTIMENT].predict(_told(sight), slots)
             sentiment = min(max(told, -1.0), 1.0)
         for label in heads:
-            if label != _SENTIMENT_HEAD:
+            if label != SENTIMENT:
                 is_so = heads[label].predict(_found(sight, label), slots) > 0.0
                 labels = labels | {label} if is_so else labels - {label}
         topics = tuple([topic for topic in self.topics.topics if topic in labels]) if labels else ()
@@ -219,7 +218,7 @@ class Reader:
 
 
 def _prior(name: str) -> Prior:
-    return _SENTIMENT if name == _SENTIMENT_HEAD else _LABEL
+    return _RATING if name == SENTIMENT else _LABEL
 
 
 def _told(sight: _Sight) -> tuple[float, float, float]:

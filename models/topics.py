@@ -10,7 +10,7 @@
 A phrase is found as whole words, whatever their case, `*` at the end of a word stands for any ending; a phrase of
 Chinese characters is found anywhere. A flag's phrase does not count when a negation stands up to three words, or
 three characters, before it in the same clause. `below`: the flag is raised too by a message on any topic whose
-sentiment is below that.
+sentiment, by the lexicons, is below that.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from models.language import CHINESE, ENGLISH, HAN_RUN, told_by
 COMPLAINT: Final = "complaint"
 CHURN_INTENT: Final = "churn_intent"
 FLAGS: Final = (COMPLAINT, CHURN_INTENT)
+SENTIMENT: Final = "sentiment"
+_RESERVED: Final = (*FLAGS, SENTIMENT)  # what else of a message is corrected by name
 
 # Words with what may stand within them, the marks that end a clause, and signs such as emojis one by one.
 WORDS: Final = re.compile(r"\w+(?:['’]\w+)*|[.,;:!?\n]|[^\x00-\x7f\s\ufe0f\u200d]")
@@ -76,8 +78,10 @@ def load_topics(path: str | Path) -> Topics:
     below: dict[str, float] = {}
     for part in (topics, flags):
         for label in part:
-            if part is topics and (not label.isidentifier() or label in FLAGS):
-                raise part.error(f"topic {label!r}: expected letters, digits and underscores", label)
+            if part is topics and (not label.isidentifier() or label in _RESERVED):
+                raise part.error(
+                    f"topic {label!r}: expected another name of letters, digits and underscores", label
+                )
             lists = _mapping(part, label)
             if part is flags and "below" in lists:
                 below[label] = _number(lists, "below", 1.0)
