@@ -54,7 +54,7 @@ kafka-stop: $(VENV)/.installed
 
 lock: $(PY)
 	$(PIP) uv
-	$(LOCK) --extra learner --extra replay --extra postgresql --output-file requirements.lock
+	$(LOCK) --extra learner --extra messages --extra replay --extra postgresql --output-file requirements.lock
 	$(LOCK) --all-extras --constraint requirements.lock --output-file requirements-dev.lock
 
 $(PY):

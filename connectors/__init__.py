@@ -34,4 +34,6 @@ def source(name_or_path: str | Path, mapping: str | Path | None = None) -> Sourc
 
         return FileSource(name, mapping)
     except ModuleNotFoundError as error:
-        raise Fatal(f"{name} needs the package {error.name}; pip install 'streamwise[replay]'") from error
+        package = str(error.name).partition(".")[0]
+        extra = "messages" if package in ("vaderSentiment", "jionlp") else "replay"
+        raise Fatal(f"{name} needs the package {package}; pip install 'streamwise[{extra}]'") from error

