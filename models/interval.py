@@ -19,14 +19,14 @@ from typing import Final
 from models.seasonal import floats, little
 
 _KEPT: Final = 300  # errors
-_STEP: Final = 0.02  # of the level; 0.005 to 0.05 in the paper's examples
-_MEMORY: Final = 150  # errors, for the usual one
+_STEP: Final = 0.01  # of the level; 0.005 to 0.05 in the paper's examples
+_MEMORY: Final = 60  # errors, for the usual one
 _OUTLIER: Final = 3.0  # an error beyond so many usual ones counts as that many for the next usual one
 _LARGEST_SCORE: Final = 20.0
-_BEYOND: Final = 10.0  # how fast a bound goes beyond all errors seen while its level is below the least rank
+_BEYOND: Final = 3.0  # how fast a bound goes beyond all errors seen while its level is below the least rank
 
-# Where there are few errors yet, the bounds are those of a normal one whose scale is not well known.
-_SEEDS: Final = tuple(1.3 * NormalDist().inv_cdf((rank + 0.5) / 39) for rank in range(39))
+# Where there are few errors yet, the bounds are those of a normal one.
+_SEEDS: Final = tuple(NormalDist().inv_cdf((rank + 0.5) / 39) for rank in range(39))
 
 _FLOOR: Final = 1e-9  # a usual error: a series of zeros has none
 _LARGEST: Final = 1e9
@@ -60,6 +60,14 @@ class Intervals:
             upper = self._quantile(self._levels[1][ahead], -1.0)
             found.append((lower * scale, upper * scale, scale))
         return found
+
+    def usual(self) -> tuple[float, float]:
+        """What a share of the latest errors one step ahead are below, and as many above.
+
+        Unlike `bounds` these do not make room for misses that come one after another: departures show by them.
+        """
+        scale = max(_FLOOR, self.scale)
+        return self._quantile(self.share, 1.0) * scale, self._quantile(self.share, -1.0) * scale
 
     def learn(self, ahead: int, error: float, below: bool, above: bool) -> None:
         """An error `ahead + 1` steps ahead, and whether the actual was outside the bounds it had."""

@@ -26,9 +26,10 @@ _LEVEL_START: Final = 100.0
 _SLOT_STARTS: Final = (30.0, 3.0)
 
 _LEARNING_RATE: Final = 0.5  # of the weights; squared errors are in units of the noise
+_LARGEST_LOSS: Final = 3.0  # deviations: what one step may tell of the models
 _MEMORY_SEASONS: Final = 8  # of the shortest season: what the weights remember
-_FARTHEST: Final = 3.0  # deviations: an innovation beyond is an outlier, unless
-_OUTLIERS: Final = 3  # so many come in a row: then it is a new level
+_FARTHEST: Final = 2.0  # deviations: an innovation beyond is an outlier, unless
+_OUTLIERS: Final = 6  # more than so many come in a row: then it is a new level
 _LARGEST: Final = 1e9  # far above the square root of any total
 
 
@@ -82,7 +83,7 @@ class Seasonal:
                 error -= means[place]
                 total += variances[place]
             if scale > 0.0:
-                units = min(abs(error) / scale, _FARTHEST)
+                units = min(abs(error) / scale, _LARGEST_LOSS)
                 self._losses[number] = self._decay * self._losses[number] + _LEARNING_RATE * units * units
             error = max(-reach, min(reach, error))
             for place in places:

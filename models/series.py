@@ -91,8 +91,8 @@ class Series:
         if self._waiting:
             forecast, scale = self._waiting[0][0], self._intervals.scale
             outlook = self.outlook()[0]
-            missed = self._compare(x)
-            left = self._judge(step, missed, value, outlook)
+            left = self._judge(step, self._missed(x), value, outlook)
+            self._compare(x)
         else:
             forecast, scale = self._seasonal.forecast(step, 1)[0], 0.0
         self._seasonal.learn(step, x, forecast, scale)
@@ -120,17 +120,19 @@ class Series:
     def _floored(self, bound: float) -> float:
         return bound if self.signed else max(0.0, bound)
 
-    def _compare(self, x: float) -> tuple[bool, bool]:
-        """Compare with all that was forecast of this step; returns whether the latest missed, below or above."""
-        bounds, first = self._intervals.bounds(), (False, False)
+    def _missed(self, x: float) -> tuple[bool, bool]:
+        """Whether it is outside what is usual one step ahead: below, above."""
+        middle, (lower, upper) = self._waiting[0][0], self._intervals.usual()
+        return x < self._floored(middle + lower), x > self._floored(middle + upper)
+
+    def _compare(self, x: float) -> None:
+        """Learn from all that was forecast of this step."""
+        bounds = self._intervals.bounds()
         for ahead, forecasts in enumerate(self._waiting):
             middle, (lower, upper, _) = forecasts[ahead], bounds[ahead]
             below = x < self._floored(middle + lower)
             above = x > self._floored(middle + upper)
             self._intervals.learn(ahead, x - middle, below, above)
-            if not ahead:
-                first = below, above
-        return first
 
     def _judge(self, step: int, missed: tuple[bool, bool], value: float, outlook: Outlook) -> Left | None:
         left = None
