@@ -167,7 +167,7 @@ def _figures(known: Histories) -> dict[str, Any]:
     expected = model.expected(known, HOLDOUT_WEEKS)
     alive, buys = model.alive(known), model.buys(known, HOLDOUT_WEEKS)
     active = (known.bought > 0).astype(np.float64)
-    share = float(active.mean())
+    share, again = float(active.mean()), known.repeats > 0
     as_before = known.repeats * HOLDOUT_WEEKS / known.observed
     return {
         "customers": len(active),
@@ -184,6 +184,12 @@ def _figures(known: Histories) -> dict[str, Any]:
         },
         "purchases_as_before": _errors(as_before, known.bought),
         "alive": {"auc": auc(active, alive), "log_loss": log_loss(active, alive)},
+        # Who never came back is alive for certain in this model, so that it tells apart the others only.
+        "alive_of_repeaters": {
+            "customers": int(again.sum()),
+            "auc": auc(active[again], alive[again]),
+            "log_loss": log_loss(active[again], alive[again]),
+        },
         "buys": {"auc": auc(active, buys), "log_loss": log_loss(active, buys)},
         "share_alone_log_loss": log_loss(active, np.full(len(active), share)),
         "amount": {
