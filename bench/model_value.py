@@ -142,7 +142,9 @@ class GammaGamma:
             terms = terms + (p * x - 1) * np.log(z) + p * x * np.log(x) - (p * x + q) * np.log(gamma + x * z)
             return -float(np.mean(terms))
 
-        found = minimize(loss, np.array([1.0, 1.0, 2.0]), method="L-BFGS-B", bounds=[(-5.0, 8.0)] * 3, tol=1e-12)
+        found = minimize(
+            loss, np.array([1.0, 1.0, 2.0]), method="L-BFGS-B", bounds=[(-5.0, 8.0)] * 3, tol=1e-12
+        )
         return cls(*np.exp(found.x).tolist())
 
     def expected(self, known: Histories) -> Numbers:

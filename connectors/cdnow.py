@@ -1,8 +1,8 @@
 """CDNOW (Fader and Hardie 2001): the purchases of everybody who first bought at a music shop early in 1997.
 
-The data come with the package lifetimes as a text file of customer, day, discs and dollars, which is read as a file: the
-package itself, kept no longer, is never imported. A row is one `order` sales event with one line. The file knows days
-only: the rows of a day, in order of customer and file, are spread evenly over its hours from 9 to 21 UTC.
+The data come with the package lifetimes as a text file of customer, day, discs and dollars. Only the file is read: the
+package, which is not maintained any more, is never imported. A row is one `order` sales event with one line. The file
+knows days only: the rows of a day, in order of customer and file, are spread evenly over its hours from 9 to 21 UTC.
 """
 
 from __future__ import annotations

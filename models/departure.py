@@ -47,4 +47,3 @@ class Evidence:
         if not (math.isfinite(total) and 0.0 <= total <= _LARGEST):
             raise ValueError("evidence that cannot be")
         self.sum, self.since = total, since
-

@@ -51,8 +51,8 @@ class Forecast:
 class Departure:
     """A series outside its bounds on one side for longer than chance allows.
 
-    The step that begins at `start_ms` completed the evidence, and had `value`; the first one outside began at `since_ms`.
-    `evidence` is in units of what an alarm takes.
+    The step that begins at `start_ms` completed the evidence, and had `value`; the first one outside began at
+    `since_ms`. `evidence` is in units of what an alarm takes.
     """
 
     name: str

@@ -2,8 +2,8 @@
 
 Gibbs and Candès 2021, Adaptive Conformal Inference Under Distribution Shift: the bound is a quantile of the latest
 errors, and the level at which it is taken goes down after a miss and up after a hit, so that the share of misses
-tends to what was asked for whatever the series does. Lower and upper bound are kept apart, each with half of the misses, as
-errors are seldom symmetric; a bound at zero that nothing can fall below has none.
+tends to what was asked for whatever the series does. Lower and upper bound are kept apart, each with half of the
+misses, as errors are seldom symmetric; a bound at zero that nothing can fall below has none.
 
 Errors count in units of the usual error so many steps ahead, so that one window of one-step errors serves all.
 """

@@ -6,7 +6,9 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -73,7 +75,7 @@ def events(count: int, spec: ForecastSpec = DAYS, seed: int = 1, keys: str = "ab
         for number, key in enumerate(keys):
             for _ in range(1 + draw.randrange(3)):
                 time_ms = BEGIN_MS + step * spec.step_ms + draw.randrange(spec.step_ms)
-                found.append((time_ms, key, draw.random() * 10 / (1 + number)))
+                found.append((time_ms, key, (1 + draw.random()) * 10 / 3**number))
     found.sort(key=lambda event: event[0] + draw.randrange(spec.step_ms // 10))
     return found
 
@@ -152,8 +154,8 @@ def test_the_mixture_is_its_slow_twin() -> None:
 class SlowSeasonal:
     def __init__(self, steps: int) -> None:
         self.steps, self.seen, self.outliers = steps, 0, 0
-        self.models = [
-            {"q": q, "level": 0.0, "p": 100.0, "slots": {n: (0.0, 30.0) for n in range(steps)}, "loss": 0.0}
+        self.models: list[dict[str, Any]] = [
+            {"q": q, "level": 0.0, "p": 100.0, "slots": dict.fromkeys(range(steps), (0.0, 30.0)), "loss": 0.0}
             for q in (0.0001, 0.001, 0.01, 0.1)
         ]
 
@@ -272,7 +274,7 @@ def test_a_series_is_quiet_after_a_departure() -> None:
         left = series.learn(step, value * (5 if step > 300 and step % 9 < 5 else 1))
         steps += [] if left is None or left.direction != "above" else [step]
     assert len(steps) > 0
-    assert all(b - a >= 60 for a, b in zip(steps, steps[1:], strict=False))
+    assert all(b - a >= 60 for a, b in pairwise(steps))
     assert series.hushed > 0
 
 
@@ -292,17 +294,16 @@ def test_evidence_keeps_its_run_length() -> None:
 
 def test_steps_are_sums_of_their_events() -> None:
     """Against a plain sum of what is not late; the first step has begun before the first event."""
-    given, forecaster, seen = events(30, keys="a"), Forecaster(DAYS), {}
-    learned = []
+    given, forecaster = events(30, keys="a"), Forecaster(DAYS)
+    seen: dict[int, float] = {}
     for time_ms, key, value in given:
-        closed = Forecaster.restore(DAYS, forecaster.state())
         forecaster.add(time_ms, key, value)
-        learned.append(closed)
         step = time_ms // DAY_MS
         if step > given[0][0] // DAY_MS:
             seen[step] = seen.get(step, 0.0) + value
     state = msgspec.msgpack.decode(forecaster.state(), strict=False)
     assert forecaster.taken + forecaster.late == len(given)
+    assert len(state["open"]) >= 1
     for step, sums in state["open"].items():
         assert sums[TOTAL] == pytest.approx(seen[step])
 
@@ -324,9 +325,7 @@ def test_the_same_events_give_the_same_bytes_wherever_it_is_restored() -> None:
 
 def test_restored_in_an_alarm_it_tells_the_same() -> None:
     draw = random.Random(4)
-    given = [
-        (BEGIN_MS + hour * HOUR_MS, "", draw.uniform(80, 120) * (hour < 900)) for hour in range(1000)
-    ]
+    given = [(BEGIN_MS + hour * HOUR_MS, "", draw.uniform(80, 120) * (hour < 900)) for hour in range(1000)]
     undisturbed, cut = Forecaster(HOURS), Forecaster(HOURS)
     found = told(undisturbed, given)
     first = told(cut, given[:903])
@@ -374,8 +373,8 @@ def test_a_series_that_goes_silent_goes_to_zero() -> None:
 
 
 def test_silence_closes_steps_by_the_clock() -> None:
-    forecaster = Forecaster(DAYS)
-    told(forecaster, events(60, keys="a"))
+    forecaster, draw = Forecaster(DAYS), random.Random(8)
+    told(forecaster, [(BEGIN_MS + day * DAY_MS, "", draw.uniform(80, 120)) for day in range(60)])
     before = forecaster.forecasts()[0].start_ms
     departures = [d for day in range(60, 70) for d in forecaster.advance(BEGIN_MS + day * DAY_MS)]
     assert forecaster.forecasts()[0].start_ms >= before + 8 * DAY_MS
@@ -399,7 +398,7 @@ def test_a_wrong_first_time_is_forgotten() -> None:
     forecaster.add(BEGIN_MS + 9000 * DAY_MS, "a", 1.0)
     told(forecaster, events(60, keys="a"))
     assert forecaster.forecasts()[0].start_ms <= BEGIN_MS + 60 * DAY_MS
-    assert forecaster.strays == 10
+    assert forecaster.strays == 9
 
 
 def test_after_a_long_gap_it_goes_on_with_what_it_knew() -> None:
@@ -526,7 +525,11 @@ forecasts:
 
 
 def test_the_shipped_file_is_good() -> None:
-    assert [spec.name for spec in load_forecasts(FILE)] == ["sales_by_day", "sales_by_hour", "demand_by_category"]
+    assert [spec.name for spec in load_forecasts(FILE)] == [
+        "sales_by_day",
+        "sales_by_hour",
+        "demand_by_category",
+    ]
 
 
 def test_it_reads_a_declaration(tmp_path: Path) -> None:
