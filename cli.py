@@ -301,7 +301,9 @@ def restore(
 
 @app.command()
 def replay(
-    source: Annotated[str, typer.Argument(help="complete-journey, or a CSV, Parquet or JSON-lines file.")],
+    source: Annotated[
+        str, typer.Argument(help="complete-journey, cdnow, or a CSV, Parquet or JSON-lines file.")
+    ],
     mapping: Mapping = None,
     speed: Annotated[str | None, typer.Option(help="Stream time a second, such as 1d/s; else fast.")] = None,
     limit: Limit = None,
@@ -325,7 +327,9 @@ def replay(
 
 @app.command()
 def evaluate(
-    source: Annotated[str, typer.Argument(help="complete-journey, or a CSV, Parquet or JSON-lines file.")],
+    source: Annotated[
+        str, typer.Argument(help="complete-journey, cdnow, or a CSV, Parquet or JSON-lines file.")
+    ],
     mapping: Mapping = None,
     examples: Annotated[
         Path | None, typer.Option(help="Write all matured examples to this Parquet file.")

@@ -31,10 +31,10 @@ JVM_FLAGS = (
 )
 
 
-def peers_python() -> str:
-    """The interpreter of the peers' own environment."""
-    requirements = PEERS / "requirements.txt"
-    venv = OUT / "venv"
+def peers_python(requirements_name: str = "requirements.txt", venv_name: str = "venv") -> str:
+    """The interpreter of the peers' own environment; peers that need other versions have one of their own."""
+    requirements = PEERS / requirements_name
+    venv = OUT / venv_name
     stamp = _digest([requirements])
     python = venv / "bin" / "python"
     if _stamped(venv) != stamp:

@@ -10,7 +10,7 @@ from streams.errors import ConfigError, Fatal
 if TYPE_CHECKING:
     from connectors.sources import Source
 
-BUILT_IN = ("complete-journey",)
+BUILT_IN = ("complete-journey", "cdnow")
 
 
 def source(name_or_path: str | Path, mapping: str | Path | None = None) -> Source:
@@ -20,6 +20,10 @@ def source(name_or_path: str | Path, mapping: str | Path | None = None) -> Sourc
     """
     name = str(name_or_path)
     try:
+        if name == "cdnow":
+            from connectors.cdnow import Cdnow
+
+            return Cdnow()
         if name in BUILT_IN:
             from connectors.complete_journey import CompleteJourney
 

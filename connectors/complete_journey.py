@@ -69,6 +69,14 @@ class CompleteJourney:
         for basket in timeline["basket"]:
             yield next(outcomes) if basket is None else next(orders)
 
+    def lines_by_category(self) -> pl.DataFrame:
+        """time (ms), category, amount and quantity of every line, as the orders have them; for benches."""
+        products = self._read("products").select(
+            pl.col("product_id").alias("product"), pl.col("product_category").fill_null("").alias("category")
+        )
+        lines = self._lines.join(products, on="product", how="left", maintain_order="left")
+        return lines.select("time", pl.col("category").fill_null(""), "amount", "quantity")
+
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.parquet"
 

@@ -113,11 +113,11 @@ def test_a_role_waits_for_a_broker_within_bounds(run: Run, monkeypatch: pytest.M
     [
         (
             ["evaluate", "nowhere.csv"],
-            "nowhere.csv: neither a file nor a built-in source; built in: complete-journey",
+            "nowhere.csv: neither a file nor a built-in source; built in: complete-journey, cdnow",
         ),
         (
             ["replay", "nowhere.csv"],
-            "nowhere.csv: neither a file nor a built-in source; built in: complete-journey",
+            "nowhere.csv: neither a file nor a built-in source; built in: complete-journey, cdnow",
         ),
         (
             ["replay", "complete-journey", "--speed", "fast"],

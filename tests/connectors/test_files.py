@@ -300,7 +300,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, name: str) -> No
 
 def test_an_unknown_source_lists_the_built_in_ones() -> None:
     with pytest.raises(
-        ConfigError, match=r"^nope: neither a file nor a built-in source; built in: complete-journey$"
+        ConfigError, match=r"^nope: neither a file nor a built-in source; built in: complete-journey, cdnow$"
     ):
         source("nope")
 
