@@ -338,6 +338,10 @@ def evaluate(
     start: Annotated[
         str | None, typer.Option("--from", help="Figures from this date on; else the last half.")
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="nightly-lightgbm: compare with LightGBM refitted at every midnight of the stream."),
+    ] = None,
     limit: Limit = None,
     json_: Json = False,
     config: ConfigFolder = None,
@@ -351,7 +355,7 @@ def evaluate(
 
     done = run(
         _settings(config=config), source, mapping=mapping, examples=examples, model=model, start=start, limit=limit,
-        quiet=json_,
+        baseline=baseline, quiet=json_,
     )  # fmt: skip
     _report(done, json_, lines)
 

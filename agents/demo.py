@@ -59,7 +59,7 @@ class Counts:
     alerts: int = 0
     offers: int = 0
     examples: int = 0  # emitted
-    learned: int = 0  # dead letters of the learner among them
+    learned: int = 0  # or not due yet; dead letters of the learner among them
     kept: int = 0  # in the ledger, or dead-lettered by it
     missed: int = 0  # gone from the broker before a role read them
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Counts:
             alerts=worker.get("alerts", 0),
             offers=worker.get("offers", 0),
             examples=sum(worker.get("examples", {}).values()),
-            learned=learner.get("learned", 0) + dead.get("learner", 0),
+            learned=learner.get("taken", 0) + dead.get("learner", 0),
             kept=ledger.get("ledger_inserted", 0) + ledger.get("ledger_repeated", 0) + dead.get("ledger", 0),
             missed=learner.get("missed", 0) + ledger.get("missed", 0),
             models=learner.get("period", {}),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from .recorded import parse_date_ms
 from .topics import EXAMPLES
 
 ADOPT_EVENTS = 100  # a quarter of a day of the Complete Journey
+NIGHTLY = "nightly-lightgbm"
 
 
 class Captured:
@@ -90,13 +90,30 @@ class Trial:
         """The middle of the stream's time."""
         return (self.first_ms + self.last_ms) // 2
 
-    def report(self, start_ms: float, models: Sequence[str] | None = None) -> dict[str, Any]:
-        """Figures by the scores at the time of the decision: from `start_ms` on, and over `all` of the stream."""
+    def report(
+        self,
+        start_ms: float,
+        models: Sequence[str] | None = None,
+        *,
+        baseline: bool = False,
+        on_day: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
+        """Figures by the scores at the time of the decision: from `start_ms` on, and over `all` of the stream.
+
+        `baseline`: those of a model refitted every night, too, over the same examples from `start_ms` on.
+        """
         chosen = list(models or self._work.models)
         late = self.evaluation.figures(start_ms, self.last_ms)
         whole = self.evaluation.figures(end_ms=self.last_ms)
+        found = {name: _plain(late, name) for name in chosen}
+        if baseline:
+            nightly = self.evaluation.nightly(start_ms, chosen, on_day)
+            theirs = self.evaluation.figures(start_ms, self.last_ms, other=nightly)
+            for name in chosen:
+                figures = _plain(theirs, name)
+                found[name]["baseline"] = {key: figures[key] for key in ("auc", "log_loss", "ece")}
         return {
-            "models": {name: _plain(late, name) for name in chosen},
+            "models": found,
             "all": {name: _plain(whole, name) for name in chosen},
             "events": self.events,
             "dead_letters": self.dead_letters,
@@ -143,7 +160,7 @@ class Trial:
             newest = work.snapshots[name].get(learner.version)
             if learner.examples and (newest is None or newest.examples != learner.examples):
                 work.snapshots[name].clear()  # nothing replays here: only the newest is needed
-                work.offer(replace(learner.snapshot(created=self.last_ms), state=b""))
+                work.offer(learner.snapshot(created=self.last_ms))
         work.adopt(self._partition, work.offered(self._partition))
 
 
@@ -162,9 +179,12 @@ def evaluate(
     model: str | None,
     start: str | None,
     limit: int | None,
+    baseline: str | None = None,
     quiet: bool,
 ) -> dict[str, Any]:
     """What `streamwise evaluate` reports."""
+    if baseline not in (None, NIGHTLY):
+        raise ConfigError("--baseline", None, f"expected {NIGHTLY}, got {baseline!r}")
     config = load_config(settings.config)
     known = [each.name for each in config.models.models]
     if model is not None and model not in known:
@@ -177,7 +197,8 @@ def evaluate(
         trial.run(limit, on_progress)
     if examples is not None:
         _write(trial, examples)
-    return trial.report(trial.middle_ms() if start_ms is None else start_ms, [model] if model else None)
+    start_ms = trial.middle_ms() if start_ms is None else start_ms
+    return trial.report(start_ms, [model] if model else None, baseline=baseline is not None)
 
 
 def lines(result: dict[str, Any]) -> list[str]:
@@ -186,13 +207,18 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"{result['events']:,} events in {result['seconds']} s; the last half of the stream by the scores then:"
     ]
     for name, figures in result["models"].items():
-        numbers = ", ".join(
-            f"{key} {figures[key]:.4f}" for key in ("auc", "log_loss", "ece") if figures[key] is not None
-        )
         found.append(
-            f"  {name}: {figures['examples']:,} examples, {figures['positives']:,} positive; {numbers}"
+            f"  {name}: {figures['examples']:,} examples, {figures['positives']:,} positive; {_numbers(figures)}"
         )
+        if "baseline" in figures:
+            found.append(f"    refitted every night: {_numbers(figures['baseline'])}")
     return found
+
+
+def _numbers(figures: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {figures[key]:.4f}" for key in ("auc", "log_loss", "ece") if figures[key] is not None
+    )
 
 
 def _write(trial: Trial, path: Path) -> None:

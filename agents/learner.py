@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -94,12 +95,12 @@ class LearnerRole:
         self.period = PeriodFigures(period or Period())
         self.failpoints: Points = {}
         self.whole = False
-        self.learned = 0  # examples since the start of this process
+        self.taken = 0  # examples since the start of this process; those that are not due yet are not learned
         self._applied: dict[str, dict[int, int]] = {}
-        self._published: dict[str, int] = {}  # examples that a model's newest snapshot holds
+        self._published: dict[str, int] = {}  # examples that a model's newest snapshot has taken
         self._metrics: dict[str, dict[str, float]] = {}
         self._kept: dict[str, list[int]] = {}
-        self._counted: dict[TP, int] = {}
+        self._counted = Counter[str]()
         self._seen = Seen()
         self._wanted: dict[TP, int] = {}  # where learning begins; before it ids are only noted
         self.repeated = 0
@@ -122,6 +123,7 @@ class LearnerRole:
         published = await loop.run_in_executor(None, read_published, self.settings.access, MODELS)
         earliest = await self.intake.earliest(bounds)
         starts = {tp: start if published else earliest[tp] for tp, (start, _) in bounds.items()}
+        again = dict(starts)  # where examples stand that learners have to be given again
         for name in self.models:
             if name not in published:
                 self._take_up(name, Learner(name, self.features), {}, [])
@@ -131,12 +133,13 @@ class LearnerRole:
             self._take_up(
                 name, learner, {int(n): o for n, o in applied.items()}, sorted(published[name].versions)
             )
+            again = {tp: min(first, learner.earliest.get(tp.partition, first)) for tp, first in again.items()}
             if not newest:  # examples between the two have to be learned again
                 starts = {
                     tp: min(start, applied.get(str(tp.partition), -1) + 1) for tp, start in starts.items()
                 }
         self._seen, self._wanted = Seen(), starts
-        return {tp: max(earliest[tp], start - WINDOW) for tp, start in starts.items()}
+        return {tp: max(earliest[tp], min(start - WINDOW, again[tp])) for tp, start in starts.items()}
 
     async def _write_alone(self) -> None:
         """From here on nobody else can publish, and what is published can be relied on."""
@@ -147,7 +150,7 @@ class LearnerRole:
 
     def _take_up(self, name: str, learner: Learner, applied: dict[int, int], versions: list[int]) -> None:
         self.learners[name], self._applied[name] = learner, applied
-        self._published[name], self._metrics[name] = learner.examples, learner.metrics()
+        self._published[name], self._metrics[name] = learner.taken, learner.metrics()
         self._kept[name] = versions
 
     async def take(self, batches: Batches) -> None:
@@ -178,30 +181,35 @@ class LearnerRole:
             await self.intake.commit()
 
     def _take_one(self, tp: TP, offset: int, key: bytes | None, value: bytes | None, time_ms: int) -> None:
-        if offset < self._wanted.get(tp, 0):
-            self._seen.add(tp.partition, value)
+        new = self._seen.add(tp.partition, value)
+        before = offset < self._wanted.get(tp, 0)
+        if before and not new:
             return
         try:
-            example = _example(value)
-            if self._seen.add(tp.partition, value):
-                self._learn(tp, offset, example)
+            if new:
+                self._learn(tp, offset, _example(value), before)
             else:
                 self.repeated += 1
         except Poison as error:
-            self.letters.send(tp, offset, str(error), "not a training example", key, value, time_ms)
+            if not before:  # else there is a letter already
+                self.letters.send(tp, offset, str(error), "not a training example", key, value, time_ms)
 
-    def _learn(self, tp: TP, offset: int, example: Example) -> None:
+    def _learn(self, tp: TP, offset: int, example: Example, before: bool) -> None:
         learner = self.learners.get(example.model)
         if learner is None:
             raise Poison(f"example {example.id}: config/models.yaml declares no model {example.model}")
-        if offset <= self._applied[example.model].get(tp.partition, -1):
+        example = self._named(example)
+        if before or offset <= self._applied[example.model].get(tp.partition, -1):
+            if offset >= learner.earliest.get(tp.partition, offset + 1):
+                learner.recall(example, tp.partition, offset)
             return
-        score = learner.learn(self._named(example))
-        self.learned += 1
+        first = learner.examples
+        for number, (one, score) in enumerate(learner.learn(example, tp.partition, offset), first):
+            if number >= self._counted[example.model]:  # learned again after a rebalance, it counts once
+                self.period.add(example.model, one, score)
+                self._counted[example.model] = number + 1
+        self.taken += 1
         self._unpublished += 1
-        if offset > self._counted.get(tp, -1):  # learned again after a rebalance, it counts once
-            self.period.add(example, score)
-            self._counted[tp] = offset
 
     def _named(self, example: Example) -> Example:
         """The example with its features where this learner has them: a worker of another version may have sent it."""
@@ -223,7 +231,7 @@ class LearnerRole:
         offsets = {tp: max(position, self._wanted.get(tp, 0)) for tp, position in positions.items()}
         self._unpublished = 0
         for name, learner in self.learners.items():
-            if learner.examples != self._published[name]:
+            if learner.taken != self._published[name]:
                 self._publish(name, learner, offsets)
         reached(self.failpoints, "published")
         with self.intake.steps(PUBLISH):
@@ -242,7 +250,7 @@ class LearnerRole:
         messages: list[dict[str, Any]] = [{"key": snapshot_key(name, snapshot.version), "value": value}]
         messages += [{"key": snapshot_key(name, version), "value": None} for version in old]
         self.snapshots.send(partition_of(name, self.settings.partitions), messages)
-        self._published[name], self._metrics[name] = learner.examples, dict(snapshot.metrics)
+        self._published[name], self._metrics[name] = learner.taken, dict(snapshot.metrics)
 
     # -- figures -----------------------------------------------------------------------------------------
 
@@ -274,12 +282,14 @@ class LearnerRole:
                 name: {
                     "version": learner.version,
                     "examples": learner.examples,
+                    "waiting": learner.waiting,
+                    "drifts": learner.drifts,
                     "auc": self._metrics.get(name, {}).get("auc"),
                     "log_loss": self._metrics.get(name, {}).get("log_loss"),
                 }
                 for name, learner in list(self.learners.items())
             },
-            "learned": self.learned,
+            "taken": self.taken,
             "repeated": self.repeated,
             "period": self.period.figures(),
         }

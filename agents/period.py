@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from models.example import Example
+from models.replay import Item
 
 BINS = 1 << 16
 _CLIP = 1e-7  # as in models.metrics.log_loss
@@ -60,7 +60,7 @@ class Period:
         """The period; None where it is open."""
         return cls(-math.inf if start_ms is None else start_ms, math.inf if end_ms is None else end_ms)
 
-    def holds(self, example: Example) -> bool:
+    def holds(self, example: Item) -> bool:
         """Whether the example counts."""
         return example.opened >= self.start_ms and example.due <= self.end_ms
 
@@ -73,12 +73,12 @@ class PeriodFigures:
         self._learned: dict[str, Scores] = {}
         self._decided: dict[str, Scores] = {}
 
-    def add(self, example: Example, score: float) -> None:
+    def add(self, model: str, example: Item, score: float) -> None:
         """Count an example and the score that the model gave it before it learned it."""
         if self._period.holds(example):
-            self._learned.setdefault(example.model, Scores()).add(example.label, score)
-            if not math.isnan(example.score):
-                self._decided.setdefault(example.model, Scores()).add(example.label, example.score)
+            self._learned.setdefault(model, Scores()).add(int(example.label), score)
+            if not math.isnan(example.decided):
+                self._decided.setdefault(model, Scores()).add(int(example.label), example.decided)
 
     def figures(self) -> dict[str, dict[str, Any]]:
         """By model: examples, positives, auc, log_loss, and `auc_at_decision`."""

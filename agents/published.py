@@ -41,7 +41,7 @@ class Published:
         for version in sorted(self.snapshots, reverse=True):
             snapshot = self.snapshots[version]
             try:
-                learner = Learner.restore(snapshot.state, features)
+                learner = Learner.restore(snapshot, features)
                 if learner.model != model:
                     raise Poison(f"its state is one of {learner.model}")
             except Poison as error:

@@ -16,6 +16,7 @@ from customers.columns import Features, load_features
 from customers.fold import look_at, view
 from customers.layout import Layout, Migration
 from models import config as model_config
+from models.snapshot import no_weights
 from streams.avro import KIND, MESSAGE_ID, MODES, TIME, Capture, Program, compile_program
 from streams.hashing import hash_text
 from streams.outputs import Outbox
@@ -171,15 +172,7 @@ class LivePass:
 
     def new_state(self) -> State:
         """No snapshot in force: every score is NaN."""
-        models, features = len(self.models), len(self.config.models.features)
-        return State(
-            Weights(
-                np.zeros((models, features)),
-                np.zeros(models),
-                np.zeros(models, np.uint8),
-                np.zeros(models, np.int64),
-            )
-        )
+        return State(no_weights(len(self.models), len(self.config.models.features)))
 
     def run(self, partition: Partition, first: int, count: int, outbox: Outbox) -> int:
         """See `streams.engine.Pass.run`."""
@@ -242,10 +235,7 @@ class LivePass:
         for number, name in enumerate(self.models):
             snapshot = self.snapshots[name].get(offered.get(name, 0))
             if snapshot is not None and weights.version[number] != snapshot.version:
-                weights.weights[number] = snapshot.weights
-                weights.bias[number] = snapshot.bias
-                weights.have[number] = 1
-                weights.version[number] = snapshot.version
+                snapshot.put(weights, number)
 
     # -- views -------------------------------------------------------------------------------------------
 

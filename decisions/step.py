@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from customers.fold import ABSENT_BITS, decay, fold, view
-from models.scorer import score, transform
+from models.scorer import Weights, score, transform
 from streams.deadlines import earliest, pop, push
 from streams.encode import (
     digits,
@@ -68,15 +68,6 @@ class Table(NamedTuple):
     heap_times: Any
     heap_slots: Any
     clocks: Any
-
-
-class Weights(NamedTuple):
-    """Snapshots in force: `weights: float64[m, f]`, `bias: float64[m]`, `have: uint8[m]`, `version: int64[m]`."""
-
-    weights: Any
-    bias: Any
-    have: Any
-    version: Any
 
 
 class Out(NamedTuple):
@@ -373,7 +364,7 @@ def _score(table: Table, plan: Plan, weights: Weights, room: Room, row: int, mod
         room.scores[model] = np.nan
         if weights.have[model]:
             _look(table, plan, room, row, now)
-            room.scores[model] = score(room.x, model, weights.weights, weights.bias)
+            room.scores[model] = score(room.x, model, weights)
         room.ready[model] = 1
     return room.scores[model]
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.example import Example
 from models.metrics import auc, ece, log_loss
+from models.nightly import nightly_scores
 
 # Columns of the Parquet file beside the features; a feature of the same name is prefixed.
 _COLUMNS = ("id", "customer", "model", "label", "decision_time", "due", "label_time", "score", "snapshot")
@@ -29,7 +31,7 @@ class Figures:
     ece: float | None
     unscored: int
 
-    def to_dict(self) -> dict[str, float | int | None]:
+    def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -63,15 +65,23 @@ class Evaluation:
         self._snapshots.append(example.snapshot)
         self._values.extend(example.features)
 
-    def figures(self, start_ms: float = -math.inf, end_ms: float = math.inf) -> dict[str, Figures]:
+    def figures(
+        self,
+        start_ms: float = -math.inf,
+        end_ms: float = math.inf,
+        *,
+        other: NDArray[np.float64] | None = None,
+    ) -> dict[str, Figures]:
         """For each model, over the examples opened at `start_ms` or later and due by `end_ms`.
 
         Give the end of the stream as `end_ms`: of the examples due after it only those that were proved
         early are known, and they are all of one class. Examples that had no score are counted apart.
+        `other`: the figures of these scores (float64[n]) over the same examples.
         """
         times, labels, scores, models = self._arrays()
         counts = (times[:, 0] >= start_ms) & (times[:, 1] <= end_ms)
         scored = ~np.isnan(scores)
+        scores = scores if other is None else other
         found = {}
         for model in sorted(set(self._models)):
             mine = counts & (models == model)
@@ -86,12 +96,25 @@ class Evaluation:
             )
         return found
 
+    def nightly(
+        self, start_ms: float, models: Sequence[str], on_day: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float64]:
+        """What a model refitted every night gives the examples of `models` opened at `start_ms` or later."""
+        times, labels, _, names = self._arrays()
+        scores = np.full(len(self), np.nan)
+        for model in models:
+            mine = names == model
+            x = self._features()[mine]
+            opened, due = times[mine, 0], times[mine, 1]
+            scores[mine] = nightly_scores(x, labels[mine].astype(np.float64), opened, due, start_ms, on_day)
+        return scores
+
     def write_parquet(self, path: str | Path) -> None:
         """All examples, in the order they came: the columns above, then each feature as float32."""
         import polars as pl  # only an evaluation needs it
 
         times, labels, scores, models = self._arrays()
-        values = np.array(self._values, dtype=np.float32).reshape(len(self), len(self.features))
+        values = self._features()
         columns: dict[str, object] = {
             "id": self._ids,
             "customer": self._customers,
@@ -110,6 +133,9 @@ class Evaluation:
             pl.col("decision_time", "due", "label_time").cast(pl.Datetime("ms", "UTC"))
         )
         frame.write_parquet(path)
+
+    def _features(self) -> NDArray[np.float32]:
+        return np.array(self._values, dtype=np.float32).reshape(len(self), len(self.features))
 
     def _arrays(
         self,

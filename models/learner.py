@@ -1,47 +1,60 @@
 """Step 10, second half: a model that learns from each matured example, after predicting it.
 
-River does the learning: its StandardScaler keeps the means and variances, its logistic loss gives the
-gradient, its AdaGrad (Duchi, Hazan and Singer 2011) takes the step. Only the learner role imports this.
+A mixture of three experts of different kind and pace: a linear one and an additive one that take a step with every
+example, and trees that are refitted from the latest. Only the learner role imports this.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from river import optim, preprocessing
+import numpy as np
+from numpy.typing import NDArray
 
+from models import additive, linear
+from models.additive import Additive
+from models.boosted import Trees, fit
+from models.drift import Drift, DriftState
 from models.example import Example
+from models.linear import Linear, LinearState
 from models.metrics import Window
-from models.snapshot import LARGEST_VERSION, LINEAR, Snapshot
+from models.mixing import Mixing
+from models.raw import raw
+from models.replay import Item, Replay, Waiting
+from models.scorer import EXPERTS, cut, logistic
+from models.snapshot import LARGEST_VERSION, MIXTURE, Snapshot
 from streams.errors import Poison
 
-# Between 0.02, better for frequent labels, and 0.1, better for rare ones; within 0.001 of either in AUC.
-RATE: Final = 0.05
+# Trees are refitted after so many examples, then after a fifth of those since the world last changed.
+_FIRST_FIT: Final = 500
+_FIT_SHARE: Final = 5
+_LONGEST_FIT: Final = 10_000
 
-# Logarithms stay below 691 and the rest near 1: what is beyond is no measurement. Nor is NaN.
-_ABSURD: Final = 1e6
+# After a drift trees learn from so many of the latest: about what it takes to find it.
+_AFTER_DRIFT: Final = 500
 
-# No value seen lately counts as more than so many deviations: a column that starts to move after a long
-# silence has next to no variance, and would otherwise swing the scores with its first few examples.
-_FARTHEST: Final = 8.0
-_SPAN_DECAY: Final = 1.0 - 1e-4  # "lately": ten thousand examples
-
-# A feature that varies less, in parts of 1 + |mean|, is constant: float32 holds 7 digits, and a weight in
-# units of less would be all rounding.
-_LEAST_SCALE: Final = 1e-6
-
-# The bias learns as the weight of a feature that is always 1; no view has an empty name.
-_BIAS: Final = ""
-
-_FORMAT: Final = 1
-
-# Far above what learning gets to; a state beyond these is none of ours.
+_FORMAT: Final = 2
 _LARGEST_WINDOW: Final = 1 << 20
-_LARGEST_SUM: Final = 1e18
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """How a model learns: which experts count, and how fast the two that take steps do."""
+
+    experts: tuple[str, ...] = EXPERTS
+    linear_rate: float = linear.RATE
+    additive_rate: float = additive.RATE
+
+
+class Learned(NamedTuple):
+    """An example that was just learned, and the score that it was given before."""
+
+    example: Item
+    score: float
 
 
 class _WindowState(msgspec.Struct):
@@ -52,138 +65,192 @@ class _WindowState(msgspec.Struct):
 
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
-    """Everything a learner needs to go on as if undisturbed; mappings are by the name of the feature."""
+    """Everything a learner needs to go on as if undisturbed, beside what its snapshot holds and the examples that it
+    reads again: those from `earliest` on."""
 
     format: int
     model: str
     version: int
+    taken: int
     examples: int
     positives: int
-    ignored: int
-    steps: int
-    weights: dict[str, float]
-    squares: dict[str, float]
-    counts: dict[str, int]
-    means: dict[str, float]
-    variances: dict[str, float]
-    spans: dict[str, float]
+    linear: LinearState
+    additive_squares: bytes
+    mixing_squares: list[float]
+    drift: DriftState
+    drifts: int
+    clock: int
+    halvings: int
+    left_out: int
+    cut: tuple[int, int]
+    fresh: int
+    next_fit: int
     window: _WindowState
+    earliest: dict[int, int]
 
 
 class Learner:
-    """One logistic regression over the shared features, deterministic: the same examples, the same bits."""
+    """Learns one model, deterministically: the same examples, the same bits."""
 
-    def __init__(self, model: str, features: Sequence[str], *, rate: float = RATE) -> None:
+    def __init__(self, model: str, features: Sequence[str], learning: Learning = Learning()) -> None:  # noqa: B008
         self.model = model
         self.features = tuple(features)
+        self.learning = learning
         self.version = 0
+        self.taken = 0  # examples that were given; those that are not due yet are not learned
         self.examples = 0
         self.positives = 0
-        self.ignored = 0  # values of features that were NaN, infinite or absurd
         self.window = Window()
-        self._loss = optim.losses.Log()
-        self._optimizer = optim.AdaGrad(rate)
-        self._scaler = preprocessing.StandardScaler()
-        self._weights: dict[str, float] = dict.fromkeys((_BIAS, *self.features), 0.0)
-        self._spans: dict[str, float] = dict.fromkeys(self.features, 0.0)
+        self.earliest: dict[int, int] = {}  # where a restored one begins to `recall`, by partition
+        self._linear = Linear(self.features, rate=learning.linear_rate)
+        self._additive = Additive(self.features, rate=learning.additive_rate)
+        self._trees = Trees.none()
+        self._mixing = Mixing(learning.experts)
+        self._drift = Drift()
+        self._waiting = Waiting()
+        self._replay = Replay(len(self.features) if "trees" in learning.experts else 0)
+        self._fresh = 0  # examples since the world last changed
+        self._next_fit = _FIRST_FIT
 
-    def learn(self, example: Example) -> float:
-        """Learn one example; returns the score it was given before. Raises Poison on one of another model."""
-        self._check(example)
-        row = self._row(example.features)
-        scaled = self._scaled(row)
-        weights = self._weights
-        logit = math.fsum([weights[name] * value for name, value in scaled.items()])
-        score = self._loss.mean_func(logit)
-        self.window.add(example.label, score)
-        self.examples += 1
-        self.positives += example.label
+    @property
+    def ignored(self) -> int:
+        """Values of features that were NaN, infinite or absurd."""
+        return self._linear.ignored
 
-        slope = self._loss.gradient(example.label, logit)
-        self._optimizer.step(weights, {name: slope * value for name, value in scaled.items()})
-        self._scaler.learn_one(row)
-        return float(score)
+    @property
+    def waiting(self) -> int:
+        """Examples that are known and not due."""
+        return len(self._waiting)
+
+    @property
+    def drifts(self) -> int:
+        """How often the world has changed."""
+        return self._drift.found
+
+    def learn(self, example: Example, partition: int = 0, offset: int = 0) -> list[Learned]:
+        """Take one example, known by its `label_time`, and learn those that are due by then, in order.
+
+        `partition` and `offset` say where it stands. Raises Poison on one of another model.
+        """
+        item = self._item(example, partition, offset)
+        self.taken += 1
+        halvings = self._waiting.halvings
+        self._waiting.put(item, example.label_time)
+        if self._waiting.halvings > halvings:
+            self._replay.choose(self._waiting)
+        return [Learned(item, self._learn(item)) for item in self._waiting.due()]
+
+    def recall(self, example: Example, partition: int, offset: int) -> None:
+        """Take up again an example that was given before the snapshot that this one goes on from."""
+        item = self._item(example, partition, offset)
+        if not self._waiting.chosen(item.key):
+            return
+        if item.due > self._waiting.clock:
+            self._waiting.put(item, 0)
+        else:
+            self._replay.add(item)
 
     def snapshot(self, created: int, applied: Mapping[str, int] | None = None) -> Snapshot:
         """The next version: the scaling folded into the weights, and the state to go on from.
 
-        `created` in milliseconds since the epoch; `applied`: partition -> the last offset learned.
+        `created` in milliseconds since the epoch; `applied`: partition -> the last offset taken.
         """
         self.version += 1
-        weights, shifts = [], [self._weights[_BIAS]]
-        for name in self.features:
-            scale = self._scale(name)
-            weight = self._weights[name] / scale if scale else 0.0
-            weights.append(weight)
-            shifts.append(-weight * self._scaler.means[name])
+        bias, weights = self._linear.folded()
         return Snapshot(
             model=self.model,
             version=self.version,
             created=created,
-            kind=LINEAR,
+            kind=MIXTURE,
             features=self.features,
-            bias=math.fsum(shifts),
-            weights=tuple(weights),
+            bias=bias,
+            weights=weights,
             examples=self.examples,
             metrics=self.metrics(),
-            state=self.state(),
+            state=self._state(),
             applied=dict(applied or {}),
+            mixing=tuple(self._mixing.weights.tolist()),
+            table=raw(self._additive.table),
+            trees=self._trees.packed(),
         )
 
     def metrics(self) -> dict[str, float]:
-        """Prequential figures over the window of the latest examples, and counts since the start."""
-        counts = {"positives": float(self.positives), "ignored": float(self.ignored)}
-        return {**self.window.figures(), **counts}
-
-    def state(self) -> bytes:
-        """Plain data (MessagePack) from which `restore` goes on bit for bit."""
-        scaler = self._scaler
-        state = _State(
-            format=_FORMAT,
-            model=self.model,
-            version=self.version,
-            examples=self.examples,
-            positives=self.positives,
-            ignored=self.ignored,
-            steps=self._optimizer.n_iterations,
-            weights=self._weights,
-            squares=dict(self._optimizer.g2),
-            counts=dict(scaler.counts),
-            means=dict(scaler.means),
-            variances=dict(scaler.vars),
-            spans=self._spans,
-            window=msgspec.convert(self.window.state(), _WindowState),
-        )
-        return msgspec.msgpack.encode(state)
+        """Prequential figures over the window of the latest examples, counts since the start, weights of the experts."""
+        counts = {
+            "taken": self.taken,
+            "positives": self.positives,
+            "ignored": self.ignored,
+            "waiting": self.waiting,
+            "left_out": self._waiting.left_out,
+            "drifts": self.drifts,
+        }
+        weights = zip(EXPERTS, self._mixing.weights[1:].tolist(), strict=True)
+        return {
+            **self.window.figures(),
+            **{name: float(count) for name, count in counts.items()},
+            **{f"weight.{name}": weight for name, weight in weights},
+        }
 
     @classmethod
-    def restore(cls, state: bytes, features: Sequence[str], *, rate: float = RATE) -> Learner:
-        """Go on from `state`. Features are matched by name: a new one starts from nothing, a gone one goes.
+    def restore(cls, snapshot: Snapshot, features: Sequence[str], learning: Learning = Learning()) -> Learner:  # noqa: B008
+        """Go on from a snapshot, after `recall` of the examples from `earliest` up to those applied.
 
-        Raises Poison where `state` is none of ours.
+        Features are matched by name: a new one starts from nothing, a gone one goes. Raises Poison where the state is
+        none of ours.
         """
         try:
-            known = msgspec.msgpack.decode(state, type=_State)
+            known = msgspec.msgpack.decode(snapshot.state, type=_State)
             if known.format != _FORMAT:
                 raise ValueError(f"expected format {_FORMAT}, got {known.format}")
-            _check_numbers(known)
-            window = Window.restore(**msgspec.structs.asdict(known.window))
+            learner = cls(known.model, features, learning)
+            learner._restore(known, snapshot)
         except (msgspec.MsgspecError, ValueError, OverflowError) as error:
             raise Poison(f"not the state of a learner: {error}") from error
-        learner = cls(known.model, features, rate=rate)
-        learner.version, learner.window = known.version, window
-        learner.examples, learner.positives, learner.ignored = known.examples, known.positives, known.ignored
-        names = {_BIAS, *learner.features}
-        learner._optimizer.n_iterations = known.steps
-        learner._optimizer.g2.update(_only(names, known.squares))
-        learner._weights.update(_only(names, known.weights))
-        learner._spans.update(_only(names, known.spans))
-        learner._scaler.counts = Counter(_only(names, known.counts))
-        learner._scaler.means.update(_only(names, known.means))
-        learner._scaler.vars.update(_only(names, known.variances))
         return learner
 
-    def _check(self, example: Example) -> None:
+    def _learn(self, item: Item) -> float:
+        x = item.x.astype(np.float64)
+        logit = self._linear.logit(x.tolist())
+        logits = self._logits(x, logit)
+        mixed = self._mixing.logit(logits)
+        score = float(logistic(mixed))
+        self.window.add(int(item.label), score)
+        self.examples += 1
+        self.positives += int(item.label)
+
+        slope = float(logistic(logits[1])) - item.label
+        self._mixing.learn(logits, item.label)
+        self._linear.learn(logit, item.label)
+        self._additive.learn(x, slope)
+        if "trees" in self.learning.experts:
+            self._replay.add(item)
+            self._refit()
+        if self._drift.add(_loss(score, item.label)):
+            self._start_over()
+        return score
+
+    def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
+        """float64[3], as `models.scorer.score` has them."""
+        one, two = float(cut(first)), float(cut(self._additive.logit(x)))
+        three = float(cut(self._trees.logit(x))) if len(self._trees) else 0.5 * (one + two)
+        return np.array([one, two, three])
+
+    def _refit(self) -> None:
+        self._fresh += 1
+        if self._fresh >= self._next_fit:
+            self._next_fit = self._fresh + min(max(_FIRST_FIT, self._fresh // _FIT_SHARE), _LONGEST_FIT)
+            self._trees = fit(*self._replay.sample())
+
+    def _start_over(self) -> None:
+        """The world has changed: learn fast, and from what came since."""
+        self._linear.quicken()
+        self._additive.quicken()
+        self._mixing.quicken()
+        self._trees = Trees.none()
+        self._replay.shrink(_AFTER_DRIFT)
+        self._fresh, self._next_fit = 0, _FIRST_FIT
+
+    def _item(self, example: Example, partition: int, offset: int) -> Item:
         if example.model != self.model:
             raise Poison(f"example {example.id} is for {example.model}, not for {self.model}")
         if example.label not in (0, 1):
@@ -191,50 +258,68 @@ class Learner:
         if len(example.features) != len(self.features):
             have, want = len(example.features), len(self.features)
             raise Poison(f"example {example.id} has {have} features; expected {want}")
+        return Item.of(example, partition, offset)
 
-    def _row(self, features: Sequence[float]) -> dict[str, float]:
-        """The features that can be learned from, by name; the others are as if at their mean."""
-        # The comparison is false for NaN.
-        row = {name: x for name, x in zip(self.features, features, strict=True) if -_ABSURD <= x <= _ABSURD}
-        self.ignored += len(self.features) - len(row)
-        return row
+    def _state(self) -> bytes:
+        """Plain data (MessagePack)."""
+        waiting = self._waiting
+        state = _State(
+            format=_FORMAT,
+            model=self.model,
+            version=self.version,
+            taken=self.taken,
+            examples=self.examples,
+            positives=self.positives,
+            linear=self._linear.state(),
+            additive_squares=raw(self._additive.squares),
+            mixing_squares=self._mixing.squares.tolist(),
+            drift=self._drift.state(),
+            drifts=self._drift.found,
+            clock=waiting.clock,
+            halvings=waiting.halvings,
+            left_out=waiting.left_out,
+            cut=self._replay.cut,
+            fresh=self._fresh,
+            next_fit=self._next_fit,
+            window=msgspec.convert(self.window.state(), _WindowState),
+            earliest=self._replay.earliest(waiting),
+        )
+        return msgspec.msgpack.encode(state)
 
-    def _scaled(self, row: Mapping[str, float]) -> dict[str, float]:
-        """Deviations from the mean in units of `_scale`, by what was seen before this row; notes its span."""
-        means, spans = self._scaler.means, self._spans
-        scaled = {_BIAS: 1.0}
-        for name, x in row.items():
-            deviation = x - means[name]
-            span, far = spans[name] * _SPAN_DECAY, abs(deviation)
-            spans[name] = span if span > far else far
-            scale = self._scale(name)
-            if scale:
-                scaled[name] = deviation / scale
-        return scaled
+    def _restore(self, known: _State, snapshot: Snapshot) -> None:
+        """Raises ValueError where learning on would fail, or make a snapshot that nobody may score with."""
+        _check_numbers(known)
+        snapshot = snapshot.aligned(self.features)
+        self.version, self.taken = known.version, known.taken
+        self.examples, self.positives = known.examples, known.positives
+        self._linear.restore(known.linear)
+        squares = np.frombuffer(known.additive_squares, "<f4").astype(np.float32)
+        self._additive.restore(np.frombuffer(snapshot.table, "<f4").astype(np.float32), squares)
+        self._mixing.restore(np.array(snapshot.mixing), np.array(known.mixing_squares))
+        self._trees = Trees.unpacked(snapshot.trees, len(self.features))
+        self._drift.restore(known.drift)
+        self._drift.found = known.drifts
+        self._waiting.clock, self._waiting.halvings = known.clock, known.halvings
+        self._waiting.left_out = known.left_out
+        self._replay.cut = known.cut
+        self._fresh, self._next_fit = known.fresh, known.next_fit
+        self.window = Window.restore(**msgspec.structs.asdict(known.window))
+        self.earliest = known.earliest
 
-    def _scale(self, name: str) -> float:
-        """What a feature is divided by; 0 while it has not varied, and then it does not count."""
-        variance = self._scaler.vars[name]
-        if not variance > 0.0:
-            return 0.0
-        scale, least = math.sqrt(variance), self._spans[name] / _FARTHEST
-        scale = scale if scale > least else least
-        return scale if scale > _LEAST_SCALE * (1.0 + abs(self._scaler.means[name])) else 0.0
+
+def _loss(score: float, label: float) -> float:
+    likely = score if label else 1.0 - score
+    return -math.log(likely) if likely > 0.0 else math.inf
 
 
 def _check_numbers(known: _State) -> None:
-    """Raise ValueError where learning on would fail, or make a snapshot that nobody may score with."""
-    counts = (known.examples, known.positives, known.ignored, known.steps, *known.counts.values())
-    if not all(0 <= count <= LARGEST_VERSION for count in (known.version, known.window.count, *counts)):
+    counts: tuple[Any, ...] = (
+        known.version, known.taken, known.examples, known.positives, known.drifts, known.clock, known.left_out,
+        known.fresh, known.next_fit, known.window.count, *known.earliest, *known.earliest.values(),
+    )  # fmt: skip
+    if not all(0 <= count <= LARGEST_VERSION for count in counts):
         raise ValueError("a count is below 0 or absurd")
+    if not 0 <= known.halvings <= 52 or not all(abs(part) <= LARGEST_VERSION for part in known.cut):
+        raise ValueError("the examples that wait are none")
     if not 0 < known.window.size <= _LARGEST_WINDOW:
         raise ValueError(f"a window of {known.window.size} examples")
-    sums = (*known.squares.values(), *known.variances.values(), *known.spans.values())
-    if not all(0.0 <= number <= _LARGEST_SUM for number in sums):
-        raise ValueError("a sum of squares or a span is below 0, absurd or no number")
-    if not all(abs(number) <= _LARGEST_SUM for number in (*known.weights.values(), *known.means.values())):
-        raise ValueError("a weight or a mean is absurd or no number")
-
-
-def _only(names: set[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name in names}

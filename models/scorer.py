@@ -1,8 +1,14 @@
-"""Step 6, second half: the feature vector and the snapshots in force become scores. Kernels."""
+"""Step 6, second half: the feature vector and the snapshots in force become scores. Kernels.
+
+A mixture adds the logits of its experts, each with a weight: score = logistic(a0 + a1 linear + a2 additive + a3 trees).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +16,60 @@ from numpy.typing import NDArray
 from models.kernel import kernel
 from models.transform import Plan, transform
 
-__all__ = ["Plan", "logistic", "score", "transform"]
+__all__ = ["Plan", "additive", "boosted", "cell", "linear", "logistic", "score", "transform"]
+
+EXPERTS: Final = ("linear", "additive", "trees")
+LEAF: Final = -1  # in place of a feature
+ABSENT: Final = -2  # a feature that the row does not have
+
+# A logit beyond is of an expert that has seen too little to be so sure.
+LARGEST_LOGIT: Final = 12.0
+
+CELLS: Final = 4096  # of an additive expert's table; a power of two
+_BINS: Final = 2.0  # to a unit of a feature: of a logarithm, to a factor of e
+_LARGEST_BIN: Final = 400.0
+_LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
+_SPREAD: Final = 0x9E3779B1  # 2^32 over the golden ratio: Fibonacci hashing
+_MIX: Final = 0x45D9F3B  # small enough that no product leaves 63 bits
+_32_BITS: Final = 0xFFFFFFFF
+
+
+class Weights(NamedTuple):
+    """The snapshots in force, for m models and f features.
+
+    weights: float64[m, f], bias: float64[m]: the linear expert; have: uint8[m], version: int64[m];
+    mixed: uint8[m]: not the linear expert alone; mixing: float64[m, 4]: a0 to a3;
+    seeds: int64[m, f], table: float32[m, CELLS]: the additive expert (seed 0: it does not know the feature);
+    roots: int32[m, t], count: int64[m]: where the trees begin, and how many there are;
+    feature: int16[m, n], number: float64[m, n], right: int32[m, n]: the nodes, the left child next to its parent;
+    `number` is the threshold (x <= threshold goes left), or the value of a leaf (feature LEAF).
+    """
+
+    weights: Any
+    bias: Any
+    have: Any
+    version: Any
+    mixed: Any
+    mixing: Any
+    seeds: Any
+    table: Any
+    roots: Any
+    count: Any
+    feature: Any
+    number: Any
+    right: Any
+
+
+def seeds(features: Sequence[str]) -> NDArray[np.int64]:
+    """What the cells of each feature are found by, int64[f]: never 0, and the same wherever the name stands."""
+    return np.array([crc32(name.encode()) | 1 for name in features], np.int64)
 
 
 @kernel
-def score(
+def linear(
     x: NDArray[np.float64], model: int, weights: NDArray[np.float64], bias: NDArray[np.float64]
 ) -> float:
-    """Score of one row by one model: 1 / (1 + exp(-(bias + w . x))).
+    """Logit of one row by one model's linear expert: bias + w . x.
 
     x: float64[F]; weights: float64[M, F]; bias: float64[M].
     The product is summed in eight interleaved sums and these in pairs: independent additions run side by
@@ -38,7 +90,87 @@ def score(
     rest = 0.0
     for i in range(whole, features):
         rest += weights[model, i] * x[i]
-    return logistic(bias[model] + ((((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))) + rest))
+    return bias[model] + ((((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))) + rest)
+
+
+@kernel
+def _seen(x: float) -> float:
+    """A feature as examples hold it, in float32, so that it falls on the same side here and there; NaN counts as 0."""
+    if x != x:
+        return 0.0
+    return np.float64(np.float32(min(max(x, -_LARGEST_FLOAT), _LARGEST_FLOAT)))
+
+
+@kernel
+def cell(x: float, seed: int) -> int:
+    """The cell of an additive expert's table for a value of the feature with this seed; NaN counts as 0."""
+    place = np.floor(min(max(_seen(x) * _BINS, -_LARGEST_BIN), _LARGEST_BIN))
+    mixed = (np.int64(place) * _SPREAD ^ seed) & _32_BITS
+    for _ in range(2):
+        mixed = ((mixed >> 16) ^ mixed) * _MIX & _32_BITS
+    return ((mixed >> 16) ^ mixed) & (CELLS - 1)
+
+
+@kernel
+def additive(
+    x: NDArray[np.float64], model: int, seeds: NDArray[np.int64], table: NDArray[np.float32]
+) -> float:
+    """Logit by the additive expert: the sum of the cells that the features fall into."""
+    total = 0.0
+    for f in range(len(x)):
+        if seeds[model, f] != 0:
+            total += np.float64(table[model, cell(x[f], seeds[model, f])])
+    return total
+
+
+@kernel
+def boosted(
+    x: NDArray[np.float64],
+    model: int,
+    roots: NDArray[np.int32],
+    count: int,
+    feature: NDArray[np.int16],
+    number: NDArray[np.float64],
+    right: NDArray[np.int32],
+) -> float:
+    """Logit by the trees: the sum of the leaves that the row falls into."""
+    total = 0.0
+    for t in range(count):
+        node = np.int64(roots[model, t])
+        while feature[model, node] != LEAF:
+            place = feature[model, node]
+            value = _seen(x[place]) if place >= 0 else 0.0
+            node = node + 1 if value <= number[model, node] else np.int64(right[model, node])
+        total += number[model, node]
+    return total
+
+
+@kernel
+def score(x: NDArray[np.float64], model: int, of: Weights) -> float:
+    """The score of one row by one model: a probability. x: float64[F]."""
+    first = linear(x, model, of.weights, of.bias)
+    if not of.mixed[model]:
+        return logistic(first)
+    first = cut(first)
+    second = cut(additive(x, model, of.seeds, of.table))
+    third = 0.5 * (first + second)  # until there are trees
+    if of.count[model] > 0:
+        third = cut(boosted(x, model, of.roots, of.count[model], of.feature, of.number, of.right))
+    return logistic(mixed(of.mixing[model], first, second, third))
+
+
+@kernel
+def cut(logit: float) -> float:
+    """A logit as the mixture takes it; NaN, of a row with a feature that is no number, counts as 0."""
+    if logit != logit:
+        return 0.0
+    return min(max(logit, -LARGEST_LOGIT), LARGEST_LOGIT)
+
+
+@kernel
+def mixed(a: NDArray[np.float64], first: float, second: float, third: float) -> float:
+    """The logit of a mixture. a: float64[4]."""
+    return a[0] + a[1] * first + a[2] * second + a[3] * third
 
 
 @kernel

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -10,10 +9,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.boosted import NODES, TREES, Trees
 from models.example import time_ms
+from models.scorer import ABSENT, CELLS, EXPERTS, Weights, score, seeds
 from streams.errors import Poison
 
 LINEAR: Final = "linear"
+MIXTURE: Final = "mixture"
 
 # Far above any weight that is learned; below it a logit of F features within 1e6 cannot overflow.
 _LARGEST_WEIGHT: Final = 1e12
@@ -26,7 +28,9 @@ LARGEST_VERSION: Final = 2**53
 class Snapshot:
     """One version of a model; `created` in milliseconds since the epoch.
 
-    score = 1 / (1 + exp(-(bias + weights . features))), features unscaled, in the order of their names.
+    Of the kind `linear`: score = 1 / (1 + exp(-(bias + weights . features))), features unscaled, in the order of their
+    names. Of the kind `mixture` that is the first expert; `mixing` (a bias, a weight for each expert), `table` and
+    `trees` are the rest, see `models.scorer`.
     `state` is the learner's own, to go on from; `applied` the last offset learned of each partition.
     """
 
@@ -41,6 +45,10 @@ class Snapshot:
     metrics: Mapping[str, float] = field(default_factory=dict)
     state: bytes = b""
     applied: Mapping[str, int] = field(default_factory=dict)
+    mixing: tuple[float, ...] = ()
+    table: bytes = b""
+    trees: bytes = b""
+    known: tuple[bool, ...] = ()  # of the features, whether it weighs them; empty: all
 
     def verify(self, features: Sequence[str]) -> None:
         """Raise Poison with the reason why a worker with these features must not score with it.
@@ -52,8 +60,8 @@ class Snapshot:
             raise Poison(f"snapshot {self.model}/{self.version} refused: {reason}")
 
     def _flaw(self, features: tuple[str, ...]) -> str:
-        if self.kind != LINEAR:
-            return f"expected kind {LINEAR!r}, got {self.kind!r}"
+        if self.kind not in (LINEAR, MIXTURE):
+            return f"expected kind {LINEAR!r} or {MIXTURE!r}, got {self.kind!r}"
         if not 0 < self.version <= LARGEST_VERSION:
             return f"expected a version from 1 to {LARGEST_VERSION}, got {self.version}"
         if len(self.weights) != len(self.features):
@@ -67,26 +75,64 @@ class Snapshot:
             # Written so that NaN fails too.
             if not abs(weight) <= _LARGEST_WEIGHT:
                 return f"weight of {name} is {weight}"
+        return self._flaw_of_mixture() if self.kind == MIXTURE else ""
+
+    def _flaw_of_mixture(self) -> str:
+        if len(self.mixing) != 1 + len(EXPERTS) or not all(abs(a) <= _LARGEST_WEIGHT for a in self.mixing):
+            return f"mixing is {self.mixing}; expected a bias and {len(EXPERTS)} weights"
+        if len(self.table) != 4 * CELLS or not np.isfinite(self._cells()).all():
+            return f"a table of {len(self.table)} bytes; expected {CELLS} finite float32"
+        try:
+            Trees.unpacked(self.trees, len(self.features))
+        except ValueError as error:
+            return str(error)
         return ""
 
+    def _cells(self) -> NDArray[np.float32]:
+        return np.frombuffer(self.table, "<f4")
+
     def aligned(self, features: Sequence[str]) -> Snapshot:
-        """The same with its weights in the order of `features`; one that it does not weigh gets the weight 0."""
-        if tuple(features) == self.features:
+        """The same for vectors of `features`: a feature that it does not weigh gets the weight 0.
+
+        A feature of its own that is not among them goes; trees that ask for it see 0, as for any absent value.
+        """
+        features = tuple(features)
+        if features == self.features:
             return self
         weights = dict(zip(self.features, self.weights, strict=True))
+        trees = self.trees
+        if trees:
+            places = np.array([_place(features, name) for name in self.features], np.int16)
+            trees = Trees.unpacked(trees, len(self.features)).renumbered(places).packed()
         return replace(
-            self, features=tuple(features), weights=tuple(weights.get(name, 0.0) for name in features)
+            self,
+            features=features,
+            weights=tuple(weights.get(name, 0.0) for name in features),
+            trees=trees,
+            known=tuple(name in weights for name in features),
         )
 
-    def array(self) -> NDArray[np.float64]:
-        """The weights: float64[F]."""
-        return np.array(self.weights, dtype=np.float64)
+    def put(self, weights: Weights, model: int) -> None:
+        """Put it in force as model number `model`."""
+        weights.weights[model], weights.bias[model] = self.weights, self.bias
+        weights.mixed[model] = self.kind == MIXTURE
+        if self.kind == MIXTURE:
+            weights.mixing[model], weights.table[model] = self.mixing, self._cells()
+            weights.seeds[model] = seeds(self.features)
+            if self.known:
+                weights.seeds[model, ~np.array(self.known)] = 0
+            trees = Trees.unpacked(self.trees, len(self.features))
+            nodes = len(trees.feature)
+            weights.roots[model, : len(trees)], weights.count[model] = trees.roots, len(trees)
+            weights.feature[model, :nodes], weights.number[model, :nodes] = trees.feature, trees.number
+            weights.right[model, :nodes] = trees.right
+        weights.have[model], weights.version[model] = 1, self.version
 
     def score(self, features: Sequence[float]) -> float:
-        """The score of one vector in plain Python; the kernel's twin, for tools and tests."""
-        logit = self.bias + math.fsum(w * x for w, x in zip(self.weights, features, strict=True))
-        small = math.exp(-abs(logit))
-        return (1.0 if logit >= 0 else small) / (1.0 + small)
+        """The score of one vector, as a worker gives it."""
+        weights = no_weights(1, len(self.features))
+        self.put(weights, 0)
+        return float(score(np.array(features, np.float64), 0, weights))
 
     def to_record(self) -> dict[str, Any]:
         """The dict of the Avro record `model_snapshot`."""
@@ -102,6 +148,9 @@ class Snapshot:
             "metrics": dict(self.metrics),
             "state": self.state,
             "applied": dict(self.applied),
+            "mixing": list(self.mixing),
+            "table": self.table,
+            "trees": self.trees,
         }
 
     @classmethod
@@ -120,6 +169,32 @@ class Snapshot:
                 metrics={str(name): float(value) for name, value in record["metrics"].items()},
                 state=bytes(record["state"]),
                 applied={str(name): int(offset) for name, offset in record["applied"].items()},
+                mixing=tuple(map(float, record["mixing"])),
+                table=bytes(record["table"]),
+                trees=bytes(record["trees"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise Poison(f"not a model snapshot: {type(error).__name__} {error}") from error
+
+
+def no_weights(models: int, features: int) -> Weights:
+    """Weights for so many models, none of them in force."""
+    return Weights(
+        weights=np.zeros((models, features)),
+        bias=np.zeros(models),
+        have=np.zeros(models, np.uint8),
+        version=np.zeros(models, np.int64),
+        mixed=np.zeros(models, np.uint8),
+        mixing=np.zeros((models, 1 + len(EXPERTS))),
+        seeds=np.zeros((models, features), np.int64),
+        table=np.zeros((models, CELLS), np.float32),
+        roots=np.zeros((models, TREES), np.int32),
+        count=np.zeros(models, np.int64),
+        feature=np.zeros((models, NODES), np.int16),
+        number=np.zeros((models, NODES)),
+        right=np.zeros((models, NODES), np.int32),
+    )
+
+
+def _place(features: tuple[str, ...], name: str) -> int:
+    return features.index(name) if name in features else ABSENT

@@ -30,6 +30,7 @@ IDS: dict[tuple[str, int], int] = {
     ("outcome", 1): 13,
     ("dead_letter", 1): 14,
     ("training_example", 2): 15,
+    ("model_snapshot", 2): 16,
 }
 
 # topic -> the name of the schema of its values

@@ -62,6 +62,8 @@ MODEL_SERIES = (
     Series("auc", "auc", "gauge", "Prequential area under the ROC curve", "model"),
     Series("log_loss", "log_loss", "gauge", "Prequential log-loss", "model"),
     Series("examples", "examples_learned", "counter", "Training examples learned", "model"),
+    Series("waiting", "examples_waiting", "gauge", "Training examples that are known and not due", "model"),
+    Series("drifts", "drifts", "counter", "Changes of the world that a model found", "model"),
 )
 
 

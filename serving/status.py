@@ -16,6 +16,8 @@ class ModelStatus(TypedDict, total=False):
     auc: float | None
     log_loss: float | None
     examples: int
+    waiting: int  # known, and not due yet
+    drifts: int  # changes of the world that were found
 
 
 class RoleStatus(TypedDict, total=False):
@@ -44,7 +46,7 @@ class RoleStatus(TypedDict, total=False):
     ledger_inserted: int
     ledger_repeated: int
     missed: int  # records that the broker had dropped before they were read
-    learned: int  # examples, all models
+    taken: int  # examples, all models: learned, or not due yet
     repeated: int  # examples that came again
     backups: int
     backup_failures: int

@@ -137,15 +137,15 @@ def _expected_letters(on: Installation, load: Load) -> set[tuple[str, int, int]]
 
 
 def _learned(log: Log) -> Mapping[str, int]:
-    """How many examples the newest snapshot of each model has learned."""
-    newest: dict[str, tuple[int, int]] = {}
+    """How many examples the newest snapshot of each model has taken: learned, or waiting until they are due."""
+    newest: dict[str, tuple[int, float]] = {}
     for (topic, _), records in log.items():
         for record in records if topic == MODELS else ():
             if record.value is not None:
                 snapshot: dict[str, Any] = schemas.decode(record.value)[1]
                 held = newest.get(snapshot["model"], (0, 0))
-                newest[snapshot["model"]] = max(held, (snapshot["version"], snapshot["examples"]))
-    return {model: examples for model, (_, examples) in newest.items()}
+                newest[snapshot["model"]] = max(held, (snapshot["version"], snapshot["metrics"]["taken"]))
+    return {model: int(taken) for model, (_, taken) in newest.items()}
 
 
 def total(outcomes: Sequence[Outcome]) -> dict[str, Any]:

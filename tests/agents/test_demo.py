@@ -84,7 +84,7 @@ def test_counts_take_dead_letters_where_they_belong() -> None:
     counts = Counts.of(
         {
             "worker": report(events=10, dead_letters={"a": 2}, alerts=3, offers=4, examples={"purchase": 5}),
-            "learner": report(learned=4, dead_letters={"b": 1}, missed=1, period={"purchase": {"auc": 0.7}}),
+            "learner": report(taken=4, dead_letters={"b": 1}, missed=1, period={"purchase": {"auc": 0.7}}),
             "ledger": report(ledger_inserted=5, ledger_repeated=1, dead_letters={"c": 1}),
         }
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -78,14 +79,14 @@ def test_the_learner(learner: LearnerRole, example: Make, encode: Encode) -> Non
     assert learner.intake.positions == {EXAMPLES: len(values)}
     captured: Any = learner.outputs
     dead = [schemas.decode(sent.value)[1]["offset"] for sent in captured.of("dead-letters")]
-    assert len(dead) == len(set(dead)) == len(values) - learner.learned - learner.repeated
+    assert len(dead) == len(set(dead)) == len(values) - learner.taken - learner.repeated
     assert not {at for at, (_, fine) in enumerate(values) if fine} & set(dead)
-    assert min(len(dead), learner.learned) > COUNT // 10
+    assert min(len(dead), learner.taken) > COUNT // 10
     asyncio.run(learner.commit())
     for sent in captured.of("models"):
         snapshot = Snapshot.from_record(schemas.decode(sent.value)[1])
         snapshot.verify(FEATURES)
-        Learner.restore(snapshot.state, FEATURES)
+        Learner.restore(snapshot, FEATURES)
     told = learner.status()
     assert all(0 <= (model["auc"] or 0) <= 1 for model in told["models"].values())
     assert set(told["period"]) <= set(MODELS)
@@ -161,14 +162,14 @@ def test_a_learner_goes_on_from_what_is_left_in_a_topic_of_poison(example: Make)
 
 def test_a_state_that_is_none(example: Make) -> None:
     """Flipped bits in what a learner goes on from: refused, or as sound as any."""
-    state = Snapshot.from_record(schemas.decode(published(2, example)[1][1])[1]).state
-    refused = 0
+    good = Snapshot.from_record(schemas.decode(published(2, example)[1][1])[1])
+    state, refused = good.state, 0
     for place in range(0, len(state), 5):
         for bit in (0, 6, 7):
             damaged = bytearray(state)
             damaged[place] ^= 1 << bit
             try:
-                learner = Learner.restore(bytes(damaged), FEATURES)
+                learner = Learner.restore(replace(good, state=bytes(damaged)), FEATURES)
             except Poison:
                 refused += 1
                 continue

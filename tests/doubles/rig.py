@@ -13,6 +13,8 @@ import numpy as np
 
 import schemas
 from decisions.live import Config, LivePass, load_config
+from models.snapshot import LINEAR
+from models.snapshot import Snapshot as ModelSnapshot
 from streams.batch import parse_batch
 from streams.engine import Engine
 from streams.outputs import Outbox
@@ -53,9 +55,10 @@ def weights(seed: int, version: int = 1) -> dict[str, Snapshot]:
 
 def model_snapshots(snapshots: Mapping[str, Snapshot]) -> list[Any]:
     """The reference's snapshots as the live pass takes them."""
+    features = tuple(str(number) for number in range(max((len(s.weights) for s in snapshots.values()), default=0)))
     return [
-        SimpleNamespace(
-            model=name, version=found.version, bias=found.bias, weights=np.array(found.weights, np.float64)
+        ModelSnapshot(
+            name, found.version, 1, LINEAR, features, found.bias, tuple(found.weights), examples=1
         )
         for name, found in snapshots.items()
     ]

@@ -1,0 +1,68 @@
+"""An additive expert: a weight for each bin of each feature, hashed into one table.
+
+A logistic regression over indicators, so that the effect of a feature may have any shape; stochastic gradient
+steps by AdaGrad (Duchi, Hazan and Singer 2011), one rate for each cell. A twentieth of the cost of the same in
+dictionaries, which is why it is a kernel; it keeps to the interface of the other experts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.kernel import kernel
+from models.scorer import CELLS, additive, cell, seeds
+
+RATE: Final = 0.1
+_SHRINKAGE: Final = 1e-3  # towards 0, for cells that few examples fall into
+_LARGEST: Final = 1e6
+
+
+class Additive:
+    """Learns by example; `table`: float32[CELLS], what a snapshot holds."""
+
+    def __init__(self, features: Sequence[str], *, rate: float = RATE) -> None:
+        self.seeds = seeds(features).reshape(1, -1)
+        self.table = np.zeros((1, CELLS), np.float32)
+        self.squares = np.ones(CELLS, np.float32)
+        self._rate = rate
+
+    def logit(self, x: NDArray[np.float64]) -> float:
+        """x: float64[F]."""
+        return float(additive(x, 0, self.seeds, self.table))
+
+    def learn(self, x: NDArray[np.float64], slope: float) -> None:
+        """One step against `slope`, the derivative of the loss by the logit."""
+        _step(x, self.seeds[0], self.table[0], self.squares, slope, self._rate, _SHRINKAGE)
+
+    def quicken(self) -> None:
+        """The world has changed: steps are as large as at first."""
+        self.squares[:] = 1.0
+
+    def restore(self, table: NDArray[np.float32], squares: NDArray[np.float32]) -> None:
+        """Go on from these; ValueError where they are none of ours."""
+        if len(table) != CELLS or len(squares) != CELLS:
+            raise ValueError(f"a table of {len(table)} and {len(squares)} cells; expected {CELLS}")
+        if not (np.abs(table) <= _LARGEST).all() or not ((squares >= 1.0) & np.isfinite(squares)).all():
+            raise ValueError("a cell is absurd or no number")
+        self.table[0], self.squares[:] = table, squares
+
+
+@kernel
+def _step(
+    x: NDArray[np.float64],
+    seeds: NDArray[np.int64],
+    table: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    slope: float,
+    rate: float,
+    shrinkage: float,
+) -> None:
+    for f in range(len(x)):
+        place = cell(x[f], seeds[f])
+        squares[place] += np.float32(slope * slope)
+        step = rate * (slope + shrinkage * table[place]) / np.sqrt(np.float64(squares[place]))
+        table[place] -= np.float32(step)

@@ -1,0 +1,64 @@
+"""Whether the world has changed: River's Page-Hinkley test (Page 1954) on the loss of a model."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+from river import drift
+
+# The loss of an example in nats, cut; its mean has to rise by more than the slack to count, and what is beyond
+# has to add up to the threshold: by 0.3 for 200 examples. Chance alone gets there once in e^30.
+_LARGEST_LOSS: Final = 4.0
+_SLACK: Final = 0.05
+_THRESHOLD: Final = 50.0
+_LEAST_EXAMPLES: Final = 500
+_LARGEST_SUM: Final = 1e9
+
+
+class DriftState(msgspec.Struct, forbid_unknown_fields=True):
+    """Of the test under way: examples and their mean loss, the excess and its least."""
+
+    count: int = 0
+    mean: float = 0.0
+    excess: float = 0.0
+    least: float | None = None
+
+
+class Drift:
+    """`found`: how often the loss has risen for good."""
+
+    def __init__(self) -> None:
+        self.found = 0
+        self._test = _test()
+
+    def add(self, loss: float) -> bool:
+        """Whether with this loss, in nats, the world has changed; the next example begins a new test."""
+        self._test.update(min(loss, _LARGEST_LOSS))
+        if not self._test.drift_detected:
+            return False
+        self.found += 1
+        self._test = _test()
+        return True
+
+    def state(self) -> DriftState:
+        """Plain data from which `restore` goes on bit for bit."""
+        test = self._test
+        least = None if math.isinf(test._min_increase) else test._min_increase
+        return DriftState(int(test._x_mean.n), test._x_mean.get(), test._sum_increase, least)
+
+    def restore(self, state: DriftState) -> None:
+        """Go on from `state`; ValueError where it is none."""
+        numbers = (state.mean, state.excess, state.least or 0.0)
+        if state.count < 0 or not all(abs(number) <= _LARGEST_SUM for number in numbers):
+            raise ValueError("a figure of the drift test is absurd or no number")
+        self._test = _test()
+        self._test._x_mean = type(self._test._x_mean)._from_state(state.count, state.mean)
+        self._test._sum_increase = state.excess
+        self._test._min_increase = math.inf if state.least is None else state.least
+
+
+def _test() -> drift.PageHinkley:
+    # alpha 1: a sum that forgets stops falling, and chance alone lifts it over the threshold in the end
+    return drift.PageHinkley(_LEAST_EXAMPLES, _SLACK, _THRESHOLD, alpha=1.0, mode="up")

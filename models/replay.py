@@ -1,0 +1,150 @@
+"""What a learner keeps of its examples: those that are known early, until they are due, and the latest for a refit.
+
+A proof makes an example known before its deadline; its neighbours without a proof are known at theirs. Learned as
+they come, the newest examples would all have a proof, and a refit would learn to tell new from old. So each waits
+until it is due, and all are learned in the order of their deadlines.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.example import Example
+
+HELD: Final = 100_000  # about 400 bytes each
+KEPT: Final = 50_000  # 4 bytes a feature and 36 each
+
+class Item(NamedTuple):
+    """A known example, ordered by its deadline, then by the hash of its id; its place in the topic is its own.
+
+    `opened`, ms since the epoch; `decided`: the score at the decision, NaN if there was none; x: float32[F].
+    """
+
+    due: int
+    key: int
+    partition: int
+    offset: int
+    label: float
+    opened: int
+    decided: float
+    x: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, example: Example, partition: int, offset: int) -> Item:
+        x = np.array(example.features, np.float32)
+        key = int.from_bytes(blake2b(example.id.encode(), digest_size=6).digest())
+        return cls(example.due, key, partition, offset, example.label, example.opened, example.score, x)
+
+
+class Waiting:
+    """Examples that are known and not due. `clock`: the latest time seen, ms since the epoch.
+
+    Where more than HELD would wait, a half of all examples is left out, by the hash of their ids, and so on: what is
+    learned stays a fair sample of what happened. `halvings` says how often that was.
+    """
+
+    def __init__(self, most: int = HELD) -> None:
+        self.clock = 0
+        self.halvings = 0
+        self.left_out = 0
+        self._most = most
+        self._heap: list[Item] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def put(self, item: Item, now: int) -> None:
+        """Enter one that was known at `now`."""
+        self.clock = max(self.clock, now)
+        if not self.chosen(item.key):
+            self.left_out += 1
+            return
+        heapq.heappush(self._heap, item)
+        while len(self._heap) > self._most:
+            self.halvings += 1
+            kept = [item for item in self._heap if self.chosen(item.key)]
+            self.left_out += len(self._heap) - len(kept)
+            heapq.heapify(kept)
+            self._heap = kept
+
+    def chosen(self, key: int) -> bool:
+        """Whether an example is learned."""
+        return key & ((1 << self.halvings) - 1) == 0
+
+    def due(self) -> Iterator[Item]:
+        """Take out what is due by the clock, in order."""
+        while self._heap and self._heap[0].due <= self.clock:
+            yield heapq.heappop(self._heap)
+
+    def items(self) -> list[Item]:
+        """All that wait, in no order."""
+        return self._heap
+
+
+class Replay:
+    """The learned examples with the latest deadlines, as arrays for a refit.
+
+    What is kept depends on the examples and not on the order in which they came: those after `cut`.
+    """
+
+    def __init__(self, features: int, most: int = KEPT) -> None:
+        self._most, room = most, most + most // 8
+        self._x = np.empty((room, features), np.float32)
+        self._labels = np.empty(room, np.float32)
+        self._keys = np.empty((room, 2), np.int64)  # due, hash of the id
+        self._places = np.empty((room, 2), np.int64)  # partition, offset
+        self._count = 0
+        self.cut = (-1, -1)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, item: Item) -> None:
+        """Keep a learned example, unless it was due before all that are kept."""
+        if (item.due, item.key) <= self.cut:
+            return
+        if self._count == len(self._x):
+            self.shrink(self._most)
+        at = self._count
+        self._x[at], self._labels[at] = item.x, item.label
+        self._keys[at], self._places[at] = item[:2], item[2:4]
+        self._count += 1
+
+    def shrink(self, most: int) -> None:
+        """Keep the `most` latest."""
+        order = self._order()
+        if len(order) > most:
+            due, key = self._keys[order[-most - 1]].tolist()
+            self.cut = (due, key)
+            self._keep(order[-most:])
+
+    def choose(self, waiting: Waiting) -> None:
+        """Leave out what is not chosen any more."""
+        keys = self._keys[: self._count, 1]
+        self._keep(np.flatnonzero(keys & ((1 << waiting.halvings) - 1) == 0))
+
+    def sample(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """float32[n, F], float32[n]: features and labels in the order of the deadlines."""
+        order = self._order()
+        return self._x[order], self._labels[order]
+
+    def earliest(self, waiting: Waiting) -> dict[int, int]:
+        """Partition -> the first offset that has to be read to have all these again."""
+        held = np.array([item[2:4] for item in waiting.items()], np.int64).reshape(-1, 2)
+        both = np.concatenate([self._places[: self._count], held])
+        return {int(p): int(both[both[:, 0] == p, 1].min()) for p in np.unique(both[:, 0])}
+
+    def _order(self) -> NDArray[np.int64]:
+        keys = self._keys[: self._count]
+        return np.lexsort((keys[:, 1], keys[:, 0]))
+
+    def _keep(self, places: NDArray[np.int64]) -> None:
+        self._count = len(places)
+        for array in (self._x, self._labels, self._keys, self._places):
+            array[: self._count] = array[places]
