@@ -340,7 +340,9 @@ def evaluate(
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(help="nightly-lightgbm: compare with LightGBM refitted at every midnight of the stream."),
+        typer.Option(
+            help="nightly-lightgbm: compare with LightGBM refitted at every midnight of the stream."
+        ),
     ] = None,
     limit: Limit = None,
     json_: Json = False,

@@ -23,7 +23,7 @@ from connectors.sources import Event, Source
 from decisions.live import Config, LivePass, load_config
 from models.evaluate import Evaluation
 from models.example import Example
-from models.learner import Learner
+from models.family import Family
 from streams.engine import Engine
 from streams.errors import ConfigError, Fatal, Poison
 
@@ -48,7 +48,7 @@ class Captured:
 
 
 class Trial:
-    """One pass over a source: `evaluation` holds all matured examples, `learners` what was learned."""
+    """One pass over a source: `evaluation` holds all matured examples, `families` what was learned."""
 
     def __init__(self, config: Config, source: Source) -> None:
         self._source = source
@@ -58,7 +58,8 @@ class Trial:
         self._partition = self._engine.partition(0)
         self._partition.activate()
         self._offsets = dict.fromkeys(self._work.layout.topics, 0)
-        self.learners = {name: Learner(name, config.models.names) for name in self._work.models}
+        names = config.models.names
+        self.families = {spec.name: Family(spec.name, names, spec.learners) for spec in config.models.models}
         self.evaluation = Evaluation(config.models.names)
         self.events = self.examples = 0
         self.first_ms, self.last_ms = 0, 0
@@ -149,14 +150,16 @@ class Trial:
             self.evaluation.add(example)
             self.examples += 1
             try:
-                self.learners[example.model].learn(example)
+                family = self.families[example.model]
+                family.compare({name: one.learn(example) for name, one in family.learners.items()})
             except Poison:
                 self.poison += 1
         self._captured.examples.clear()
 
     def _adopt(self) -> None:
         work = self._work
-        for name, learner in self.learners.items():
+        for name, family in self.families.items():
+            learner = family.leader
             newest = work.snapshots[name].get(learner.version)
             if learner.examples and (newest is None or newest.examples != learner.examples):
                 work.snapshots[name].clear()  # nothing replays here: only the newest is needed

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from faust.types.tuples import TP
@@ -23,7 +23,8 @@ import schemas
 from config.settings import Settings
 from models.config import load_models
 from models.example import Example
-from models.learner import Learner
+from models.family import Change, Family
+from models.learner import Learned
 from serving.status import RoleStatus
 from streams.access import client
 from streams.batch import RawBatch
@@ -38,7 +39,7 @@ from .intake import Batches, Bounds, Intake
 from .layouts import Layouts
 from .letters import DeadLetters
 from .period import Period, PeriodFigures
-from .published import partition_of, read_published, snapshot_key
+from .published import Published, partition_of, read_published, restore_family, snapshot_key
 from .ready import announce
 from .records import records
 from .role import HttpPort, run_app
@@ -76,7 +77,7 @@ class LearnerRole:
     ) -> None:
         self.settings = settings
         config = load_models(settings.config / "models.yaml")
-        self.features, self.models = config.names, [model.name for model in config.models]
+        self.features, self.models = config.names, {model.name: model for model in config.models}
         self._wall_clock_ms = wall_clock_ms
         broker = {**client(settings.access), "log_level": 0}
         self.layouts = Layouts(settings.access)
@@ -91,16 +92,17 @@ class LearnerRole:
             partitions=settings.partitions,
             folder=settings.state / "learner",
         )
-        self.learners: dict[str, Learner] = {name: Learner(name, self.features) for name in self.models}
+        self.families = {n: Family(n, self.features, spec.learners) for n, spec in self.models.items()}
         self.period = PeriodFigures(period or Period())
         self.failpoints: Points = {}
         self.whole = False
         self.taken = 0  # examples since the start of this process; those that are not due yet are not learned
-        self._applied: dict[str, dict[int, int]] = {}
-        self._published: dict[str, int] = {}  # examples that a model's newest snapshot has taken
+        self._applied: dict[tuple[str, str], dict[int, int]] = {}  # by model and learner
+        # by the name that snapshots are published under
+        self._published: dict[str, int] = {}  # examples that the newest one has taken
         self._metrics: dict[str, dict[str, float]] = {}
         self._kept: dict[str, list[int]] = {}
-        self._counted = Counter[str]()
+        self._counted = Counter[tuple[str, str]]()
         self._seen = Seen()
         self._wanted: dict[TP, int] = {}  # where learning begins; before it ids are only noted
         self.repeated = 0
@@ -124,20 +126,19 @@ class LearnerRole:
         earliest = await self.intake.earliest(bounds)
         starts = {tp: start if published else earliest[tp] for tp, (start, _) in bounds.items()}
         again = dict(starts)  # where examples stand that learners have to be given again
-        for name in self.models:
-            if name not in published:
-                self._take_up(name, Learner(name, self.features), {}, [])
-                continue
-            learner, applied, newest = published[name].restore(name, self.features)
-            _check_log(name, applied, bounds)
-            self._take_up(
-                name, learner, {int(n): o for n, o in applied.items()}, sorted(published[name].versions)
-            )
-            again = {tp: min(first, learner.earliest.get(tp.partition, first)) for tp, first in again.items()}
-            if not newest:  # examples between the two have to be learned again
-                starts = {
-                    tp: min(start, applied.get(str(tp.partition), -1) + 1) for tp, start in starts.items()
+        for spec in self.models.values():
+            family, restored = restore_family(published, spec, self.features)
+            self._take_up(family, published)
+            for name, (learner, applied, newest, _) in restored.items():
+                _check_log(spec.name, applied, bounds)
+                self._applied[spec.name, name] = {int(number): offset for number, offset in applied.items()}
+                again = {
+                    tp: min(first, learner.earliest.get(tp.partition, first)) for tp, first in again.items()
                 }
+                if not newest:  # examples between the two have to be learned again
+                    starts = {
+                        tp: min(start, applied.get(str(tp.partition), -1) + 1) for tp, start in starts.items()
+                    }
         self._seen, self._wanted = Seen(), starts
         return {tp: max(earliest[tp], min(start - WINDOW, again[tp])) for tp, start in starts.items()}
 
@@ -148,10 +149,12 @@ class LearnerRole:
             self.snapshots.drop(number)
         await self.snapshots.take(numbers)
 
-    def _take_up(self, name: str, learner: Learner, applied: dict[int, int], versions: list[int]) -> None:
-        self.learners[name], self._applied[name] = learner, applied
-        self._published[name], self._metrics[name] = learner.taken, learner.metrics()
-        self._kept[name] = versions
+    def _take_up(self, family: Family, published: Mapping[str, Published]) -> None:
+        self.families[family.model] = family
+        for name, learner in family.learners.items():
+            key = family.published_as(name)
+            self._published[key], self._metrics[key] = learner.taken, learner.metrics()
+            self._kept[key] = sorted(published[key].versions) if key in published else []
 
     async def take(self, batches: Batches) -> None:
         """Learn what a fetch brought, a slice at a time."""
@@ -195,21 +198,37 @@ class LearnerRole:
                 self.letters.send(tp, offset, str(error), "not a training example", key, value, time_ms)
 
     def _learn(self, tp: TP, offset: int, example: Example, before: bool) -> None:
-        learner = self.learners.get(example.model)
-        if learner is None:
+        family = self.families.get(example.model)
+        if family is None:
             raise Poison(f"example {example.id}: config/models.yaml declares no model {example.model}")
         example = self._named(example)
-        if before or offset <= self._applied[example.model].get(tp.partition, -1):
-            if offset >= learner.earliest.get(tp.partition, offset + 1):
-                learner.recall(example, tp.partition, offset)
-            return
-        first = learner.examples
-        for number, (one, score) in enumerate(learner.learn(example, tp.partition, offset), first):
-            if number >= self._counted[example.model]:  # learned again after a rebalance, it counts once
-                self.period.add(example.model, one, score)
-                self._counted[example.model] = number + 1
-        self.taken += 1
-        self._unpublished += 1
+        learned = {}
+        for name, learner in family.learners.items():
+            if before or offset <= self._applied.get((family.model, name), {}).get(tp.partition, -1):
+                if offset >= learner.earliest.get(tp.partition, offset + 1):
+                    learner.recall(example, tp.partition, offset)
+            else:
+                learned[name] = learner.learn(example, tp.partition, offset)
+        if learned:
+            self.taken += 1
+            self._unpublished += 1
+            self._judge(family, learned)
+
+    def _judge(self, family: Family, learned: Mapping[str, Sequence[Learned]]) -> None:
+        """Count what the champion has learned, and compare the others with it."""
+        counted, new = (family.model, family.champion), learned.get(family.champion, ())
+        for number, (one, score) in enumerate(new, family.leader.examples - len(new)):
+            if number >= self._counted[counted]:  # learned again after a rebalance, it counts once
+                self.period.add(family.model, one, score)
+                self._counted[counted] = number + 1
+        if change := family.compare(learned):
+            self._tell(family, change)
+
+    def _tell(self, family: Family, change: Change) -> None:
+        """A new champion: both names have to be published anew."""
+        log.warning("%s: %s takes the place of %s: %s", family.model, change.to, change.out, change.why)
+        for name in (change.out, change.to):
+            self._published[family.published_as(name)] = -1
 
     def _named(self, example: Example) -> Example:
         """The example with its features where this learner has them: a worker of another version may have sent it."""
@@ -230,9 +249,10 @@ class LearnerRole:
         positions = self.intake.positions
         offsets = {tp: max(position, self._wanted.get(tp, 0)) for tp, position in positions.items()}
         self._unpublished = 0
-        for name, learner in self.learners.items():
-            if learner.taken != self._published[name]:
-                self._publish(name, learner, offsets)
+        for family in self.families.values():
+            for name, learner in family.learners.items():
+                if learner.taken != self._published[family.published_as(name)]:
+                    self._publish(family, name, offsets)
         reached(self.failpoints, "published")
         with self.intake.steps(PUBLISH):
             await self.outputs.settled(self.outputs.begin_epoch())
@@ -241,16 +261,17 @@ class LearnerRole:
         self._completed_at = time.monotonic()
         return offsets
 
-    def _publish(self, name: str, learner: Learner, offsets: dict[TP, int]) -> None:
+    def _publish(self, family: Family, name: str, offsets: dict[TP, int]) -> None:
         applied = {str(tp.partition): offset - 1 for tp, offset in offsets.items()}
-        snapshot = learner.snapshot(self._wall_clock_ms(), applied)
-        kept = [*self._kept[name], snapshot.version]
-        old, self._kept[name] = kept[:-VERSIONS_KEPT], kept[-VERSIONS_KEPT:]
+        snapshot = family.snapshot(name, self._wall_clock_ms(), applied)
+        key = snapshot.model
+        kept = [*self._kept[key], snapshot.version]
+        old, self._kept[key] = kept[:-VERSIONS_KEPT], kept[-VERSIONS_KEPT:]
         value = schemas.encode("model_snapshot", snapshot.to_record())
-        messages: list[dict[str, Any]] = [{"key": snapshot_key(name, snapshot.version), "value": value}]
-        messages += [{"key": snapshot_key(name, version), "value": None} for version in old]
-        self.snapshots.send(partition_of(name, self.settings.partitions), messages)
-        self._published[name], self._metrics[name] = learner.taken, dict(snapshot.metrics)
+        messages: list[dict[str, Any]] = [{"key": snapshot_key(key, snapshot.version), "value": value}]
+        messages += [{"key": snapshot_key(key, version), "value": None} for version in old]
+        self.snapshots.send(partition_of(family.model, self.settings.partitions), messages)
+        self._published[key], self._metrics[key] = family.learners[name].taken, dict(snapshot.metrics)
 
     # -- figures -----------------------------------------------------------------------------------------
 
@@ -280,14 +301,14 @@ class LearnerRole:
             "partitions": len(self.intake.positions),
             "models": {
                 name: {
-                    "version": learner.version,
-                    "examples": learner.examples,
-                    "waiting": learner.waiting,
-                    "drifts": learner.drifts,
+                    "version": family.leader.version,
+                    "examples": family.leader.examples,
+                    "waiting": family.leader.waiting,
+                    "drifts": family.leader.drifts,
                     "auc": self._metrics.get(name, {}).get("auc"),
                     "log_loss": self._metrics.get(name, {}).get("log_loss"),
                 }
-                for name, learner in list(self.learners.items())
+                for name, family in list(self.families.items())
             },
             "taken": self.taken,
             "repeated": self.repeated,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from models.learner import Learner
+from models.config import MAIN, Learning, ModelSpec
+from models.family import Family, champion_of
+from models.learner import DEFAULT, Learner
 from models.snapshot import LARGEST_VERSION, Snapshot
 from streams.access import Kafka, client
 from streams.errors import Poison, Retryable
@@ -27,6 +30,16 @@ def partition_of(model: str, partitions: int) -> int:
     return crc32(model.encode()) % partitions
 
 
+class Restored(NamedTuple):
+    """A learner, the offsets applied to it, whether its snapshot is the newest of all (after an older one, examples
+    have to be learned again), and the contests in it."""
+
+    learner: Learner
+    applied: dict[str, int]
+    newest: bool
+    contest: bytes
+
+
 @dataclass(slots=True)
 class Published:
     """One model's snapshots: those that can be read by version, and every version that is there."""
@@ -34,24 +47,23 @@ class Published:
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
     versions: set[int] = field(default_factory=set)
 
-    def restore(self, model: str, features: tuple[str, ...]) -> tuple[Learner, dict[str, int], bool]:
-        """A learner that goes on from the newest snapshot that can be restored, the offsets applied to it, and
-        whether it is the newest of all: after an older one, examples have to be learned again."""
+    def restore(self, model: str, features: tuple[str, ...], learning: Learning = DEFAULT) -> Restored:
+        """A learner of `model` that goes on from the newest snapshot that can be restored."""
         newest = max(self.versions, default=0)
         for version in sorted(self.snapshots, reverse=True):
             snapshot = self.snapshots[version]
             try:
-                learner = Learner.restore(snapshot, features)
+                learner = Learner.restore(snapshot, features, learning)
                 if learner.model != model:
                     raise Poison(f"its state is one of {learner.model}")
             except Poison as error:
-                log.error("snapshot %s/%d cannot be gone on from: %s", model, version, error)
+                log.error("snapshot %s/%d cannot be gone on from: %s", snapshot.model, version, error)
                 continue
             learner.version = newest
-            return learner, dict(snapshot.applied), version == newest
-        learner = Learner(model, features)
+            return Restored(learner, dict(snapshot.applied), version == newest, snapshot.contest)
+        learner = Learner(model, features, learning)
         learner.version = newest
-        return learner, {}, newest == 0
+        return Restored(learner, {}, newest == 0, b"")
 
 
 def read_published(bootstrap: Kafka, topic: str) -> dict[str, Published]:
@@ -93,6 +105,32 @@ def _read(consumer: Any, topic: str) -> dict[str, Published]:
     return found
 
 
+def restore_family(
+    published: Mapping[str, Published], spec: ModelSpec, features: tuple[str, ...]
+) -> tuple[Family, dict[str, Restored]]:
+    """A model's champion and challengers as they were published last, and what each goes on from.
+
+    A learner that is new in the config starts from nothing.
+    """
+    family = Family(spec.name, features, spec.learners)
+    leading = published.get(spec.name, Published())
+    found = leading.restore(spec.name, features, spec.learners[MAIN])
+    champion = champion_of(found.contest)
+    if champion in spec.learners and champion != MAIN:
+        found = leading.restore(spec.name, features, spec.learners[champion])
+    family.restore(found.contest)
+    restored = {}
+    for name, learning in spec.learners.items():
+        if name == champion:
+            restored[name] = found
+        else:
+            own = published.get(f"{spec.name}@{name}", Published())
+            restored[name] = own.restore(spec.name, features, learning)
+        family.learners[name] = restored[name].learner
+    family.leader.version = max(family.leader.version, found.learner.version)
+    return family, restored
+
+
 def _take(found: dict[str, Published], key: bytes, value: bytes | None) -> None:
     model, _, number = key.decode("utf-8", "replace").rpartition("/")
     if not (model and number.isascii() and number.isdecimal() and 0 < int(number[:20]) <= LARGEST_VERSION):
@@ -114,4 +152,4 @@ def _take(found: dict[str, Published], key: bytes, value: bytes | None) -> None:
         log.error("snapshot %s: %s", key.decode("utf-8", "replace"), error)
 
 
-__all__ = ["Published", "partition_of", "read_published", "snapshot_key"]
+__all__ = ["Published", "Restored", "partition_of", "read_published", "restore_family", "snapshot_key"]

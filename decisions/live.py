@@ -16,6 +16,7 @@ from customers.columns import Features, load_features
 from customers.fold import look_at, view
 from customers.layout import Layout, Migration
 from models import config as model_config
+from models.scorer import Weights
 from models.snapshot import no_weights
 from streams.avro import KIND, MESSAGE_ID, MODES, TIME, Capture, Program, compile_program
 from streams.hashing import hash_text
@@ -26,7 +27,7 @@ from . import policies as policy_files
 from .names import Names, suggestion
 from .plan import EXAMPLES, OUTPUT_TOPICS, build_plan
 from .program import Program as PolicyProgram
-from .step import Events, Out, Room, Table, Weights, run
+from .step import Events, Out, Room, Table, run
 from .warm import exercise
 
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from models.kernel import kernel
 from models.scorer import CELLS, additive, cell, seeds
 
-RATE: Final = 0.1
 _SHRINKAGE: Final = 1e-3  # towards 0, for cells that few examples fall into
 _LARGEST: Final = 1e6
 
@@ -24,7 +23,7 @@ _LARGEST: Final = 1e6
 class Additive:
     """Learns by example; `table`: float32[CELLS], what a snapshot holds."""
 
-    def __init__(self, features: Sequence[str], *, rate: float = RATE) -> None:
+    def __init__(self, features: Sequence[str], *, rate: float) -> None:
         self.seeds = seeds(features).reshape(1, -1)
         self.table = np.zeros((1, CELLS), np.float32)
         self.squares = np.ones(CELLS, np.float32)

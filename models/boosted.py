@@ -55,7 +55,11 @@ class Trees:
 
     def logit(self, x: NDArray[np.float64]) -> float:
         """x: float64[F]; 0 without trees."""
-        return float(boosted(x, 0, self.roots[None], len(self), self.feature[None], self.number[None], self.right[None]))
+        return float(
+            boosted(
+                x, 0, self.roots[None], len(self), self.feature[None], self.number[None], self.right[None]
+            )
+        )
 
     def check(self, features: int) -> None:
         """Raise ValueError where a kernel that reads these would leave the arrays, never end, or give no number."""
@@ -79,7 +83,9 @@ class Trees:
     def packed(self) -> bytes:
         """As bytes: the number of trees and of nodes (uint32 each), then the arrays."""
         arrays = (self.roots, self.feature, self.number, self.right)
-        return _HEAD.pack(len(self.roots), len(self.feature)) + b"".join(map(raw, arrays)) if len(self) else b""
+        return (
+            _HEAD.pack(len(self.roots), len(self.feature)) + b"".join(map(raw, arrays)) if len(self) else b""
+        )
 
     @classmethod
     def unpacked(cls, data: bytes, features: int) -> Trees:
@@ -113,7 +119,7 @@ def fit(x: NDArray[np.float32], labels: NDArray[np.float32]) -> Trees:
 
     if len(labels) == 0 or labels.min() == labels.max():
         return Trees.none()
-    finite = np.nan_to_num(x, nan=0.0, posinf=np.finfo(np.float32).max, neginf=np.finfo(np.float32).min)
+    finite = np.nan_to_num(x)
     model = lightgbm.train(_PARAMETERS, lightgbm.Dataset(finite, labels), TREES)
     return _flat(model.dump_model(num_iteration=-1)["tree_info"])
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -11,6 +12,8 @@ from config.lines import Located, duration_ms, load
 
 VIEW_TRANSFORMS: Final = ("log1p", "identity")
 CALENDAR_TRANSFORMS: Final = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
+EXPERTS: Final = ("linear", "additive", "trees")
+MAIN: Final = "main"  # who is the champion at first
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +36,28 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
+class Learning:
+    """How a model learns: which experts count, and how fast the two that take steps do."""
+
+    experts: tuple[str, ...] = EXPERTS
+    # Of AdaGrad. Between 0.02, better for frequent labels, and 0.1, better for rare ones; within 0.001 in AUC.
+    linear_rate: float = 0.05
+    additive_rate: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A question about a customer: opened by the kinds `open`, answered by `proof` or after `within_ms`."""
+    """A question about a customer: opened by the kinds `open`, answered by `proof` or after `within_ms`.
+
+    `learners`: how the champion (MAIN) and its challengers learn, by name.
+    """
 
     name: str
     open: tuple[str, ...]
     proof: tuple[str, ...]
     within_ms: float
     positive: Literal["proof", "deadline"]
+    learners: Mapping[str, Learning] = field(default_factory=lambda: {MAIN: Learning()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +133,53 @@ def _model(name: str, item: Any, items: Located) -> ModelSpec:
     if not isinstance(item, Located):
         raise items.error(f"{name}: expected a mapping with open, proof, within and positive", name)
     keys = {"open", "proof", "within", "positive"}
-    item.expect(keys, keys)
+    item.expect(keys | {"learning", "challengers"}, keys)
     positive = item["positive"]
     if positive not in ("proof", "deadline"):
         raise item.error(f"positive: expected proof or deadline, got {positive!r}", "positive")
-    return ModelSpec(name, _kinds(item, "open"), _kinds(item, "proof"), duration_ms(item, "within"), positive)
+    return ModelSpec(
+        name,
+        _kinds(item, "open"),
+        _kinds(item, "proof"),
+        duration_ms(item, "within"),
+        positive,
+        _learners(item),
+    )
+
+
+def _learners(item: Located) -> dict[str, Learning]:
+    found = {MAIN: _learning(item, "learning")}
+    challengers = item.get("challengers")
+    if challengers is None:
+        return found
+    if not isinstance(challengers, Located):
+        raise item.error(
+            f"challengers: expected names with how each learns, got {challengers!r}", "challengers"
+        )
+    for name in challengers:
+        if not name.isidentifier() or name == MAIN:
+            raise challengers.error(f"{name}: expected letters, digits and underscores, and not {MAIN}", name)
+        found[name] = _learning(challengers, name)
+    return found
+
+
+def _learning(holder: Located, key: str) -> Learning:
+    item = holder.get(key)
+    if item is None:
+        return Learning()
+    if not isinstance(item, Located):
+        raise holder.error(f"{key}: expected {{experts, linear_rate, additive_rate}}, got {item!r}", key)
+    item.expect({"experts", "linear_rate", "additive_rate"})
+    usual = Learning()
+    experts = item.get("experts", list(usual.experts))
+    if not isinstance(experts, list) or not experts or not set(map(str, experts)) <= set(EXPERTS):
+        raise item.error(f"experts: expected some of {', '.join(EXPERTS)}, got {experts!r}", "experts")
+    rates = {}
+    for name in ("linear_rate", "additive_rate"):
+        rates[name] = _number(item, name) if name in item else getattr(usual, name)
+        if not 0.0 < rates[name] <= 1.0:
+            raise item.error(f"{name}: expected a number above 0, up to 1, got {rates[name]:g}", name)
+    return Learning(tuple(name for name in EXPERTS if name in experts), **rates)
 
 
 def _kinds(item: Located, key: str) -> tuple[str, ...]:

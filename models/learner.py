@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models import additive, linear
 from models.additive import Additive
 from models.boosted import Trees, fit
+from models.config import EXPERTS, Learning
 from models.drift import Drift, DriftState
 from models.example import Example
 from models.linear import Linear, LinearState
@@ -25,7 +24,7 @@ from models.metrics import Window
 from models.mixing import Mixing
 from models.raw import raw
 from models.replay import Item, Replay, Waiting
-from models.scorer import EXPERTS, cut, logistic
+from models.scorer import cut, logistic
 from models.snapshot import LARGEST_VERSION, MIXTURE, Snapshot
 from streams.errors import Poison
 
@@ -38,16 +37,9 @@ _LONGEST_FIT: Final = 10_000
 _AFTER_DRIFT: Final = 500
 
 _FORMAT: Final = 2
+DEFAULT: Final = Learning()
 _LARGEST_WINDOW: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Learning:
-    """How a model learns: which experts count, and how fast the two that take steps do."""
-
-    experts: tuple[str, ...] = EXPERTS
-    linear_rate: float = linear.RATE
-    additive_rate: float = additive.RATE
+_LATEST_MS: Final = 7_258_118_400_000  # 2200
 
 
 class Learned(NamedTuple):
@@ -92,7 +84,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
 class Learner:
     """Learns one model, deterministically: the same examples, the same bits."""
 
-    def __init__(self, model: str, features: Sequence[str], learning: Learning = Learning()) -> None:  # noqa: B008
+    def __init__(self, model: str, features: Sequence[str], learning: Learning = DEFAULT) -> None:
         self.model = model
         self.features = tuple(features)
         self.learning = learning
@@ -121,6 +113,11 @@ class Learner:
     def waiting(self) -> int:
         """Examples that are known and not due."""
         return len(self._waiting)
+
+    @property
+    def clock(self) -> int:
+        """The latest time at which an example was known, ms since the epoch."""
+        return self._waiting.clock
 
     @property
     def drifts(self) -> int:
@@ -175,7 +172,7 @@ class Learner:
         )
 
     def metrics(self) -> dict[str, float]:
-        """Prequential figures over the window of the latest examples, counts since the start, weights of the experts."""
+        """Prequential figures over the window of the latest examples, counts, weights of the experts."""
         counts = {
             "taken": self.taken,
             "positives": self.positives,
@@ -192,7 +189,7 @@ class Learner:
         }
 
     @classmethod
-    def restore(cls, snapshot: Snapshot, features: Sequence[str], learning: Learning = Learning()) -> Learner:  # noqa: B008
+    def restore(cls, snapshot: Snapshot, features: Sequence[str], learning: Learning = DEFAULT) -> Learner:
         """Go on from a snapshot, after `recall` of the examples from `earliest` up to those applied.
 
         Features are matched by name: a new one starts from nothing, a gone one goes. Raises Poison where the state is
@@ -258,6 +255,8 @@ class Learner:
         if len(example.features) != len(self.features):
             have, want = len(example.features), len(self.features)
             raise Poison(f"example {example.id} has {have} features; expected {want}")
+        if not all(0 <= time <= _LATEST_MS for time in (example.opened, example.due, example.label_time)):
+            raise Poison(f"example {example.id}: a time is before 1970 or after 2200")
         return Item.of(example, partition, offset)
 
     def _state(self) -> bytes:

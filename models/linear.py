@@ -16,9 +16,6 @@ from river import optim, preprocessing
 
 from models.snapshot import LARGEST_VERSION
 
-# Between 0.02, better for frequent labels, and 0.1, better for rare ones; within 0.001 of either in AUC.
-RATE: Final = 0.05
-
 # Logarithms stay below 691 and the rest near 1: what is beyond is no measurement. Nor is NaN.
 _ABSURD: Final = 1e6
 
@@ -54,7 +51,7 @@ class LinearState(msgspec.Struct, forbid_unknown_fields=True):
 class Linear:
     """One logistic regression over the features, scaled; deterministic: the same examples, the same bits."""
 
-    def __init__(self, features: Sequence[str], *, rate: float = RATE) -> None:
+    def __init__(self, features: Sequence[str], *, rate: float) -> None:
         self.features = tuple(features)
         self.ignored = 0  # values of features that were NaN, infinite or absurd
         self._loss = optim.losses.Log()
@@ -154,7 +151,9 @@ class Linear:
 
 
 def _check_numbers(known: LinearState) -> None:
-    if not all(0 <= count <= LARGEST_VERSION for count in (known.ignored, known.steps, *known.counts.values())):
+    if not all(
+        0 <= count <= LARGEST_VERSION for count in (known.ignored, known.steps, *known.counts.values())
+    ):
         raise ValueError("a count is below 0 or absurd")
     sums = (*known.squares.values(), *known.variances.values(), *known.spans.values())
     if not all(0.0 <= number <= _LARGEST_SUM for number in sums):

@@ -20,6 +20,7 @@ from models.example import Example
 HELD: Final = 100_000  # about 400 bytes each
 KEPT: Final = 50_000  # 4 bytes a feature and 36 each
 
+
 class Item(NamedTuple):
     """A known example, ordered by its deadline, then by the hash of its id; its place in the topic is its own.
 

@@ -13,12 +13,12 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from models.config import EXPERTS
 from models.kernel import kernel
 from models.transform import Plan, transform
 
-__all__ = ["Plan", "additive", "boosted", "cell", "linear", "logistic", "score", "transform"]
+__all__ = ["EXPERTS", "Plan", "additive", "boosted", "cell", "linear", "logistic", "score", "transform"]
 
-EXPERTS: Final = ("linear", "additive", "trees")
 LEAF: Final = -1  # in place of a feature
 ABSENT: Final = -2  # a feature that the row does not have
 
@@ -68,7 +68,7 @@ def seeds(features: Sequence[str]) -> NDArray[np.int64]:
 @kernel
 def linear(
     x: NDArray[np.float64], model: int, weights: NDArray[np.float64], bias: NDArray[np.float64]
-) -> float:
+) -> Any:
     """Logit of one row by one model's linear expert: bias + w . x.
 
     x: float64[F]; weights: float64[M, F]; bias: float64[M].
@@ -102,7 +102,7 @@ def _seen(x: float) -> float:
 
 
 @kernel
-def cell(x: float, seed: int) -> int:
+def cell(x: float, seed: int) -> Any:
     """The cell of an additive expert's table for a value of the feature with this seed; NaN counts as 0."""
     place = np.floor(min(max(_seen(x) * _BINS, -_LARGEST_BIN), _LARGEST_BIN))
     mixed = (np.int64(place) * _SPREAD ^ seed) & _32_BITS
@@ -168,7 +168,7 @@ def cut(logit: float) -> float:
 
 
 @kernel
-def mixed(a: NDArray[np.float64], first: float, second: float, third: float) -> float:
+def mixed(a: NDArray[np.float64], first: float, second: float, third: float) -> Any:
     """The logit of a mixture. a: float64[4]."""
     return a[0] + a[1] * first + a[2] * second + a[3] * third
 

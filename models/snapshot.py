@@ -48,6 +48,7 @@ class Snapshot:
     mixing: tuple[float, ...] = ()
     table: bytes = b""
     trees: bytes = b""
+    contest: bytes = b""
     known: tuple[bool, ...] = ()  # of the features, whether it weighs them; empty: all
 
     def verify(self, features: Sequence[str]) -> None:
@@ -151,6 +152,7 @@ class Snapshot:
             "mixing": list(self.mixing),
             "table": self.table,
             "trees": self.trees,
+            "contest": self.contest,
         }
 
     @classmethod
@@ -172,6 +174,7 @@ class Snapshot:
                 mixing=tuple(map(float, record["mixing"])),
                 table=bytes(record["table"]),
                 trees=bytes(record["trees"]),
+                contest=bytes(record["contest"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise Poison(f"not a model snapshot: {type(error).__name__} {error}") from error

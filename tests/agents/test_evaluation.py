@@ -36,8 +36,8 @@ class Watched(Trial):
 
     def _adopt(self) -> None:
         super()._adopt()
-        for model, learner in self.learners.items():
-            self.known.setdefault((model, learner.version), self.latest.get(model, 0))
+        for model, family in self.families.items():
+            self.known.setdefault((model, family.leader.version), self.latest.get(model, 0))
 
 
 @pytest.fixture(scope="module")

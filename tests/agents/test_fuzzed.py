@@ -66,8 +66,8 @@ def learner(tmp_path: Path) -> LearnerRole:
     made.layouts = SimpleNamespace(get={}.get)  # type: ignore[assignment]
     made.whole = made.intake.assigned = True
     made.intake.positions = {EXAMPLES: 0}
-    for name in made.models:
-        made._take_up(name, made.learners[name], {}, [])
+    for family in made.families.values():
+        made._take_up(family, {})
     return made
 
 
@@ -149,7 +149,7 @@ def test_a_learner_goes_on_from_what_is_left_in_a_topic_of_poison(example: Make)
             _take(found, *at)
         _take(found, (key, *others)[number % (1 + len(others))], one)
         for model, published_ones in found.items():
-            learner, applied, _ = published_ones.restore(model, FEATURES)
+            learner, applied, *_ = published_ones.restore(model, FEATURES)
             assert learner.model == model
             assert learner.version <= LARGEST_VERSION
             assert all(isinstance(offset, int) for offset in applied.values())

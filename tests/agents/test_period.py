@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from agents.period import Period, PeriodFigures, Scores
-from models.example import Example
 from models.metrics import auc, log_loss
+from models.replay import Item
 
 
-def an_example(opened: int, due: int, label: int, score: float, model: str = "m") -> Example:
-    return Example(f"{opened}", "c", model, label, opened, due, due, score, 1, ())
+def an_example(opened: int, due: int, label: int, score: float) -> Item:
+    return Item(due, 0, 0, 0, label, opened, score, np.empty(0, np.float32))
 
 
 def test_binned_figures_are_those_of_all_scores() -> None:
@@ -46,7 +46,7 @@ def test_one_class_has_no_auc_and_nothing_has_no_loss() -> None:
 def test_only_examples_opened_and_due_within_the_period_count() -> None:
     figures = PeriodFigures(Period(100, 200))
     for opened, due in ((99, 150), (100, 200), (150, 201), (150, 160)):
-        figures.add(an_example(opened, due, 1, math.nan), 0.5)
+        figures.add("m", an_example(opened, due, 1, math.nan), 0.5)
     assert figures.figures()["m"]["examples"] == 2
     assert figures.figures()["m"]["auc_at_decision"] is None
 

@@ -29,7 +29,7 @@ def found() -> dict[str, Published]:
 
 
 def test_the_newest_is_gone_on_from(found: dict[str, Published]) -> None:
-    learner, applied, newest = found["m"].restore("m", FEATURES)
+    learner, applied, newest, _ = found["m"].restore("m", FEATURES)
     assert (learner.version, learner.examples, applied, newest) == (3, 3, {"0": 12}, True)
 
 
@@ -45,14 +45,14 @@ def test_a_newest_one_that_is_none_leaves_the_one_before_and_its_version_is_not_
     found: dict[str, Published], value: bytes
 ) -> None:
     _take(found, b"m/4", value)
-    learner, applied, newest = found["m"].restore("m", FEATURES)
+    learner, applied, newest, _ = found["m"].restore("m", FEATURES)
     assert (learner.version, learner.examples, applied, newest) == (4, 3, {"0": 12}, False)
 
 
 def test_a_snapshot_without_a_state_is_not_gone_on_from(found: dict[str, Published]) -> None:
     record = schemas.decode(a_snapshot(Learner("m", FEATURES), 1)[1])[1]
     _take(found, b"m/9", schemas.encode("model_snapshot", {**record, "version": 9, "state": b"?"}))
-    learner, applied, newest = found["m"].restore("m", FEATURES)
+    learner, applied, newest, _ = found["m"].restore("m", FEATURES)
     assert (learner.version, applied, newest) == (9, {"0": 12}, False)
 
 

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -55,11 +54,11 @@ def weights(seed: int, version: int = 1) -> dict[str, Snapshot]:
 
 def model_snapshots(snapshots: Mapping[str, Snapshot]) -> list[Any]:
     """The reference's snapshots as the live pass takes them."""
-    features = tuple(str(number) for number in range(max((len(s.weights) for s in snapshots.values()), default=0)))
+    features = tuple(
+        str(number) for number in range(max((len(s.weights) for s in snapshots.values()), default=0))
+    )
     return [
-        ModelSnapshot(
-            name, found.version, 1, LINEAR, features, found.bias, tuple(found.weights), examples=1
-        )
+        ModelSnapshot(name, found.version, 1, LINEAR, features, found.bias, tuple(found.weights), examples=1)
         for name, found in snapshots.items()
     ]
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.config import EXPERTS, Learning
 from models.example import Example
-from models.learner import Learner, Learning
+from models.learner import Learner
 from models.metrics import auc
-from models.scorer import EXPERTS
 from models.snapshot import Snapshot
 from streams.errors import Poison
 
@@ -47,7 +47,7 @@ def give(learner: Learner, examples: Sequence[Example]) -> list[float]:
     return [score for one in examples for _, score in learner.learn(one, 0, one.due)]
 
 
-def learned(examples: Sequence[Example], learning: Learning = Learning()) -> Learner:  # noqa: B008
+def learned(examples: Sequence[Example], learning: Learning = Learning()) -> Learner:
     learner = Learner("purchase", FEATURES, learning)
     give(learner, examples)
     return learner
@@ -57,7 +57,7 @@ def how_well(snapshot: Snapshot, examples: Sequence[Example]) -> float:
     return auc([one.label for one in examples], [snapshot.score(one.features) for one in examples])
 
 
-def restored(learner: Learner, given: Sequence[Example], learning: Learning = Learning()) -> Learner:  # noqa: B008
+def restored(learner: Learner, given: Sequence[Example], learning: Learning = Learning()) -> Learner:
     """What goes on from its snapshot, after those examples that have to be read again."""
     snapshot = learner.snapshot(created=0)
     learner.version -= 1
@@ -112,11 +112,16 @@ def test_restored_it_goes_on_bit_for_bit(learning: Learning) -> None:
 
 def test_examples_known_early_wait_for_their_neighbours() -> None:
     learner = Learner("purchase", FEATURES)
-    early, late = replace(stream(1)[0], due=100, label_time=10), replace(stream(1)[0], id="l", due=50, label_time=50)
+    early, late = (
+        replace(stream(1)[0], due=100, label_time=10),
+        replace(stream(1)[0], id="l", due=50, label_time=50),
+    )
     assert learner.learn(early, 0, 1) == []
     assert [one.due for one, _ in learner.learn(late, 0, 2)] == [50]
     assert (learner.taken, learner.examples, learner.waiting) == (2, 1, 1)
-    assert [one.due for one, _ in learner.learn(replace(late, id="x", due=120, label_time=101), 0, 3)] == [100]
+    assert [one.due for one, _ in learner.learn(replace(late, id="x", due=120, label_time=101), 0, 3)] == [
+        100
+    ]
 
 
 def test_a_snapshot_carries_the_state_and_the_offsets() -> None:
@@ -124,7 +129,18 @@ def test_a_snapshot_carries_the_state_and_the_offsets() -> None:
     snapshot = learner.snapshot(created=9, applied={"0": 12, "3": 4})
     assert (snapshot.version, snapshot.created, snapshot.examples) == (1, 9, 50)
     assert snapshot.applied == {"0": 12, "3": 4}
-    figures = {"auc", "log_loss", "brier", "ece", "positives", "ignored", "taken", "waiting", "left_out", "drifts"}
+    figures = {
+        "auc",
+        "log_loss",
+        "brier",
+        "ece",
+        "positives",
+        "ignored",
+        "taken",
+        "waiting",
+        "left_out",
+        "drifts",
+    }
     assert set(snapshot.metrics) == figures | {f"weight.{name}" for name in EXPERTS}
     assert Learner.restore(snapshot, FEATURES).snapshot(created=9).version == 2
     assert isinstance(msgspec.msgpack.decode(snapshot.state), dict)
@@ -139,7 +155,9 @@ def test_features_are_matched_by_name() -> None:
     assert new.weights == (0.0, 0.0, old.weights[3], old.weights[1], old.weights[0])
     for one in stream(50, seed=3):
         a, b, constant, rare = one.features
-        assert old.aligned(names).score((7.0, constant, rare, b, a)) == pytest.approx(old.score(one.features), rel=1e-12)
+        assert old.aligned(names).score((7.0, constant, rare, b, a)) == pytest.approx(
+            old.score(one.features), rel=1e-12
+        )
         wider.learn(replace(one, features=(7.0, constant, rare, b, a)), 0, 5000)
     narrow = Learner.restore(old, ("a", "b"))
     narrow.learn(replace(stream(1)[0], features=(10.0, 1.0)), 0, 5000)

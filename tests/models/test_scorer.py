@@ -28,7 +28,9 @@ def twin(x: list[float], weights: list[float], bias: float) -> float:
 
 @settings(deadline=None)
 @given(st.data(), st.integers(0, 41), st.integers(1, 3))
-def test_the_linear_expert_is_the_logistic_of_the_sum(data: st.DataObject, features: int, models: int) -> None:
+def test_the_linear_expert_is_the_logistic_of_the_sum(
+    data: st.DataObject, features: int, models: int
+) -> None:
     x = data.draw(st.lists(WEIGHTS, min_size=features, max_size=features))
     rows = st.lists(WEIGHTS, min_size=features, max_size=features)
     weights = data.draw(st.lists(rows, min_size=models, max_size=models))

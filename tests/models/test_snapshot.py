@@ -98,7 +98,10 @@ def changed(**arrays: list[float]) -> bytes:
 
 def test_a_good_mixture_verifies_travels_and_moves_to_other_features() -> None:
     MIXED.verify(["a", "b"])
-    assert Snapshot.from_record(registry.decode(registry.encode("model_snapshot", MIXED.to_record()))[1]) == MIXED
+    assert (
+        Snapshot.from_record(registry.decode(registry.encode("model_snapshot", MIXED.to_record()))[1])
+        == MIXED
+    )
     moved, without = MIXED.aligned(["new", "b", "a"]), MIXED.aligned(["b"])
     for a, b, logit in ((0.0, 0.5, -1), (2.0, 0.6, 1), (2.1, 0.6, 3)):
         assert MIXED.score([a, b]) == moved.score([7.0, b, a]) == pytest.approx(1 / (1 + math.exp(-logit)))

@@ -1,0 +1,113 @@
+"""models/family.py: champion and challengers learn side by side, and every change is recorded."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.config import MAIN, Learning
+from models.family import Family, champion_of, changes_of
+from models.learner import Learner
+from streams.errors import Poison
+from tests.models.test_learner import FEATURES, stream
+
+SLOW, GOOD = Learning(experts=("linear",), linear_rate=1e-6), Learning(experts=("linear",))
+
+
+def family(**learnings: Learning) -> Family:
+    return Family("purchase", FEATURES, learnings)
+
+
+def give(found: Family, count: int, first: int = 1) -> None:
+    for one in stream(count, seed=first, first=first):
+        found.compare({name: learner.learn(one, 0, one.due) for name, learner in found.learners.items()})
+
+
+def test_a_better_challenger_takes_the_champions_place_with_its_evidence() -> None:
+    found = family(main=SLOW, quick=GOOD)
+    give(found, 3000)
+    (change,) = found.changes
+    assert (found.champion, found.challengers) == ("quick", [MAIN])
+    assert (change.out, change.to, change.why) == (MAIN, "quick", "better beyond doubt")
+    assert change.evidence >= 1000
+    assert change.gain > 0.01
+    assert 0 < change.examples < 3000
+
+
+def test_a_worse_challenger_never_does() -> None:
+    found = family(main=GOOD, slow=SLOW)
+    give(found, 3000)
+    assert (found.champion, found.changes) == (MAIN, [])
+    assert found.contests["slow"].gain < 0
+
+
+def test_promoted_by_hand_a_worse_one_is_replaced_by_the_test() -> None:
+    found = family(main=GOOD, slow=SLOW)
+    give(found, 500)
+    assert found.promote("slow").why == "promoted by hand"
+    give(found, 3000, first=501)
+    assert found.champion == MAIN
+    assert [change.why for change in found.changes] == ["promoted by hand", "better beyond doubt"]
+    assert found.roll_back().to == "slow"
+
+
+def test_versions_never_come_twice_under_a_name() -> None:
+    found, seen = family(main=GOOD, slow=SLOW), set()
+    for step in range(6):
+        give(found, 50, first=1 + 50 * step)
+        for name in found.learners:
+            snapshot = found.snapshot(name, 0, {})
+            assert (snapshot.model, snapshot.version) not in seen
+            assert (snapshot.model == "purchase") == (name == found.champion)
+            seen.add((snapshot.model, snapshot.version))
+        if step % 2:
+            found.promote(found.challengers[0])
+
+
+def test_restored_it_goes_on_as_it_was() -> None:
+    found, undisturbed = family(main=GOOD, slow=SLOW), family(main=GOOD, slow=SLOW)
+    for one in (found, undisturbed):
+        give(one, 400)
+        one.promote("slow")
+        give(one, 100, first=401)
+    snapshots = {name: found.snapshot(name, 0, {}) for name in found.learners}
+    again = family(main=GOOD, slow=SLOW)
+    again.restore(snapshots["slow"].contest)
+    for name, learning in ((MAIN, GOOD), ("slow", SLOW)):
+        again.learners[name] = Learner.restore(snapshots[name], FEATURES, learning)
+    for name in undisturbed.learners:
+        undisturbed.snapshot(name, 0, {})
+    for one in (again, undisturbed):
+        give(one, 3000, first=501)
+    assert champion_of(snapshots["slow"].contest) == "slow"
+    assert again.changes == undisturbed.changes
+    assert again.champion == MAIN
+    for name in undisturbed.learners:
+        assert again.snapshot(name, 0, {}) == undisturbed.snapshot(name, 0, {})
+
+
+def test_a_champion_that_is_gone_from_the_config_leaves_its_place_to_the_first() -> None:
+    found = family(main=GOOD, slow=SLOW)
+    give(found, 50)
+    found.promote("slow")
+    contest = found.snapshot("slow", 0, {}).contest
+    again = family(main=GOOD)
+    again.restore(contest)
+    assert again.champion == MAIN
+    assert changes_of(contest) == again.changes
+    with pytest.raises(ValueError, match="no former champion"):
+        again.roll_back()
+
+
+def test_who_is_not_there_cannot_be_promoted() -> None:
+    with pytest.raises(ValueError, match="purchase has no challenger 'x'; expected one of: slow"):
+        family(main=GOOD, slow=SLOW).promote("x")
+    with pytest.raises(ValueError, match="it has none"):
+        family(main=GOOD).promote("main")
+
+
+@pytest.mark.parametrize("contest", [b"x", b"\x80", b"\x83\xa8champion\xa1a\xa8contests\x80\xa7changes\xc0"])
+def test_what_is_none_is_poison(contest: bytes) -> None:
+    with pytest.raises(Poison, match="not the contests of a model"):
+        family(main=GOOD).restore(contest)
+    with pytest.raises(Poison, match="not the contests of a model"):
+        champion_of(contest)
