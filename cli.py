@@ -15,7 +15,7 @@ from streams.errors import ConfigError, StreamwiseError
 if TYPE_CHECKING:
     from config.settings import Settings
 
-BENCHES = ("engine", "product", "latency", "scale", "workers", "failover", "soak", "faults")
+BENCHES = ("engine", "product", "latency", "scale", "workers", "failover", "soak", "faults", "models")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -435,6 +435,73 @@ def replay_letters(
     sources = source_topics(settings)
     reach(settings.access)
     _report(told(redeliver(settings.access, sources, choice, limit=limit, dry=dry_run)), json_, lines)
+
+
+models = typer.Typer(
+    no_args_is_help=True,
+    help="Champions and challengers: who leads, by what evidence; change it by hand.\n\n"
+    "Example: streamwise models list",
+)
+app.add_typer(models, name="models")
+
+Model = Annotated[str, typer.Argument(help="A model of models.yaml.")]
+
+
+@models.command("list")
+def list_models(json_: Json = False, kafka: Kafka = None) -> None:
+    """Each model's champion, its figures, and how its challengers stand.
+
+    Example: streamwise models list --json
+    """
+    from agents.models import list_lines, listed
+
+    _report(listed(_reached(kafka)), json_, list_lines)
+
+
+@models.command("show")
+def show_model(model: Model, json_: Json = False, kafka: Kafka = None) -> None:
+    """One of them with every recorded change of champion and its evidence.
+
+    Example: streamwise models show purchase
+    """
+    from agents.models import show_lines, shown
+
+    _report(shown(_reached(kafka), model), json_, show_lines)
+
+
+@models.command("promote")
+def promote_model(
+    model: Model,
+    challenger: Annotated[str, typer.Argument(help="The one that is to score from now on.")],
+    json_: Json = False,
+    kafka: Kafka = None,
+) -> None:
+    """Make a challenger the champion without waiting for the evidence.
+
+    Example: streamwise models promote purchase quick
+    """
+    from agents.models import changed, show_lines
+
+    _report(changed(_reached(kafka), model, challenger), json_, show_lines)
+
+
+@models.command("rollback")
+def roll_back_model(model: Model, json_: Json = False, kafka: Kafka = None) -> None:
+    """Make the champion before the latest change the champion again.
+
+    Example: streamwise models rollback purchase
+    """
+    from agents.models import changed, show_lines
+
+    _report(changed(_reached(kafka), model, None), json_, show_lines)
+
+
+def _reached(kafka: str | None) -> Settings:
+    from agents.broker import reach
+
+    settings = _settings(kafka=kafka)
+    reach(settings.access)
+    return settings
 
 
 def _choice(reason: str, topic: str, since: str | None, until: str | None) -> Any:

@@ -190,7 +190,11 @@ class LearnerRole:
             return
         try:
             if new:
-                self._learn(tp, offset, _example(value), before)
+                found = _decoded(value)
+                if isinstance(found, Example):
+                    self._learn(tp, offset, found, before)
+                elif not before:
+                    self._obey(tp, offset, found)
             else:
                 self.repeated += 1
         except Poison as error:
@@ -213,6 +217,19 @@ class LearnerRole:
             self.taken += 1
             self._unpublished += 1
             self._judge(family, learned)
+
+    def _obey(self, tp: TP, offset: int, wish: Mapping[str, Any]) -> None:
+        """Change a champion by hand."""
+        family = self.families.get(wish["model"])
+        if family is None:
+            raise Poison(f"config/models.yaml declares no model {wish['model']}")
+        if offset <= self._applied.get((family.model, family.champion), {}).get(tp.partition, -1):
+            return
+        try:
+            change = family.promote(wish["to"], wish["id"]) if wish["to"] else family.roll_back(wish["id"])
+        except ValueError as error:
+            raise Poison(str(error)) from error
+        self._tell(family, change)
 
     def _judge(self, family: Family, learned: Mapping[str, Sequence[Learned]]) -> None:
         """Count what the champion has learned, and compare the others with it."""
@@ -346,14 +363,16 @@ def _check_log(model: str, applied: dict[str, int], bounds: Bounds) -> None:
             )
 
 
-def _example(value: bytes | None) -> Example:
-    """The example in a record's value; raises `Poison` where there is none."""
+def _decoded(value: bytes | None) -> Example | dict[str, Any]:
+    """The example in a record's value, or a wish to change a champion; raises `Poison` where there is neither."""
     if value is None:
         raise Poison("a training example without a value")
     try:
         name, record = schemas.decode(value)
     except schemas.SchemaError as error:
         raise Poison(f"not a training example: {error}") from error
+    if name == "model_change":
+        return dict(record)
     if name != "training_example":
         raise Poison(f"not a training example but a {name}")
     return Example.from_record(record)

@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 from models.raw import raw
 from models.scorer import ABSENT, LEAF, boosted
 
-TREES: Final = 120
+TREES: Final = 200
 LEAVES: Final = 15
 NODES: Final = TREES * (2 * LEAVES - 1)
 
 _PARAMETERS: Final[dict[str, Any]] = {
     "objective": "binary",
     "num_leaves": LEAVES,
-    "learning_rate": 0.03,
+    "learning_rate": 0.05,
     "min_data_in_leaf": 100,
     "feature_fraction": 0.5,
+    "max_bin": 63,
     "use_missing": False,
     "num_threads": 1,
     "deterministic": True,
@@ -82,10 +83,10 @@ class Trees:
 
     def packed(self) -> bytes:
         """As bytes: the number of trees and of nodes (uint32 each), then the arrays."""
-        arrays = (self.roots, self.feature, self.number, self.right)
-        return (
-            _HEAD.pack(len(self.roots), len(self.feature)) + b"".join(map(raw, arrays)) if len(self) else b""
-        )
+        if not len(self):
+            return b""
+        arrays = [raw(self.roots), raw(self.feature), raw(self.number), raw(self.right)]
+        return _HEAD.pack(len(self.roots), len(self.feature)) + b"".join(arrays)
 
     @classmethod
     def unpacked(cls, data: bytes, features: int) -> Trees:

@@ -36,6 +36,7 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evidence: float
     examples: int
     gain: float
+    order: str = ""  # the id of the wish, if it was by hand
 
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,18 +77,18 @@ class Family:
                 return self._change(name, BETTER)
         return None
 
-    def promote(self, name: str) -> Change:
+    def promote(self, name: str, order: str = "") -> Change:
         """Make a challenger the champion; ValueError when there is none of this name."""
         if name not in self.challengers:
             known = ", ".join(self.challengers) or "it has none"
             raise ValueError(f"{self.model} has no challenger {name!r}; expected one of: {known}")
-        return self._change(name, PROMOTED)
+        return self._change(name, PROMOTED, order)
 
-    def roll_back(self) -> Change:
+    def roll_back(self, order: str = "") -> Change:
         """Undo the latest change; ValueError when there is none, or its champion is gone from the config."""
         if not self.changes or self.changes[-1].out not in self.challengers:
             raise ValueError(f"{self.model} has no former champion to go back to")
-        return self._change(self.changes[-1].out, ROLLED_BACK)
+        return self._change(self.changes[-1].out, ROLLED_BACK, order)
 
     def published_as(self, name: str) -> str:
         """The name of a learner's snapshots: the champion's have that of the model, which no worker mistakes."""
@@ -108,21 +109,21 @@ class Family:
         """
         if not contest:
             return
+        known = _decoded(contest)
         try:
-            known = msgspec.msgpack.decode(contest, type=_State)
             contests = {name: Contest.restore(state) for name, state in known.contests.items()}
-        except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+        except (ValueError, OverflowError) as error:
             raise Poison(f"not the contests of a model: {error}") from error
         self.changes = known.changes[-CHANGES_KEPT:]
         if known.champion in self.learners:
             self.champion = known.champion
             self.contests = {name: contests.get(name) or Contest() for name in self.challengers}
 
-    def _change(self, name: str, why: str) -> Change:
+    def _change(self, name: str, why: str, order: str = "") -> Change:
         contest, old = self.contests[name], self.leader
         change = Change(
             at=old.clock, out=self.champion, to=name, why=why, evidence=min(contest.evidence, 1e300),
-            examples=contest.examples, gain=contest.gain / max(1, contest.examples),
+            examples=contest.examples, gain=contest.gain / max(1, contest.examples), order=order,
         )  # fmt: skip
         self.changes = [*self.changes, change][-CHANGES_KEPT:]
         # both names that these two publish under go on from the later version of the two
@@ -133,16 +134,32 @@ class Family:
         return change
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """What the champion's snapshot says: who leads, how the contests stand (examples, mean gain in nats, evidence), and
+    the changes, oldest first."""
+
+    champion: str
+    contests: dict[str, tuple[int, float, float]]
+    changes: list[Change]
+
+    @classmethod
+    def of(cls, contest: bytes) -> Standing:
+        """From a snapshot's `contest`. Raises Poison where that is none of ours."""
+        if not contest:
+            return cls(MAIN, {}, [])
+        family = _decoded(contest)
+        contests = {name: Contest.restore(state) for name, state in family.contests.items()}
+        found = {name: (c.examples, c.gain / max(1, c.examples), c.evidence) for name, c in contests.items()}
+        return cls(family.champion, found, family.changes)
+
+
 def champion_of(contest: bytes) -> str:
-    """Whose learner the champion's snapshot holds."""
-    if not contest:
-        return MAIN
+    """Whose learner the champion's snapshot holds. Raises Poison where that is none of ours."""
+    return _decoded(contest).champion if contest else MAIN
+
+
+def _decoded(contest: bytes) -> _State:
     try:
-        return msgspec.msgpack.decode(contest, type=_State).champion
+        return msgspec.msgpack.decode(contest, type=_State)
     except msgspec.MsgspecError as error:
         raise Poison(f"not the contests of a model: {error}") from error
-
-
-def changes_of(contest: bytes) -> list[Change]:
-    """The recorded changes, oldest first."""
-    return msgspec.msgpack.decode(contest, type=_State).changes if contest else []

@@ -31,7 +31,7 @@ from streams.errors import Poison
 # Trees are refitted after so many examples, then after a fifth of those since the world last changed.
 _FIRST_FIT: Final = 500
 _FIT_SHARE: Final = 5
-_LONGEST_FIT: Final = 10_000
+_LONGEST_FIT: Final = 15_000
 
 # After a drift trees learn from so many of the latest: about what it takes to find it.
 _AFTER_DRIFT: Final = 500
@@ -68,7 +68,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     positives: int
     linear: LinearState
     additive_squares: bytes
-    mixing_squares: list[float]
+    mixing_spread: list[float]
     drift: DriftState
     drifts: int
     clock: int
@@ -169,6 +169,7 @@ class Learner:
             mixing=tuple(self._mixing.weights.tolist()),
             table=raw(self._additive.table),
             trees=self._trees.packed(),
+            typical=self._linear.means(),
         )
 
     def metrics(self) -> dict[str, float]:
@@ -271,7 +272,7 @@ class Learner:
             positives=self.positives,
             linear=self._linear.state(),
             additive_squares=raw(self._additive.squares),
-            mixing_squares=self._mixing.squares.tolist(),
+            mixing_spread=self._mixing.spread.ravel().tolist(),
             drift=self._drift.state(),
             drifts=self._drift.found,
             clock=waiting.clock,
@@ -294,7 +295,7 @@ class Learner:
         self._linear.restore(known.linear)
         squares = np.frombuffer(known.additive_squares, "<f4").astype(np.float32)
         self._additive.restore(np.frombuffer(snapshot.table, "<f4").astype(np.float32), squares)
-        self._mixing.restore(np.array(snapshot.mixing), np.array(known.mixing_squares))
+        self._mixing.restore(np.array(snapshot.mixing), np.array(known.mixing_spread))
         self._trees = Trees.unpacked(snapshot.trees, len(self.features))
         self._drift.restore(known.drift)
         self._drift.found = known.drifts

@@ -90,6 +90,10 @@ class Linear:
             shifts.append(-weight * self._scaler.means[name])
         return math.fsum(shifts), tuple(weights)
 
+    def means(self) -> tuple[float, ...]:
+        """Of each feature, in the order of the features."""
+        return tuple(float(self._scaler.means[name]) for name in self.features)
+
     def state(self) -> LinearState:
         """Plain data from which `restore` goes on bit for bit."""
         scaler = self._scaler

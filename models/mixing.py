@@ -1,7 +1,8 @@
 """How much each expert counts: a logistic regression over their logits, learned online.
 
-The weights are those of a stacking (Wolpert 1992), learned by AdaGrad; with the bias they calibrate the score, too
-(Platt 1999): an expert that is too sure gets a weight below its share.
+The weights are those of a stacking (Wolpert 1992); with the bias they calibrate the score, too (Platt 1999): an expert
+that is too sure gets a weight below its share. They are learned as by Penny and Roberts 1999 (Dynamic logistic
+regression): a Kalman filter over weights that move a little with every example, linearised where the score is.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ from numpy.typing import NDArray
 from models.kernel import kernel
 from models.scorer import EXPERTS, logistic, mixed
 
-_RATE: Final = 0.02
+_SIZE: Final = 1 + len(EXPERTS)
+_VARIANCE: Final = 0.25  # of a weight before the first example
+_MOVE: Final = 1e-8  # what an example adds to it
 _LARGEST: Final = 1e3
 
 
 class Mixing:
-    """`weights`: float64[4], the bias and one for each expert."""
+    """`weights`: float64[4], the bias and one for each expert; `spread`: float64[4, 4], their covariance."""
 
     def __init__(self, experts: Sequence[str] = EXPERTS) -> None:
         self._wanted = np.array([1.0, *(float(name in experts) for name in EXPERTS)])
-        self.weights = np.empty(4)
-        self.squares = np.empty(4)
+        self.weights = np.empty(_SIZE)
+        self.spread = np.empty((_SIZE, _SIZE))
         self.quicken()
 
     def logit(self, logits: NDArray[np.float64]) -> float:
@@ -34,34 +37,52 @@ class Mixing:
 
     def learn(self, logits: NDArray[np.float64], label: float) -> None:
         """One step after the score was given."""
-        _step(self.weights, self.squares, self._wanted, logits, label, _RATE)
+        _step(self.weights, self.spread, self._wanted, logits, label)
 
     def quicken(self) -> None:
         """All experts count the same again, and steps are as large as at first."""
         self.weights[:] = self._wanted / max(1.0, self._wanted[1:].sum())
         self.weights[0] = 0.0
-        self.squares[:] = 1.0
+        self.spread[:] = np.diag(_VARIANCE * self._wanted)
 
-    def restore(self, weights: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
+    def restore(self, weights: NDArray[np.float64], spread: NDArray[np.float64]) -> None:
         """Go on from these; ValueError where they are none of ours."""
-        if len(weights) != 4 or len(squares) != 4:
-            raise ValueError(f"a mixture of {len(weights)} weights; expected 4")
-        if not (np.abs(weights) <= _LARGEST).all() or not ((squares >= 1.0) & np.isfinite(squares)).all():
+        if len(weights) != _SIZE or len(spread) != _SIZE * _SIZE:
+            raise ValueError(f"a mixture of {len(weights)} weights; expected {_SIZE}")
+        if not (np.abs(weights) <= _LARGEST).all() or not (np.abs(spread) <= _LARGEST).all():
             raise ValueError("a weight of the mixture is absurd or no number")
-        self.weights[:], self.squares[:] = weights, squares
+        spread = spread.reshape(_SIZE, _SIZE)
+        if not (np.diag(spread) >= 0.0).all():
+            raise ValueError("a variance of the mixture is below 0")
+        self.weights[:], self.spread[:] = weights, spread
 
 
 @kernel
 def _step(
     weights: NDArray[np.float64],
-    squares: NDArray[np.float64],
+    spread: NDArray[np.float64],
     wanted: NDArray[np.float64],
     logits: NDArray[np.float64],
     label: float,
-    rate: float,
 ) -> None:
-    slope = logistic(mixed(weights, logits[0], logits[1], logits[2])) - label
-    for place in range(4):
-        gradient = slope * wanted[place] * (1.0 if place == 0 else logits[place - 1])
-        squares[place] += gradient * gradient
-        weights[place] -= rate * gradient / np.sqrt(squares[place])
+    score = logistic(mixed(weights, logits[0], logits[1], logits[2]))
+    information = max(score * (1.0 - score), 1e-4)
+    for i in range(_SIZE):
+        spread[i, i] += _MOVE * wanted[i]
+    # spread x, and 1 / information + x spread x
+    s0 = s1 = s2 = s3 = 0.0
+    total = 1.0 / information
+    for j in range(_SIZE):
+        x = 1.0 if j == 0 else logits[j - 1]
+        s0 += spread[0, j] * x
+        s1 += spread[1, j] * x
+        s2 += spread[2, j] * x
+        s3 += spread[3, j] * x
+    total += s0 + s1 * logits[0] + s2 * logits[1] + s3 * logits[2]
+    for i in range(_SIZE):
+        left = s0 if i == 0 else s1 if i == 1 else s2 if i == 2 else s3
+        for j in range(_SIZE):
+            right = s0 if j == 0 else s1 if j == 1 else s2 if j == 2 else s3
+            spread[i, j] -= left * right / total
+        # the gain: (spread - s s' / total) x = s / (information total)
+        weights[i] += left / (information * total) * (label - score)

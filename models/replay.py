@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.example import Example
 
 HELD: Final = 100_000  # about 400 bytes each
-KEPT: Final = 50_000  # 4 bytes a feature and 36 each
+KEPT: Final = 150_000  # 4 bytes a feature and 36 each
 
 
 class Item(NamedTuple):

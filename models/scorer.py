@@ -17,7 +17,10 @@ from models.config import EXPERTS
 from models.kernel import kernel
 from models.transform import Plan, transform
 
-__all__ = ["EXPERTS", "Plan", "additive", "boosted", "cell", "linear", "logistic", "score", "transform"]
+__all__ = [
+    "EXPERTS", "Plan", "additive", "boosted", "cell", "contributions", "linear", "logistic", "logit", "score",
+    "transform",
+]  # fmt: skip
 
 LEAF: Final = -1  # in place of a feature
 ABSENT: Final = -2  # a feature that the row does not have
@@ -146,17 +149,40 @@ def boosted(
 
 
 @kernel
-def score(x: NDArray[np.float64], model: int, of: Weights) -> float:
-    """The score of one row by one model: a probability. x: float64[F]."""
+def logit(x: NDArray[np.float64], model: int, of: Weights) -> Any:
+    """The log-odds of one row by one model. x: float64[F]."""
     first = linear(x, model, of.weights, of.bias)
     if not of.mixed[model]:
-        return logistic(first)
+        return first
     first = cut(first)
     second = cut(additive(x, model, of.seeds, of.table))
     third = 0.5 * (first + second)  # until there are trees
     if of.count[model] > 0:
         third = cut(boosted(x, model, of.roots, of.count[model], of.feature, of.number, of.right))
-    return logistic(mixed(of.mixing[model], first, second, third))
+    return mixed(of.mixing[model], first, second, third)
+
+
+@kernel
+def score(x: NDArray[np.float64], model: int, of: Weights) -> float:
+    """The score of one row by one model: a probability. x: float64[F]."""
+    return logistic(logit(x, model, of))
+
+
+@kernel
+def contributions(
+    x: NDArray[np.float64], typical: NDArray[np.float64], model: int, of: Weights, out: NDArray[np.float64]
+) -> None:
+    """What each feature adds to the log-odds: how far they fall when it has its typical value instead.
+
+    x, typical, out: float64[F]. Occlusion (Zeiler and Fergus 2014): exact for what features add one by one; where two
+    say the same, each gets less than the two together. `x` is put back as it was.
+    """
+    whole = logit(x, model, of)
+    for f in range(len(x)):
+        value = x[f]
+        x[f] = typical[f]
+        out[f] = whole - logit(x, model, of)
+        x[f] = value
 
 
 @kernel

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.boosted import NODES, TREES, Trees
 from models.example import time_ms
-from models.scorer import ABSENT, CELLS, EXPERTS, Weights, score, seeds
+from models.scorer import ABSENT, CELLS, EXPERTS, Weights, contributions, score, seeds
 from streams.errors import Poison
 
 LINEAR: Final = "linear"
@@ -49,6 +49,7 @@ class Snapshot:
     table: bytes = b""
     trees: bytes = b""
     contest: bytes = b""
+    typical: tuple[float, ...] = ()  # the mean of each feature, to explain a score by; empty: not known
     known: tuple[bool, ...] = ()  # of the features, whether it weighs them; empty: all
 
     def verify(self, features: Sequence[str]) -> None:
@@ -83,6 +84,10 @@ class Snapshot:
             return f"mixing is {self.mixing}; expected a bias and {len(EXPERTS)} weights"
         if len(self.table) != 4 * CELLS or not np.isfinite(self._cells()).all():
             return f"a table of {len(self.table)} bytes; expected {CELLS} finite float32"
+        if len(self.typical) not in (0, len(self.features)) or not np.isfinite(self.typical).all():
+            return (
+                f"{len(self.typical)} typical values for {len(self.features)} features, or one is no number"
+            )
         try:
             Trees.unpacked(self.trees, len(self.features))
         except ValueError as error:
@@ -101,6 +106,7 @@ class Snapshot:
         if features == self.features:
             return self
         weights = dict(zip(self.features, self.weights, strict=True))
+        typical = dict(zip(self.features, self.typical, strict=False))
         trees = self.trees
         if trees:
             places = np.array([_place(features, name) for name in self.features], np.int16)
@@ -110,6 +116,7 @@ class Snapshot:
             features=features,
             weights=tuple(weights.get(name, 0.0) for name in features),
             trees=trees,
+            typical=tuple(typical.get(name, 0.0) for name in features) if typical else (),
             known=tuple(name in weights for name in features),
         )
 
@@ -135,6 +142,15 @@ class Snapshot:
         self.put(weights, 0)
         return float(score(np.array(features, np.float64), 0, weights))
 
+    def contributions(self, features: Sequence[float]) -> list[float]:
+        """What each feature of a vector adds to the log-odds of its score; empty where no typical values are known."""
+        if not self.typical:
+            return []
+        weights, found = no_weights(1, len(self.features)), np.zeros(len(self.features))
+        self.put(weights, 0)
+        contributions(np.array(features, np.float64), np.array(self.typical), 0, weights, found)
+        return [float(one) for one in found]
+
     def to_record(self) -> dict[str, Any]:
         """The dict of the Avro record `model_snapshot`."""
         return {
@@ -153,6 +169,7 @@ class Snapshot:
             "table": self.table,
             "trees": self.trees,
             "contest": self.contest,
+            "typical": list(self.typical),
         }
 
     @classmethod
@@ -175,6 +192,7 @@ class Snapshot:
                 table=bytes(record["table"]),
                 trees=bytes(record["trees"]),
                 contest=bytes(record["contest"]),
+                typical=tuple(map(float, record["typical"])),
             )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise Poison(f"not a model snapshot: {type(error).__name__} {error}") from error

@@ -31,6 +31,7 @@ IDS: dict[tuple[str, int], int] = {
     ("dead_letter", 1): 14,
     ("training_example", 2): 15,
     ("model_snapshot", 2): 16,
+    ("model_change", 1): 17,
 }
 
 # topic -> the name of the schema of its values

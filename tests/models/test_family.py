@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.config import MAIN, Learning
-from models.family import Family, champion_of, changes_of
+from models.family import Family, Standing, champion_of
 from models.learner import Learner
 from streams.errors import Poison
 from tests.models.test_learner import FEATURES, stream
@@ -93,7 +93,7 @@ def test_a_champion_that_is_gone_from_the_config_leaves_its_place_to_the_first()
     again = family(main=GOOD)
     again.restore(contest)
     assert again.champion == MAIN
-    assert changes_of(contest) == again.changes
+    assert Standing.of(contest).changes == again.changes
     with pytest.raises(ValueError, match="no former champion"):
         again.roll_back()
 

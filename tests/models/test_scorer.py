@@ -125,7 +125,7 @@ def test_the_trees_are_those_of_lightgbm() -> None:
     model = lightgbm.train(boosted._PARAMETERS, lightgbm.Dataset(x, labels), boosted.TREES)
     trees, fresh = fit(x, labels), draw.normal(size=(500, 6)).astype(np.float32)
     found = [trees.logit(row.astype(np.float64)) for row in fresh]
-    assert found == pytest.approx(model.predict(fresh, raw_score=True).tolist(), rel=1e-9, abs=1e-12)
+    assert found == pytest.approx(np.asarray(model.predict(fresh, raw_score=True)), rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("x", [[math.nan] * 3, [math.inf, -math.inf, 1e300], [1e30, math.nan, -1e30]])
