@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.raw import raw
 from models.scorer import ABSENT, LEAF, boosted
+from streams.errors import Fatal
 
 TREES: Final = 200
 LEAVES: Final = 15
@@ -116,13 +117,20 @@ class Trees:
 
 def fit(x: NDArray[np.float32], labels: NDArray[np.float32]) -> Trees:
     """Trees for these examples, x: float32[n, F]; none where all labels are the same."""
-    import lightgbm  # a third of a second, which a learner that has no use for it is spared
-
+    lightgbm = _lightgbm()
     if len(labels) == 0 or labels.min() == labels.max():
         return Trees.none()
     finite = np.nan_to_num(x)
     model = lightgbm.train(_PARAMETERS, lightgbm.Dataset(finite, labels), TREES)
     return _flat(model.dump_model(num_iteration=-1)["tree_info"])
+
+
+def _lightgbm() -> Any:
+    try:
+        import lightgbm  # a third of a second, which a learner that has no use for it is spared
+    except OSError as error:
+        raise Fatal(f"LightGBM cannot be loaded ({error}): apt-get install libgomp1") from error
+    return lightgbm
 
 
 def _flat(found: list[dict[str, Any]]) -> Trees:
