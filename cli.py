@@ -150,6 +150,20 @@ def ledger(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None) ->
 
 
 @app.command()
+def analyst(
+    tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
+) -> None:
+    """Forecast sales and demand, and recommend products to each customer who changed (step 10).
+
+    Example: streamwise analyst --kafka 127.0.0.1:9092
+    """
+    settings = _role("analyst", tied, verbose, kafka=kafka, config=config)
+    from agents.analyst import AnalystRole
+
+    _run(AnalystRole(settings))
+
+
+@app.command()
 def server(
     tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
 ) -> None:

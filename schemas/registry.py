@@ -30,6 +30,9 @@ IDS: dict[tuple[str, int], int] = {
     ("outcome", 1): 13,
     ("dead_letter", 1): 14,
     ("training_example", 2): 15,
+    ("forecast", 1): 16,
+    ("departure", 1): 17,
+    ("recommendation", 1): 18,
 }
 
 # topic -> the name of the schema of its values
@@ -43,6 +46,9 @@ TOPICS: dict[str, str] = {
     "training.examples": "training_example",
     "models": "model_snapshot",
     "dead-letters": "dead_letter",
+    "forecasts": "forecast",
+    "forecast.alerts": "departure",
+    "recommendations": "recommendation",
 }
 
 _FOLDER = Path(__file__).parent
