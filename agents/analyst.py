@@ -77,7 +77,7 @@ class AnalystRole:
     ) -> None:
         self.settings = settings
         self._wall_clock_ms = wall_clock_ms
-        self._make = _analysis_maker(settings)
+        self._make = analysis_maker(settings)
         self.analysis = self._make()
         topics = self.analysis.topics
         self.outputs = Outputs({**client(settings.access), "log_level": 0})
@@ -290,7 +290,7 @@ class AnalystRole:
         )
 
 
-def _analysis_maker(settings: Settings) -> Callable[[], Analysis]:
+def analysis_maker(settings: Settings) -> Callable[[], Analysis]:
     """Makes an analysis that knows nothing. Raises `ConfigError` for anything wrong in the config files."""
     sources = {source.topic: source.schema for source in load_config(settings.config).features.sources}
     forecasts = load_forecasts(settings.config / "forecasts.yaml")

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agents.decisions import DecisionFeed
-from agents.server import _ask_workers, _hosts
+from agents.server import _ask, _hosts
 from config.settings import load_settings
 from serving.board import Board
 from serving.http import RoleServer
@@ -41,11 +41,11 @@ def worker() -> Iterator[str]:
 
 
 def test_a_customer_is_asked_of_every_worker(worker: str) -> None:
-    assert _ask_workers([worker], b"a/b") == {"order_count": 3.0}
-    assert _ask_workers([worker], b"nobody") is None
-    assert _ask_workers(["127.0.0.1:1", worker], b"a/b") == {"order_count": 3.0}
-    with pytest.raises(Retryable, match=r"the worker at 127\.0\.0\.1:1 does not answer"):
-        _ask_workers(["127.0.0.1:1", worker], b"nobody")
+    assert _ask([worker], b"a/b") == {"order_count": 3.0}
+    assert _ask([worker], b"nobody") is None
+    assert _ask(["127.0.0.1:1", worker], b"a/b") == {"order_count": 3.0}
+    with pytest.raises(Retryable, match=r"the role at 127\.0\.0\.1:1 does not answer"):
+        _ask(["127.0.0.1:1", worker], b"nobody")
 
 
 def test_the_page_may_be_called_by_the_name_that_other_roles_use() -> None:
