@@ -1,8 +1,8 @@
 """What the analyst knows as records of its changelog: written in one transaction a cycle, the control record last.
 
 All stands in one partition, so that a cycle is there as a whole or not at all. Written is what changed: a customer
-under the customer's key; each item of the table, the assortment and the forecasts in pieces under keys that begin with a
-zero byte, which no customer's does.
+under the customer's key; each item of the table, the assortment and the forecasts in pieces under keys that begin with
+a zero byte, which no customer's does.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import cramjam
 import msgspec
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -22,6 +23,7 @@ from models.assortment import Assortment
 from models.forecast import Forecaster
 from models.items import words
 from models.recommend import Recommender
+from models.shop import NAME_BYTES
 from models.shopper import Shopper
 from streams.access import Kafka, client
 from streams.errors import Fatal, Poison, Retryable
@@ -40,10 +42,14 @@ FORMAT: Final = 1
 
 
 class Control(msgspec.Struct, forbid_unknown_fields=True):
-    """Where a cycle stood. `offsets`: the next event to learn of each `topic:partition`."""
+    """Where a cycle stood. `offsets`: the next event to learn of each `topic:partition`. `items`, `shoppers` and
+    `pieces`: how many records there are beside this one."""
 
     format: int
     offsets: dict[str, int]
+    items: int
+    shoppers: int
+    pieces: int
     recommender: bytes
     renewed_baskets: int
     renewed_ms: float
@@ -97,6 +103,9 @@ class StateLog:
         control = Control(
             format=FORMAT,
             offsets=dict(offsets),
+            items=int(np.count_nonzero(shop.recommender.table.keys)),
+            shoppers=len(shop.shoppers),
+            pieces=len(pieces),
             recommender=shop.recommender.state(table=False),
             renewed_baskets=shop.renewed_baskets,
             renewed_ms=shop.renewed_ms,
@@ -117,7 +126,8 @@ class StateLog:
         keys, names = analysis.shop.recommender.table.keys, analysis.shop.names
         for place in np.flatnonzero((rows != before).any(axis=1)).tolist():
             name = names.get(int(keys[place]), "")
-            yield _message(ITEM + b"%d" % place, rows[place].astype("<i8").tobytes() + name.encode())
+            row = rows[place].astype("<i8").tobytes() + name.encode()
+            yield _message(ITEM + b"%d" % place, bytes(cramjam.lz4.compress_block(row)))
         self._rows = rows
 
     def _forecasts(self, analysis: Analysis) -> Iterator[tuple[bytes, bytes]]:
@@ -140,7 +150,7 @@ class StateLog:
                 if control.format != FORMAT:
                     raise Poison(f"expected format {FORMAT}, got {control.format}")
                 self._restore(analysis, control, records)
-        except (Poison, msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        except (Poison, msgspec.MsgspecError, cramjam.DecompressionError, ValueError) as error:
             raise Fatal(
                 f"topic {ANALYST_CHANGELOG} cannot be gone on from: {error}; restore it from a backup, or delete it "
                 "and run `streamwise topics` to learn anew"
@@ -154,6 +164,10 @@ class StateLog:
         shop.recommender = Recommender.restore(control.recommender, rows=rows)
         self._rows = rows
         self._pieces = {key: records.pop(key) for key in list(records) if key.startswith(b"\0")}
+        found = int(np.count_nonzero(rows[:, 0])), len(records), len(self._pieces)
+        if found != (control.items, control.shoppers, control.pieces):
+            wanted = f"{control.items} items, {control.shoppers} customers and {control.pieces} pieces"
+            raise Poison(f"expected {wanted}, found {found}; is it compacted, and nothing of it deleted?")
         whole = _joined(self._pieces, ASSORTMENT)
         if whole:
             assortment, of_it = msgspec.msgpack.decode(whole, type=tuple[bytes, list[str]])
@@ -260,9 +274,11 @@ def _rows(recommender: Recommender, records: dict[bytes, bytes]) -> tuple[NDArra
     rows = np.zeros_like(words(recommender.table))
     size, names = rows.shape[1] * 8, dict[int, str]()
     for key in [key for key in records if key.startswith(ITEM)]:
-        place, data = int(key[len(ITEM) :]), records.pop(key)
-        if not 0 <= place < len(rows) or len(data) < size:
+        place, packed = int(key[len(ITEM) :]), records.pop(key)
+        whole = int.from_bytes(packed[:4], "little")
+        if not (0 <= place < len(rows) and size <= whole <= size + NAME_BYTES):
             raise Poison(f"item {place} is none of its table")
+        data = bytes(cramjam.lz4.decompress_block(packed))
         rows[place] = np.frombuffer(data[:size], "<i8")
         names[int(rows[place, 0])] = data[size:].decode()
     names.pop(0, None)

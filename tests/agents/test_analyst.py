@@ -24,6 +24,7 @@ from models.forecast import Forecaster
 from models.forecast_config import load_forecasts
 from models.recommend_config import load_recommendations
 from models.shop import NOBODY, Shop
+from streams.errors import Fatal
 from tests.doubles import CapturedOutputs
 from tests.doubles.outputs import CapturedChangelog, Sent
 
@@ -391,6 +392,29 @@ def test_what_is_out_of_stock_is_recommended_to_nobody_from_then_on(make: Any, t
 def products(role: AnalystRole, customer: bytes) -> set[str]:
     found = schemas.decode(newest(role, RECOMMENDATIONS)[customer])[1]
     return {one["product"] for one in found["products"]}
+
+
+@pytest.mark.parametrize("lost", [b"\0item/", b"\0forecast/", b"\0assortment/", b"c1"])
+def test_a_changelog_of_which_records_are_gone_is_not_gone_on_from(make: Any, lost: bytes) -> None:
+    role = make()
+    take(role, orders(), 0)
+    commit(role)
+    found = kept(log_of(role))
+    del found.records[next(key for key in found.records if key.startswith(lost))]
+    with pytest.raises(Fatal, match="topic analyst-changelog cannot be gone on from: expected 7 items"):
+        make(found)
+
+
+def test_a_damaged_changelog_is_refused_in_one_line(make: Any) -> None:
+    role = make()
+    take(role, orders(), 0)
+    commit(role)
+    for key in (b"\0item/", b"\0assortment/", b"c1", CONTROL):
+        found = kept(log_of(role))
+        name = next(name for name in found.records if name.startswith(key))
+        found.records[name] = found.records[name][:-3]
+        with pytest.raises(Fatal, match="topic analyst-changelog cannot be gone on from"):
+            make(found)
 
 
 def test_with_a_part_of_the_partitions_nothing_is_learned(make: Any) -> None:
