@@ -26,6 +26,7 @@ from models.recommend import Recommender
 from models.shop import NAME_BYTES
 from models.shopper import Shopper
 from streams.access import Kafka, client
+from streams.cycle import CONTROL_KEY
 from streams.errors import Fatal, Poison, Retryable
 
 from .analysis import Analysis
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 PARTITION: Final = 0
 PIECE_BYTES: Final = 512 << 10  # a broker takes a record of 1 MB as it is set up
-CONTROL: Final = b"\0control"
+CONTROL: Final = CONTROL_KEY
 ITEM, ASSORTMENT, FORECAST = b"\0item/", b"\0assortment/", b"\0forecast/"
 TIMEOUT_S: Final = 30.0
 FORMAT: Final = 1
@@ -125,7 +126,10 @@ class StateLog:
         before = np.zeros_like(rows) if self._rows is None else self._rows
         keys, names = analysis.shop.recommender.table.keys, analysis.shop.names
         for place in np.flatnonzero((rows != before).any(axis=1)).tolist():
-            name = names.get(int(keys[place]), "")
+            if not keys[place]:
+                yield _message(ITEM + b"%d" % place, None)
+                continue
+            name = names[int(keys[place])]
             row = rows[place].astype("<i8").tobytes() + name.encode()
             yield _message(ITEM + b"%d" % place, bytes(cramjam.lz4.compress_block(row)))
         self._rows = rows

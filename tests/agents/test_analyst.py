@@ -19,12 +19,15 @@ from agents.analyst_state import CONTROL, Kept
 from agents.framing import raw_batch
 from agents.results import encoded_forecast, encoded_recommended
 from agents.topics import ANALYST_CHANGELOG, DEPARTURES, FORECASTS, RECOMMENDATIONS
+from backup.analyst import clamped, whole
+from backup.analyst import newest as newest_records
+from backup.log import Record
 from config.settings import ROOT, load_settings
 from models.forecast import Forecaster
 from models.forecast_config import load_forecasts
 from models.recommend_config import load_recommendations
 from models.shop import NOBODY, Shop
-from streams.errors import Fatal
+from streams.errors import Fatal, Retryable
 from tests.doubles import CapturedOutputs
 from tests.doubles.outputs import CapturedChangelog, Sent
 
@@ -422,3 +425,34 @@ def test_with_a_part_of_the_partitions_nothing_is_learned(make: Any) -> None:
     assert asyncio.run(role.begin({TP(TOPIC, 0): (0, 10)})) == {}
     assert commit(role) == {}
     assert role.ready() == (False, "another analyst is in the group: learning waits until one of them ends")
+
+
+class LogOf:
+    """`backup.log.Log` of one analyst's changelog."""
+
+    def __init__(self, records: Sequence[Sent]) -> None:
+        self._records = records
+
+    def bounds(self, topic: str, number: int) -> tuple[int, int]:
+        return 0, len(self._records)
+
+    def read(self, topic: str, number: int, begin: int, end: int) -> list[Record]:
+        return [Record(at, sent.key, sent.value) for at, sent in enumerate(self._records)]
+
+
+def test_a_backup_holds_what_a_restart_goes_on_from(make: Any) -> None:
+    role = make()
+    for at in (0, 200):
+        take(role, orders()[at : at + 200], at)
+        commit(role)
+    torn = Sent(ANALYST_CHANGELOG, 0, b"c1", b"of a cycle that did not end")
+    found = newest_records(LogOf([*log_of(role), torn]), ANALYST_CHANGELOG)  # type: ignore[arg-type]
+    assert list(found)[-1] == CONTROL
+    assert whole(found)
+    assert whole_state(make(Kept(dict(found)))) == whole_state(role)
+    found[CONTROL] = clamped(found[CONTROL], lambda topic, number, at: min(at, 300))
+    assert make(Kept(found)).intake.positions == {TP(TOPIC, 0): 300}
+    assert newest_records(LogOf([]), ANALYST_CHANGELOG) == {}  # type: ignore[arg-type]
+    gaps = [sent for sent in log_of(role) if sent.key != b"c1"]
+    with pytest.raises(Retryable, match="is compacted faster than it is read"):
+        newest_records(LogOf(gaps), ANALYST_CHANGELOG)  # type: ignore[arg-type]
