@@ -25,6 +25,7 @@ from config.settings import Settings
 from decisions.live import load_config
 from models.forecast_config import load_forecasts
 from models.recommend_config import load_recommendations
+from models.shop import NOBODY
 from serving.status import RoleStatus
 from streams.access import client
 from streams.changelog import FencedChangelog
@@ -136,7 +137,7 @@ class AnalystRole:
         self.analysis, self.state = self._make(), StateLog()
         control = self.state.restore(self.analysis, kept)
         self.analysis.shop.without(self.stock.products)
-        self.shelf.put(self.analysis.shop.shoppers)
+        self.shelf.put([NOBODY, *self.analysis.shop.shoppers])
         if control is None:
             return {}
         self.live = control.live

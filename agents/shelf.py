@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from models.shop import Recommended
+from models.shop import NOBODY, Recommended
 from serving.views import RedisViews, ViewStore
 from streams.errors import Retryable
 
@@ -44,7 +44,8 @@ class Shelf:
             self._waiting.update(dict.fromkeys(customers))
 
     def answer(self, customer: bytes) -> Mapping[str, Any] | None:
-        """The recommendations of one customer, for the port: another thread waits for the event loop's turn."""
+        """The recommendations of one customer, for the port, or what is popular: another thread waits for the event
+        loop's turn."""
         if self._loop is None:
             raise Retryable("the analyst is starting")
         try:
@@ -54,7 +55,7 @@ class Shelf:
         return None if found is None else shown(found)
 
     async def _ask(self, customer: bytes) -> Recommended | None:
-        return self._score(customer)
+        return self._score(customer) or self._score(NOBODY)
 
     async def run(self) -> None:
         """Answer and write until cancelled."""
@@ -72,11 +73,11 @@ class Shelf:
         customers = list(islice(self._waiting, AT_ONCE))
         for customer in customers:
             del self._waiting[customer]
-        found = [(customer, self._score(customer)) for customer in customers]
-        blobs = [orjson.dumps(shown(each)) for _, each in found if each is not None]
-        keys = [customer for customer, each in found if each is not None]
+        found = {customer: self._score(customer) for customer in customers}
+        blobs = {customer: orjson.dumps(shown(each)) for customer, each in found.items() if each is not None}
+        gone = [customer for customer, each in found.items() if each is None]
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self._store.write, keys, blobs)
+            await asyncio.get_running_loop().run_in_executor(None, self._write, blobs, gone)
         except Retryable as error:
             self._waiting.update(dict.fromkeys(customers))
             self.failures += 1
@@ -84,9 +85,15 @@ class Shelf:
             if self._failures_in_a_row == 1:
                 log.warning("recommendations wait for their store: %s", error)
             return False
-        self.written += len(keys)
+        self.written += len(blobs)
         self._failures_in_a_row = 0
         return True
+
+    def _write(self, blobs: dict[bytes, bytes], gone: list[bytes]) -> None:
+        assert self._store is not None
+        if gone:
+            self._store.remove(gone)
+        self._store.write(list(blobs), list(blobs.values()))
 
 
 def shelf(redis: str, score: Score) -> Shelf:

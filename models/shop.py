@@ -25,7 +25,7 @@ from streams.hashing import hash_text
 MOST_BASKETS: Final = 1000  # between two assortments, which take a twentieth of a second each
 SIXTEENTH: Final = 16
 FORGOTTEN_MS: Final = 10 * HALF_LIFE_MS  # a thousandth of a list is left
-NAME_BYTES: Final = 200  # a longer one is no product's
+NAME_BYTES: Final = 200  # a longer one is no product's and no category's
 NOBODY: Final = b""  # stands for the customers who are not known: what is popular
 
 _hash = lru_cache(1 << 16)(hash_text)
@@ -61,9 +61,9 @@ class Shop:
 
     def learn(self, customer: bytes, lines: Sequence[Mapping[str, Any]], time_ms: int) -> bool:
         """Learn a basket; False where nothing of it counted."""
-        names = [_product(line["product"]) for line in lines]
+        names = [_bounded(line["product"]) for line in lines]
         keys = [_key(name) for name in names]
-        categories = [_key(line.get("category") or "") for line in lines]
+        categories = [_key(_bounded(line.get("category") or "")) for line in lines]
         quantities = [line["quantity"] for line in lines]
         shopper = self.shoppers.get(customer) or Shopper()
         if not self.recommender.learn(keys, categories, quantities, shopper.recent, time_ms):
@@ -92,7 +92,7 @@ class Shop:
         if self.renewed_ms - self.swept_ms >= DAY_MS:
             self._sweep()
         self.adopt(self.recommender.snapshot(), self.names)
-        self._scored[NOBODY] = self._recommended(Shopper(nothing()), int(self.renewed_ms))
+        self._scored[NOBODY] = self.recommended(NOBODY)
 
     def adopt(self, assortment: Assortment, names: Mapping[int, str]) -> None:
         """Score with it from now on; of `names` those of its items are kept."""
@@ -127,11 +127,11 @@ class Shop:
         self._scorer = Recommendations(self.assortment, rules)
 
     def recommended(self, customer: bytes) -> Recommended | None:
-        """What is recommended now, as of the customer's latest basket; what is popular to one who is not known.
-        None before the first basket of all."""
-        if self._scorer is None:
-            return None
+        """What is recommended now, as of the customer's latest basket; to `NOBODY` what is popular. None to one who
+        is not known, and before the first basket of all."""
         shopper = self.shoppers.get(customer)
+        if self._scorer is None or (shopper is None and customer != NOBODY):
+            return None
         if shopper is None:
             return self._recommended(Shopper(nothing()), int(self.renewed_ms))
         return self._recommended(shopper, int(shopper.recent[CLOCK]))
@@ -172,8 +172,8 @@ def warm() -> float:
     return time.perf_counter() - began
 
 
-def _product(name: str) -> str:
-    """A name by which a product can be kept, or none."""
+def _bounded(name: str) -> str:
+    """A name that can be kept, or none."""
     return name if len(name.encode()) <= NAME_BYTES else ""
 
 

@@ -63,6 +63,7 @@ BLOCKED: dict[str, Callable[[Any], None]] = {
     "offsets": lambda role: setattr(Consumer, "commit_offsets", wait),
     "restoring": _set("processor.app.before_live", wait),
     "learn": _set("_learn", block),
+    "merge": _set("merging.take", block),
     "publish": _set("outputs.settled", wait),
     "write": _set("ledger.write", block),
 }
