@@ -22,12 +22,13 @@ from typing import Any
 from faust.types.tuples import TP
 
 from config.settings import Settings
-from decisions.live import load_config
+from decisions.live import decode_programs, load_config
 from models.forecast_config import load_forecasts
 from models.recommend_config import load_recommendations
 from models.shop import NOBODY
 from serving.status import RoleStatus
 from streams.access import client
+from streams.avro import Program
 from streams.changelog import FencedChangelog
 from streams.errors import Fatal
 from streams.failpoints import Points, reached
@@ -93,7 +94,8 @@ class AnalystRole:
             folder=settings.state / "analyst",
         )
         self.merging = Merging(self.intake.behind)
-        self.arrivals = Arrivals(topics)
+        programs = _programs(settings)
+        self.arrivals = Arrivals({topic: programs[topic] for topic in topics})
         self.intake.app.backlog = self.merging.full
         self.state = StateLog()
         self.stock = Stock(self.analysis.shop.spec.out_of_stock)
@@ -297,6 +299,13 @@ def analysis_maker(settings: Settings) -> Callable[[], Analysis]:
     forecasts = load_forecasts(settings.config / "forecasts.yaml")
     shop = load_recommendations(settings.config / "recommendations.yaml")
     return lambda: Analysis(forecasts, shop, sources)
+
+
+def _programs(settings: Settings) -> dict[str, Program]:
+    """What the workers read each topic with."""
+    features = load_config(settings.config).features
+    topics = (source.topic for source in features.sources)
+    return dict(zip(topics, decode_programs(features), strict=True))
 
 
 def _check_log(tp: TP, applied: int, end: int) -> None:

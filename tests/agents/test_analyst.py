@@ -27,9 +27,12 @@ from models.forecast import Forecaster
 from models.forecast_config import load_forecasts
 from models.recommend_config import load_recommendations
 from models.shop import NOBODY, Shop
+from streams.batch import parse_batch
+from streams.decode import REASONS
 from streams.errors import Fatal, Retryable
-from tests.doubles import CapturedOutputs
+from tests.doubles import CapturedOutputs, Rig
 from tests.doubles.outputs import CapturedChangelog, Sent
+from tests.reference import streams
 
 TOPIC = "sales.events"
 DAY_MS = 86_400_000
@@ -263,12 +266,23 @@ def test_repeated_and_unreadable_events_are_left_out_and_counted(make: Any) -> N
     commit(role)
     status = role.status()
     assert (status["analysed"], status["baskets"], status["duplicates"]) == (3, 2, 1)
-    assert status["unreadable"] == {
-        "does not decode": 1,
-        "no key of a customer": 2,
-        "a time that cannot be": 1,
-    }
+    assert status["unreadable"] == {REASONS[flaw]: 1 for flaw in (3, 1, 7, 8)}
     assert role.intake.positions == {TP(TOPIC, 0): 8}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_analyst_leaves_out_what_the_worker_sends_to_the_dead_letters(make: Any, seed: int) -> None:
+    """The promise that makes letters of its own needless."""
+    log = streams.random_log(seed, 600, partitions=1, bad=0.3)
+    batches = streams.cut(log[TOPIC, 0], [50], ["none"])
+    rig, role = Rig(), make()
+    rig.feed({(TOPIC, 0): batches})
+    for raw in batches:
+        asyncio.run(role.take([(TP(TOPIC, 0), parse_batch(raw, first=0))]))
+    commit(role)
+    letters = rig.outputs.of("dead-letters")
+    assert sum(role.arrivals.refused.values()) == len(letters) > 0
+    assert role.analysis.events + role.arrivals.repeated == len(log[TOPIC, 0]) - len(letters)
 
 
 def test_ids_before_what_is_wanted_are_noted_and_no_more(make: Any) -> None:
