@@ -72,7 +72,7 @@ def demo(
 
 @app.command()
 def up(kafka: Kafka = None, config: ConfigFolder = None) -> None:
-    """Start worker, learner, ledger and server, each its own process, until Ctrl-C.
+    """Start worker, learner, ledger, analyst and server, each its own process, until Ctrl-C.
 
     Example: streamwise up --kafka 127.0.0.1:9092
     """
@@ -80,11 +80,13 @@ def up(kafka: Kafka = None, config: ConfigFolder = None) -> None:
     from agents.together import run_together
     from connectors.replay import stop_on_signals
     from decisions.live import LivePass, load_config
+    from models.shop import warm as warm_shop
 
     settings = _settings(kafka=kafka, config=config)
     with stop_on_signals() as stop:
         prepare(settings)
         LivePass(load_config(settings.config)).warm()
+        warm_shop()
         run_together(settings, stop, print)
 
 
@@ -95,8 +97,9 @@ def warm(json_: Json = False, config: ConfigFolder = None) -> None:
     Example: streamwise warm
     """
     from decisions.live import LivePass, load_config
+    from models.shop import warm as warm_shop
 
-    seconds = LivePass(load_config(_settings(config=config).config)).warm()
+    seconds = LivePass(load_config(_settings(config=config).config)).warm() + warm_shop()
     _report({"seconds": round(seconds, 2)}, json_, lambda done: [f"kernels are ready ({done['seconds']} s)"])
 
 
@@ -147,6 +150,20 @@ def ledger(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None) ->
     from agents.ledger import LedgerRole
 
     _run(LedgerRole(settings))
+
+
+@app.command()
+def analyst(
+    tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
+) -> None:
+    """Forecast sales and demand, and recommend products to each customer who changed (step 10).
+
+    Example: streamwise analyst --kafka 127.0.0.1:9092
+    """
+    settings = _role("analyst", tied, verbose, kafka=kafka, config=config)
+    from agents.analyst import AnalystRole
+
+    _run(AnalystRole(settings))
 
 
 @app.command()

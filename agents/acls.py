@@ -8,7 +8,21 @@ from dataclasses import dataclass
 
 from streams.permissions import TRANSACTIONS, Operation, Permission
 
-from .topics import ALERTS, CHANGELOG, DEAD_LETTERS, EXAMPLES, LAYOUTS, MODELS, OFFERS, OUTCOMES, topics
+from .topics import (
+    ALERTS,
+    ANALYST_CHANGELOG,
+    CHANGELOG,
+    DEAD_LETTERS,
+    DEPARTURES,
+    EXAMPLES,
+    FORECASTS,
+    LAYOUTS,
+    MODELS,
+    OFFERS,
+    OUTCOMES,
+    RECOMMENDATIONS,
+    topics,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +50,14 @@ ROLES = {
         "streamwise-learner-"
     ),
     "ledger": Needs([ALERTS, OFFERS, OUTCOMES], [DEAD_LETTERS], "streamwise-ledger"),
-    "server": Needs([ALERTS, OFFERS, LAYOUTS], named=["streamwise-decisions", "streamwise-layouts"]),
+    "analyst": Needs(
+        [SOURCES, ANALYST_CHANGELOG], [ANALYST_CHANGELOG, FORECASTS, DEPARTURES, RECOMMENDATIONS],
+        "streamwise-analyst", ["streamwise-analyst-state"], "streamwise-analyst-",
+    ),
+    "server": Needs(
+        [ALERTS, OFFERS, LAYOUTS, FORECASTS, DEPARTURES],
+        named=["streamwise-decisions", "streamwise-layouts", "streamwise-outlooks"],
+    ),
     "replay": Needs([SOURCES, OUTCOMES, DEAD_LETTERS], [SOURCES, OUTCOMES, DEAD_LETTERS], named=["streamwise-replay"]),
     "topics": Needs(creates=True),
 }  # fmt: skip

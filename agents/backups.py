@@ -27,7 +27,7 @@ from streams.errors import Retryable
 from . import groups
 from .broker import reach
 from .start import prepare, source_topics
-from .topics import ALERTS, CHANGELOG, EXAMPLES, MODELS, OFFERS, OUTCOMES
+from .topics import ALERTS, ANALYST_CHANGELOG, CHANGELOG, EXAMPLES, MODELS, OFFERS, OUTCOMES
 
 __all__ = ["key_of", "make_backup", "new_key", "restore_backup"]
 
@@ -52,6 +52,8 @@ def installation(settings: Settings) -> Installation:
         worker=groups.WORKER,
         learner=groups.LEARNER,
         ledger=groups.LEDGER,
+        analyst=groups.ANALYST,
+        analyst_changelog=ANALYST_CHANGELOG,
         ledger_url=settings.ledger_url,
         config=settings.config,
     )

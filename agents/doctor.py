@@ -105,8 +105,12 @@ def _packages(settings: Settings) -> Iterator[tuple[str, str]]:
 def _config(settings: Settings) -> Iterator[tuple[str, str]]:
     from decisions.live import load_config
 
+    from .analyst import analysis_maker
+
     config = load_config(settings.config)
-    counts = f"{len(config.layout.views)} views, {len(config.models.models)} models, {len(config.policies)} policies"
+    analysis = analysis_maker(settings)()
+    counts = f"{len(config.layout.views)} views, {len(config.models.models)} models, {len(config.policies)} policies, "
+    counts += f"{len(analysis.forecasters)} forecasts"
     yield GOOD, f"{settings.config}: {counts}"
 
 

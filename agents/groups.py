@@ -3,3 +3,4 @@
 WORKER = "streamwise-worker"
 LEARNER = "streamwise-learner"
 LEDGER = "streamwise-ledger"
+ANALYST = "streamwise-analyst"

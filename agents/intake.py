@@ -105,9 +105,15 @@ class Intake:
         """Records appended but not taken, by topic, as of the newest fetch."""
         lags = dict.fromkeys(self.topics, 0)
         for tp, position in list(self.positions.items()):
-            end = max(self._ends.get(tp, 0), int(self.app.consumer.end_of(tp)))
-            lags[tp.topic] += max(0, end - position)
+            lags[tp.topic] += max(0, self._end(tp) - position)
         return lags
+
+    def behind(self, tp: TP) -> bool:
+        """Whether the broker has records of a partition held that were not taken, as of the newest fetch."""
+        return self.positions.get(tp, 0) < self._end(tp)
+
+    def _end(self, tp: TP) -> int:
+        return max(self._ends.get(tp, 0), int(self.app.consumer.end_of(tp)))
 
     async def earliest(self, tps: Iterable[TP]) -> dict[TP, int]:
         """The first offset that each partition still has."""

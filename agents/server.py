@@ -20,6 +20,7 @@ from config.settings import Settings
 from decisions.live import Config, load_config
 from serving.board import Board
 from serving.metrics import RoleMetrics
+from serving.outlooks import Outlooks
 from serving.page import LOOPBACK_NAMES, create_app, run_page
 from serving.roles import RolePoller
 from serving.status import RoleStatus
@@ -28,8 +29,10 @@ from streams.access import Kafka
 from streams.errors import Retryable
 from streams.watchdog import Watch, Watchdog
 
+from . import recommended
 from .decisions import DecisionFeed
 from .layouts import Layouts
+from .outlooks import OutlookFeed
 from .role import READY_LINE
 from .topics import LAYOUTS
 
@@ -48,7 +51,15 @@ class ServerRole:
         self.board = Board()
         self.poller = RolePoller(settings.role_addresses, self.board)
         self.feed = decision_feed(settings.access, self.board, config)
-        app = create_app(self.board, _customer_reader(settings, config), hosts=_hosts(settings))
+        self.outlooks = Outlooks()
+        self.outlook_feed = OutlookFeed(settings.access, self.outlooks)
+        app = create_app(
+            self.board,
+            _customer_reader(settings, config),
+            recommended=recommended.reader(settings, _ask),
+            outlooks=self.outlooks,
+            hosts=_hosts(settings),
+        )
         _add_health(app, self.status)
         self.page = run_page(app, settings.host, settings.server_port)
         self.watchdog = Watchdog([Watch(lambda: {"page": app.state.feed.turns})])
@@ -65,6 +76,7 @@ class ServerRole:
             loop.add_signal_handler(number, stop.set)
         self.poller.start()
         self.feed.start()
+        self.outlook_feed.start()
         self.watchdog.start()
         print(f"server {READY_LINE} http://{self.settings.host}:{self.page.port}", flush=True)
         await stop.wait()
@@ -74,6 +86,7 @@ class ServerRole:
         self.watchdog.stop()
         self.page.stop()
         self.feed.stop()
+        self.outlook_feed.stop()
         self.poller.stop()
 
 
@@ -119,7 +132,7 @@ def _customer_reader(settings: Settings, config: Config) -> ReadCustomer:
     """From Redis, or, where the workers keep the views themselves, from the workers."""
     if settings.redis.startswith("memory"):
         workers = [address for role, address in settings.role_addresses.items() if role.startswith("worker")]
-        return lambda key: _ask_workers(workers, key)
+        return lambda key: _ask(workers, key)
     return view_reader(RedisViews(settings.redis), Layouts(settings.access, config.layout))
 
 
@@ -142,20 +155,20 @@ def view_reader(store: ViewStore, layouts: Layouts) -> ReadCustomer:
     return read
 
 
-def _ask_workers(addresses: list[str], key: bytes) -> Mapping[str, Any] | None:
-    """The customer's views from the worker that has the row; `Retryable` when one that may have it is away."""
+def _ask(addresses: list[str], key: bytes) -> Mapping[str, Any] | None:
+    """What the first role that knows the customer answers; `Retryable` when one that may know is away."""
     away = ""
     for address in addresses:
         try:
             status, body = _get(address, f"/customers/{quote(key, safe='')}")
         except (OSError, http.client.HTTPException) as error:
-            away = f"the worker at {address} does not answer: {error}"
+            away = f"the role at {address} does not answer: {error}"
             continue
         if status == 200:
             found = orjson.loads(body)
             return found if isinstance(found, dict) else None
         if status != 404:
-            away = f"the worker at {address} answered {status}"
+            away = f"the role at {address} answered {status}"
     if away:
         raise Retryable(away)
     return None

@@ -33,6 +33,7 @@ DEMO_COMMIT_INTERVAL_S = (
 )
 
 SOURCE = "complete-journey"
+ROLES = ("worker", "learner", "ledger", "server")
 
 
 def run_demo(
@@ -54,7 +55,7 @@ def run_demo(
         )  # fmt: skip
         broker.make_topics(topics(sorted(sources)))
         period = ["--figures-from", str(start_ms), "--figures-to", str(end_ms)]
-        with Roles(own, free_ports=True, learner=period) as roles:
+        with Roles(own, free_ports=True, learner=period, names=ROLES) as roles:
             console.print("starting the roles …", highlight=False)
             if not roles.start(stop, told=lambda role: console.print(f"  {role} is ready", highlight=False)):
                 return {"complete": False}

@@ -19,7 +19,7 @@ from streams.errors import Fatal
 
 from .role import READY_LINE
 
-ROLES = ("worker", "learner", "ledger", "server")
+ROLES = ("worker", "learner", "ledger", "analyst", "server")
 BACKUP = "backup"  # started too when a folder for backups is set
 READY_TIMEOUT_S = 120.0  # a first start compiles the kernels
 STOP_TIMEOUT_S = 15.0
@@ -110,8 +110,16 @@ class RoleProcess:
 class Roles:
     """All roles, as a context manager. `addresses`: role -> host:port of its HTTP port."""
 
-    def __init__(self, settings: Settings, *, free_ports: bool = False, learner: Sequence[str] = ()) -> None:
-        self._settings, self._arguments = settings, {"learner": learner}
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        free_ports: bool = False,
+        learner: Sequence[str] = (),
+        names: Sequence[str] = ROLES,
+    ) -> None:
+        """`names`: the roles to start, the server last; `learner`: more arguments for it."""
+        self._settings, self._arguments, self._names = settings, {"learner": learner}, names
         self._folder = settings.state.resolve()
         self._environment = environment(settings, free_ports)
         self.running: dict[str, RoleProcess] = {}
@@ -125,9 +133,9 @@ class Roles:
         self, stop: threading.Event | None = None, told: Callable[[str], None] = lambda role: None
     ) -> bool:
         """Start all and wait until each is ready; `told(role)` as they are. False when `stop` was set meanwhile."""
-        for role in ROLES[:-1]:
+        for role in self._names[:-1]:
             self._start(role, {})
-        for role in ROLES[:-1]:
+        for role in self._names[:-1]:
             if not self.running[role].wait_ready(stop=stop):
                 return False
             told(role)
@@ -184,7 +192,13 @@ def environment(settings: Settings, free_ports: bool) -> dict[str, str]:
             value = value.resolve()
         if name in ("backup_dir", "backup_key") and value:
             value = Path(value).resolve()
-        if free_ports and name in ("worker_port", "learner_port", "ledger_port", "backup_port"):
+        if free_ports and name in (
+            "worker_port",
+            "learner_port",
+            "ledger_port",
+            "analyst_port",
+            "backup_port",
+        ):
             value = 0
         found[f"STREAMWISE_{name.upper()}"] = str(value)
     if not settings.ledger:

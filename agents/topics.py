@@ -8,6 +8,8 @@ CHANGELOG = "customers-changelog"
 ALERTS, OFFERS, EXAMPLES, MODELS = "alerts", "offers", "training.examples", "models"
 OUTCOMES, DEAD_LETTERS = "offer.outcomes", "dead-letters"
 LAYOUTS = "layouts"
+FORECASTS, DEPARTURES, RECOMMENDATIONS = "forecasts", "forecast.alerts", "recommendations"
+ANALYST_CHANGELOG = "analyst-changelog"
 
 
 def topics(sources: list[str]) -> dict[str, TopicSpec]:
@@ -22,5 +24,9 @@ def topics(sources: list[str]) -> dict[str, TopicSpec]:
         TopicSpec(MODELS, compacted=True),
         TopicSpec(LAYOUTS, compacted=True),
         TopicSpec(DEAD_LETTERS),
+        TopicSpec(FORECASTS, compacted=True),
+        TopicSpec(DEPARTURES),
+        TopicSpec(RECOMMENDATIONS, compacted=True),
+        TopicSpec(ANALYST_CHANGELOG, compacted=True),
     ]
     return {spec.name: spec for spec in specs}

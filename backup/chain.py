@@ -7,9 +7,10 @@ from pathlib import Path
 
 from streams.errors import Fatal
 
+from .analyst import PARTITION
 from .archive import Reader, pieces
 from .cut import decode
-from .summary import CHANGELOG, FILES, FULL, MODELS, OUTPUT, TABLE, Header, Range, Slice, Summary
+from .summary import ANALYST, CHANGELOG, FILES, FULL, MODELS, OUTPUT, TABLE, Header, Range, Slice, Summary
 from .tables import rows_of
 
 SUFFIX = ".backup"
@@ -76,6 +77,11 @@ class Chain:
     def models(self, number: int) -> Iterator[tuple[bytes, bytes | None]]:
         """The snapshots in a partition of their topic."""
         for chunk in self.newest.chunks(self.newest.section(MODELS, number)):
+            yield from decode(chunk)
+
+    def analyst(self) -> Iterator[tuple[bytes, bytes | None]]:
+        """What the analyst knew, the control record last."""
+        for chunk in self.newest.chunks(self.newest.section(ANALYST, PARTITION)):
             yield from decode(chunk)
 
     def files(self) -> dict[str, bytes]:

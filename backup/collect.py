@@ -16,11 +16,12 @@ from pathlib import Path
 from serving.ledger import Ledger
 from streams.errors import Fatal
 
+from .analyst import PARTITION, newest
 from .archive import Reader, Writer, piece
 from .cut import encode, find_cut, latest_offsets, write_cut
 from .installation import Installation
 from .log import Cluster, Log
-from .summary import CHANGELOG, FILES, FULL, INCREMENT, MODELS, OUTPUT, Header, Range, Slice, Summary
+from .summary import ANALYST, CHANGELOG, FILES, FULL, INCREMENT, MODELS, OUTPUT, Header, Range, Slice, Summary
 from .tables import applied, read_tables
 
 CONFIG_FILES = "*.yaml"
@@ -92,6 +93,7 @@ class Backup:
 
     def _collect(self, log: Log, ledger: Ledger | None, archive: Writer) -> None:
         at = self._at
+        self._analyst(log, archive)
         groups = {group: self._cluster.committed(group, topics) for group, topics in at.groups.items()}
         self.summary.groups = groups
         changelog = {n: log.bounds(at.changelog, n) for n in range(at.partitions)}
@@ -141,6 +143,13 @@ class Backup:
                 if value is not None:
                     archive.add(encode(key, value))
                     self.summary.snapshots += 1
+
+    def _analyst(self, log: Log, archive: Writer) -> None:
+        """All that the analyst knows, in every backup; read first, so that it is hardly ever ahead of the rows."""
+        archive.begin(ANALYST, PARTITION)
+        for key, value in newest(log, self._at.analyst_changelog).items():
+            archive.add(encode(key, value))
+            self.summary.analyst += 1
 
     def _output_begin(
         self, topic: str, number: int, bounds: tuple[int, int], positions: dict[tuple[str, int], int]

@@ -29,6 +29,7 @@ from streams.packing import packed
 from streams.partition import Partition
 from streams.restore import Restorer
 
+from .analyst import whole
 from .chain import Chain
 from .tables import known, write_table
 
@@ -119,6 +120,7 @@ class Drill:
                 self._rows(work, number)
                 self._snapshots(work, number)
             self._tables(folder)
+            self._analyst()
 
     # -- rows --------------------------------------------------------------------------------------------
 
@@ -188,6 +190,13 @@ class Drill:
                 self._findings.differs("snapshots", f"{key!r}: {error}")
             else:
                 self._findings.check(good, "snapshots", f"{key!r}")
+
+    def _analyst(self) -> None:
+        found = {key: value for key, value in self._chain.analyst() if value is not None}
+        if found:
+            self._findings.check(
+                whole(found), "what the analyst knows", f"{len(found)} records are not all of it"
+            )
 
     def _tables(self, folder: Path) -> None:
         ledger = Ledger(f"sqlite:///{folder / 'ledger.db'}").open()

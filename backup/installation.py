@@ -24,6 +24,8 @@ class Installation:
     worker: str
     learner: str
     ledger: str
+    analyst: str
+    analyst_changelog: str
     ledger_url: str
     config: Path
 

@@ -17,8 +17,10 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 import schemas
 from serving.ledger import Ledger
 from serving.tables import APPLIED
+from streams.cycle import CONTROL_KEY
 from streams.errors import Fatal, Retryable
 
+from .analyst import PARTITION, clamped
 from .chain import Chain
 from .installation import Installation
 from .log import TIMEOUT_S, Cluster, Log
@@ -90,7 +92,7 @@ class Restore:
                 f"set STREAMWISE_PARTITIONS={summary.partitions}, and make the topics with that many"
             )
         state, backup = self._marked()
-        for group in at.groups:
+        for group in (*at.groups, at.analyst):
             if self._cluster.members(group):
                 raise Fatal(
                     f"group {group} has members: stop the roles first, and start them after the restore"
@@ -114,14 +116,15 @@ class Restore:
 
     def _check_empty(self, log: Log, state: str, backup: str) -> None:
         at = self._at
-        for topic in (at.changelog, at.models):
+        for topic in (at.changelog, at.models, at.analyst_changelog):
             for number in range(at.partitions):
                 low, high = log.bounds(topic, number)
                 if low < high:
                     what = f", as a restore of backup {backup} was {state} here" if state else ""
                     raise Fatal(
                         f"{topic}[{number}] is not empty{what}: restore into a new cluster, or delete "
-                        f"{at.changelog} and {at.models}, run `streamwise topics` and start again"
+                        f"{at.changelog}, {at.models} and {at.analyst_changelog}, run `streamwise topics` and start "
+                        "again"
                     )
         if self._filled:
             raise Fatal(
@@ -214,11 +217,25 @@ class Restore:
         rows = 0
         for number in range(self._at.partitions):
             self._send(sink, self._at.models, number, list(self._chain.models(number)))
+        self._write_analyst(sink)
         for number in range(self._at.partitions):
             for records in self._chain.changelog(number):
                 rows += self._send(sink, self._at.changelog, number, records)
         sink.flush()
         return rows
+
+    def _write_analyst(self, sink: Sink) -> None:
+        """In a new source topic other events stand at the offsets behind the rows: the analyst has not learned them."""
+        ends = {(place.topic, place.number): place.wanted for place in self._sources if place.fresh}
+        waiting: list[tuple[bytes, bytes | None]] = []
+        for key, value in self._chain.analyst():
+            if key == CONTROL_KEY and value is not None:
+                value = clamped(value, lambda topic, number, at: min(at, ends.get((topic, number), at)))
+            waiting.append((key, value))
+            if len(waiting) == AT_ONCE:
+                sink.send(self._at.analyst_changelog, PARTITION, waiting)
+                waiting = []
+        sink.send(self._at.analyst_changelog, PARTITION, waiting)
 
     def _send(self, sink: Sink, topic: str, number: int, records: list[tuple[bytes, bytes | None]]) -> int:
         if records:

@@ -7,7 +7,7 @@ import msgspec
 FULL, INCREMENT = "full", "increment"
 
 # the sections; `OUTPUT` and `TABLE` are followed by a name
-CHANGELOG, MODELS, FILES = "changelog", "models", "files"
+CHANGELOG, MODELS, FILES, ANALYST = "changelog", "models", "files", "analyst"
 OUTPUT, TABLE = "output:", "table:"
 
 
@@ -70,6 +70,7 @@ class Summary(msgspec.Struct):
     outputs: dict[str, dict[str, Range]] = {}
     groups: dict[str, dict[str, dict[str, int]]] = {}  # committed offsets as they were found, by group
     snapshots: int = 0
+    analyst: int = 0  # records of what the analyst knows
     tables: dict[str, int] = {}  # rows
     files: list[str] = []
     sections: list[Section] = []

@@ -61,6 +61,7 @@ class Settings(BaseSettings):
     ledger_port: int = Field(9103, ge=0, le=65535)
     server_port: int = Field(9104, ge=0, le=65535)
     backup_port: int = Field(9105, ge=0, le=65535)
+    analyst_port: int = Field(9106, ge=0, le=65535)
     roles: str = Field(
         "", description="role=host:port,... that the server asks for figures; the ports above if empty"
     )
@@ -97,7 +98,12 @@ class Settings(BaseSettings):
         if self.roles:
             pairs = [part.partition("=") for part in self.roles.split(",")]
             return {name.strip(): address.strip() for name, _, address in pairs}
-        ports = {"worker": self.worker_port, "learner": self.learner_port, "ledger": self.ledger_port}
+        ports = {
+            "worker": self.worker_port,
+            "learner": self.learner_port,
+            "ledger": self.ledger_port,
+            "analyst": self.analyst_port,
+        }
         return {role: f"{self.host}:{port}" for role, port in ports.items() if port}
 
 

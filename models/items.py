@@ -67,6 +67,23 @@ def empty(items: int, followers: int) -> Table:
     )
 
 
+def words(table: Table) -> NDArray[np.int64]:
+    """int64[n, 7 + 3 c], a row an item: its part of each array side by side, floats by their bits."""
+    return np.concatenate([array.reshape(len(array), -1).view(np.int64) for array in table], axis=1)
+
+
+def put_words(table: Table, rows: NDArray[np.int64]) -> None:
+    """The reverse of `words`; raises ValueError where the rows are of another table."""
+    wide = sum(array[0].size for array in table)
+    if rows.shape != (len(table.keys), wide):
+        raise ValueError(f"its items are {list(rows.shape)}, not {[len(table.keys), wide]}")
+    at = 0
+    for array in table:
+        size = array[0].size
+        array.reshape(len(array), -1).view(np.int64)[...] = rows[:, at : at + size]
+        at += size
+
+
 @kernel
 def bucket(key: int, items: int) -> int:
     """The first place of the key's bucket, of `items` places."""

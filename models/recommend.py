@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.assortment import Assortment
 from models.basket import BASKET, clean, wasted
-from models.items import LARGEST_KEY, WAYS, Table, bucket, count, empty, find, follow, shrink
+from models.items import LARGEST_KEY, WAYS, Table, bucket, count, empty, find, follow, put_words, shrink
 from models.kernel import kernel
 from models.raw import fill, raw
 from models.recent import BASKETS, HALF_LIFE_MS, KEYS, faded, remember
@@ -173,8 +173,8 @@ class Recommender:
             half_life_ms=HALF_LIFE_MS,
         )
 
-    def state(self) -> bytes:
-        """Plain data (MessagePack) from which `restore` goes on bit for bit."""
+    def state(self, *, table: bool = True) -> bytes:
+        """Plain data (MessagePack) from which `restore` goes on bit for bit; without its `table` it is small."""
         return msgspec.msgpack.encode(
             _State(
                 format=_FORMAT,
@@ -187,13 +187,22 @@ class Recommender:
                 popular_origin_ms=self._popular_origin_ms,
                 pair_origin_ms=self._pair_origin_ms,
                 totals=raw(self._totals),
-                table={name: raw(array) for name, array in self.table._asdict().items()},
+                table={name: raw(array) for name, array in self.table._asdict().items()} if table else {},
             )
         )
 
     @classmethod
-    def restore(cls, state: bytes, items: int = ITEMS, followers: int = FOLLOWERS) -> Recommender:
-        """Go on from `state`, made with the same bounds. Raises Poison where it is none of ours."""
+    def restore(
+        cls,
+        state: bytes,
+        items: int = ITEMS,
+        followers: int = FOLLOWERS,
+        rows: NDArray[np.int64] | None = None,
+    ) -> Recommender:
+        """Go on from `state`, made with the same bounds. Raises Poison where it is none of ours.
+
+        `rows`: of a state without its table, the `items.words` of it.
+        """
         try:
             known = msgspec.msgpack.decode(state, type=_State)
             if known.format != _FORMAT:
@@ -203,10 +212,12 @@ class Recommender:
                     f"expected {items} items of {followers}, got {known.items} of {known.followers}"
                 )
             recommender = cls(items, followers)
-            if set(known.table) != set(Table._fields):
+            if set(known.table) != (set(Table._fields) if rows is None else set()):
                 raise ValueError(f"its tables are {', '.join(sorted(known.table))}")
-            for name, array in recommender.table._asdict().items():
-                fill(array, known.table[name], name)
+            if rows is not None:
+                put_words(recommender.table, rows)
+            for name, data in known.table.items():
+                fill(getattr(recommender.table, name), data, name)
             fill(recommender._totals, known.totals, "totals")
             _check_state(known, recommender.table)
         except (msgspec.MsgspecError, ValueError) as error:

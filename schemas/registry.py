@@ -30,8 +30,11 @@ IDS: dict[tuple[str, int], int] = {
     ("outcome", 1): 13,
     ("dead_letter", 1): 14,
     ("training_example", 2): 15,
-    ("model_snapshot", 2): 16,
-    ("model_change", 1): 17,
+    ("model_snapshot", 2): 18,
+    ("model_change", 1): 19,
+    ("forecast", 1): 20,
+    ("departure", 1): 21,
+    ("recommendation", 1): 22,
 }
 
 # topic -> the name of the schema of its values
@@ -45,6 +48,9 @@ TOPICS: dict[str, str] = {
     "training.examples": "training_example",
     "models": "model_snapshot",
     "dead-letters": "dead_letter",
+    "forecasts": "forecast",
+    "forecast.alerts": "departure",
+    "recommendations": "recommendation",
 }
 
 _FOLDER = Path(__file__).parent

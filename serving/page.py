@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import orjson
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
@@ -22,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.board import Board, customer_path
 from serving.feed import TICK_S, Feed, Regions
 from serving.figures import FILTERS
+from serving.outlooks import Outlooks
 from streams.errors import Fatal, Retryable
 
 HERE = Path(__file__).parent
@@ -35,6 +37,8 @@ STOP_TIMEOUT_S = 5.0
 
 # The view of a customer by name, or None; it may raise Retryable.
 ReadCustomer = Callable[[bytes], Mapping[str, Any] | None]
+# What is recommended to a customer: {product, score}, the best first.
+ReadRecommended = Callable[[bytes], Sequence[Mapping[str, Any]]]
 
 SECURITY_HEADERS = (
     (
@@ -54,6 +58,8 @@ def create_app(
     board: Board,
     customer: ReadCustomer | None = None,
     *,
+    recommended: ReadRecommended = lambda key: (),
+    outlooks: Outlooks | None = None,
     hosts: Sequence[str] = LOOPBACK_NAMES,
     tick_s: float = TICK_S,
 ) -> FastAPI:
@@ -78,7 +84,9 @@ def create_app(
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     _add_live(app, templates, board, feed)
     if customer is not None:
-        _add_customers(app, templates, board, customer)
+        _add_customers(app, templates, board, customer, recommended)
+    if outlooks is not None:
+        _add_forecasts(app, templates, outlooks)
     return app
 
 
@@ -146,8 +154,11 @@ def _regions(templates: Environment, board: Board) -> Regions:
 def _add_live(app: FastAPI, templates: Environment, board: Board, feed: Feed) -> None:
     @app.get("/", response_class=HTMLResponse)
     def page() -> str:
-        look_up = any(getattr(route, "path", "") == "/customers" for route in app.routes)
-        return templates.get_template("page.html").render(board.snapshot(), look_up=look_up)
+        paths = {getattr(route, "path", "") for route in app.routes}
+        shown = board.snapshot()
+        return templates.get_template("page.html").render(
+            shown, look_up="/customers" in paths, forecasts="/forecasts" in paths
+        )
 
     @app.get("/events")
     async def events() -> Response:
@@ -162,7 +173,19 @@ def _add_live(app: FastAPI, templates: Environment, board: Board, feed: Feed) ->
         return PlainTextResponse("live\n")
 
 
-def _add_customers(app: FastAPI, templates: Environment, board: Board, read: ReadCustomer) -> None:
+def _add_forecasts(app: FastAPI, templates: Environment, outlooks: Outlooks) -> None:
+    @app.get("/forecasts", response_class=HTMLResponse)
+    def forecasts() -> str:
+        return templates.get_template("forecasts.html").render(outlooks.snapshot())
+
+    @app.get("/forecasts.json")
+    def as_json() -> Response:
+        return Response(orjson.dumps(outlooks.snapshot()), media_type="application/json")
+
+
+def _add_customers(
+    app: FastAPI, templates: Environment, board: Board, read: ReadCustomer, recommended: ReadRecommended
+) -> None:
     def show(key: bytes) -> Response:
         error, view, status = "", None, 200
         if len(key) > KEY_MAX_BYTES:
@@ -178,6 +201,7 @@ def _add_customers(app: FastAPI, templates: Environment, board: Board, read: Rea
             customer=key.decode("utf-8", "backslashreplace"),
             error=error,
             views=list((view or {}).items()),
+            recommended=recommended(key) if view is not None else [],
             decisions=board.decisions_of(key),
         )
         return HTMLResponse(html, status)

@@ -23,7 +23,7 @@ class ModelStatus(TypedDict, total=False):
 class RoleStatus(TypedDict, total=False):
     """One role, now."""
 
-    role: str  # worker, learner, ledger, server, backup
+    role: str  # worker, learner, ledger, analyst, server, backup
     events: int
     events_per_s: float
     lag: dict[str, int]  # records not processed yet, by topic
@@ -48,6 +48,14 @@ class RoleStatus(TypedDict, total=False):
     missed: int  # records that the broker had dropped before they were read
     taken: int  # examples, all models: learned, or not due yet
     repeated: int  # examples that came again
+    analysed: int  # events that the analyst learned
+    baskets: int  # of them those that recommendations are learned from
+    shoppers: int  # customers whose lists are kept for recommendations
+    items: int  # products that may be recommended
+    series: int  # of all forecasts
+    departures: int  # from forecasts
+    recommended: int  # recommendations sent
+    unreadable: dict[str, int]  # by reason: events left out, as the worker leaves them out
     backups: int
     backup_failures: int
     backup_age_s: float

@@ -74,10 +74,11 @@ class MemoryViews:
 
 
 class RedisViews:
-    """Views in Redis under `customer:<key>`."""
+    """Views in Redis under `customer:<key>`, or another `prefix`."""
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S, *, prefix: bytes = PREFIX) -> None:
         self.address, self._port = _address(url)
+        self._prefix = prefix
         # One more try, as a connection that stood idle may have been closed by the other side.
         self._redis = redis.Redis.from_url(
             url,
@@ -94,7 +95,7 @@ class RedisViews:
         with self._talking(), self._redis.pipeline(transaction=False) as pipeline:
             for start in range(0, len(keys), KEYS_PER_COMMAND):
                 some = slice(start, start + KEYS_PER_COMMAND)
-                named = (PREFIX + key for key in keys[some])
+                named = (self._prefix + key for key in keys[some])
                 pipeline.mset(dict(zip(named, blobs[some], strict=True)))
             # The error that execute() raises itself would quote keys and blobs.
             for answer in pipeline.execute(raise_on_error=False):
@@ -104,11 +105,11 @@ class RedisViews:
     def remove(self, keys: Sequence[bytes]) -> None:
         with self._talking():
             for start in range(0, len(keys), KEYS_PER_COMMAND):
-                self._redis.unlink(*(PREFIX + key for key in keys[start : start + KEYS_PER_COMMAND]))
+                self._redis.unlink(*(self._prefix + key for key in keys[start : start + KEYS_PER_COMMAND]))
 
     def read(self, key: bytes) -> bytes | None:
         with self._talking():
-            blob = self._redis.get(PREFIX + key)
+            blob = self._redis.get(self._prefix + key)
         return blob if isinstance(blob, bytes) else None
 
     def ping(self) -> None:

@@ -66,15 +66,16 @@ class Changelog(Protocol):
 class _Writer:
     """The transactional producer of one partition. Lives in the changelog's own event loop."""
 
-    def __init__(self, topic: str, number: int, producer: AIOKafkaProducer) -> None:
+    def __init__(self, topic: str, number: int, producer: AIOKafkaProducer, transaction_s: float) -> None:
         self._topic, self._number, self.producer = topic, number, producer
+        self._transaction_s = transaction_s
         self._in_turn = asyncio.Lock()
         self._begun_s = 0.0  # 0 when no transaction is open
 
     async def deliver(self, batch: RowBatch | BatchBuilder) -> int:
         """Append a batch behind those delivered before; returns its first offset once it is acknowledged."""
         async with self._in_turn:
-            if self._begun_s and time.monotonic() - self._begun_s > TRANSACTION_S:
+            if self._begun_s and time.monotonic() - self._begun_s > self._transaction_s:
                 await self.commit()
             if not self._begun_s:
                 await self.producer.begin_transaction()
@@ -100,10 +101,13 @@ class FencedChangelog:
     """A transactional producer for each partition that is held, named after `group`, `topic` and its number.
 
     The producers run in a thread of their own: what they do with a batch takes nothing of the events' loop.
+    `transaction_s`: a transaction that is open longer is committed before more is sent; with infinity all that is
+    sent to a partition until `settled` is there at once or not at all.
     """
 
-    def __init__(self, topic: str, group: str, kafka: Kafka) -> None:
+    def __init__(self, topic: str, group: str, kafka: Kafka, *, transaction_s: float = TRANSACTION_S) -> None:
         self._topic, self._group, self._settings = topic, group, access(kafka).aiokafka()
+        self._transaction_s = transaction_s
         self._held: dict[int, _Writer] = {}
         # since the last commit: batches, and their records
         self._sent: dict[int, list[tuple[Future[int], int]]] = {}
@@ -229,7 +233,7 @@ class FencedChangelog:
             await _ended(producer)
             reason = str(error) or f"no answer in {TAKE_PATIENCE_S:.0f} s"
             raise Retryable(f"{self._topic}[{number}] cannot be taken for writing: {reason}") from error
-        return _Writer(self._topic, number, producer)
+        return _Writer(self._topic, number, producer, self._transaction_s)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run `work` in the changelog's event loop."""

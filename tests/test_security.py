@@ -144,7 +144,7 @@ def test_events_reach_the_ledger_through_secured_servers(
     running: dict[str, RoleProcess] = {}
     said: list[str] = [made.stdout, made.stderr]
     try:
-        for role in ("worker", "learner", "ledger", "server"):
+        for role in ("worker", "learner", "ledger", "analyst", "server"):
             chosen = settings(role, **stores)
             running[role] = RoleProcess(role, ["--verbose"], environment(chosen, True), chosen.state)
         for process in running.values():
@@ -176,6 +176,8 @@ def test_events_reach_the_ledger_through_secured_servers(
                 and status["ledger"]["ledger_inserted"]
                 == status["worker"]["offers"] + status["worker"]["alerts"]
                 and status["worker"]["views_written"] >= CUSTOMERS
+                and status["analyst"]["analysed"] == CUSTOMERS * ORDERS
+                and status["analyst"]["series"] > 0
             )
 
         wait_for(arrived, running, status)

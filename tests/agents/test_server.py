@@ -10,10 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agents.decisions import DecisionFeed
-from agents.server import _ask_workers, _hosts
+from agents.outlooks import OutlookFeed
+from agents.server import _ask, _hosts
 from config.settings import load_settings
 from serving.board import Board
 from serving.http import RoleServer
+from serving.outlooks import Outlooks
 from streams.errors import Retryable
 
 Encode = Callable[[str, Sequence[dict[str, Any]]], list[bytes]]
@@ -41,11 +43,11 @@ def worker() -> Iterator[str]:
 
 
 def test_a_customer_is_asked_of_every_worker(worker: str) -> None:
-    assert _ask_workers([worker], b"a/b") == {"order_count": 3.0}
-    assert _ask_workers([worker], b"nobody") is None
-    assert _ask_workers(["127.0.0.1:1", worker], b"a/b") == {"order_count": 3.0}
-    with pytest.raises(Retryable, match=r"the worker at 127\.0\.0\.1:1 does not answer"):
-        _ask_workers(["127.0.0.1:1", worker], b"nobody")
+    assert _ask([worker], b"a/b") == {"order_count": 3.0}
+    assert _ask([worker], b"nobody") is None
+    assert _ask(["127.0.0.1:1", worker], b"a/b") == {"order_count": 3.0}
+    with pytest.raises(Retryable, match=r"the role at 127\.0\.0\.1:1 does not answer"):
+        _ask(["127.0.0.1:1", worker], b"nobody")
 
 
 def test_the_page_may_be_called_by_the_name_that_other_roles_use() -> None:
@@ -76,6 +78,32 @@ def test_decisions_reach_the_board_with_message_and_scores(
         [("purchase", 0.25), ("churn", 0.75)],
     )
     assert len(seen) == 2
+
+
+def test_forecasts_and_departures_reach_the_page(broker: Any, until: Any, encode: Encode) -> None:
+    shown = Outlooks()
+    forecast = {
+        "forecast": "sales",
+        "series": "total",
+        "start": 1,
+        "step_ms": 3_600_000,
+        "coverage": 0.9,
+        "steps": [],
+    }
+    departure = {"id": "d", "forecast": "sales", "series": "total", "direction": "below", "since": 1, "start": 1,
+                 "step_ms": 3_600_000, "value": 0.0, "expected": 2.0, "lower": 1.0, "upper": 3.0,
+                 "evidence": 1.5}  # fmt: skip
+    broker.send("forecasts", [*encode("forecast", [forecast]), b"nonsense"], key=b"sales/total")
+    broker.send("forecast.alerts", encode("departure", [departure, departure]), partition=2)
+    feed = OutlookFeed(broker.bootstrap, shown).start()
+    until(lambda: shown.snapshot()["departures"])
+    until(lambda: shown.snapshot()["forecasts"])
+    broker.send("forecasts", encode("forecast", [{**forecast, "start": 2}]), key=b"sales/total")
+    until(lambda: shown.snapshot()["forecasts"]["sales"][0]["start"] == 2)
+    broker.send("forecasts", [None], key=b"sales/total")
+    until(lambda: not shown.snapshot()["forecasts"])
+    feed.stop()
+    assert shown.snapshot()["departures"] == [departure]
 
 
 def test_the_server_answers_on_one_port(start: Any) -> None:

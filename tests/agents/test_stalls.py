@@ -32,6 +32,8 @@ OTHERS = {
     ("learner", "learn"): "step learn (the event loop is in block, role_process.py:",
     ("learner", "publish"): "step publish has stood still for",
     ("ledger", "write"): "step SQL block has stood still for",
+    ("analyst", "merge"): "step learn (the event loop is in block, role_process.py:",
+    ("analyst", "publish"): "step publish has stood still for",
 }
 
 
@@ -100,6 +102,6 @@ def test_workers(hang: Callable[[str, str, str], Hung]) -> None:
         ends_with(hung)
 
 
-def test_learner_and_ledger(hang: Callable[[str, str, str], Hung]) -> None:
+def test_the_other_roles(hang: Callable[[str, str, str], Hung]) -> None:
     for hung in [hang(*place, line) for place, line in OTHERS.items()]:
         ends_with(hung)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from agents.analyst import AnalystRole
 from agents.learner import LearnerRole
 from agents.ledger import LedgerRole
 from agents.role import run_role, set_up_logging
@@ -18,7 +19,12 @@ from agents.worker import Worker
 from config.settings import load_settings
 from streams.transport import Consumer, ConsumerThread
 
-ROLES: dict[str, Any] = {"worker": Worker, "learner": LearnerRole, "ledger": LedgerRole}
+ROLES: dict[str, Any] = {
+    "worker": Worker,
+    "learner": LearnerRole,
+    "ledger": LedgerRole,
+    "analyst": AnalystRole,
+}
 
 
 def block(*_: Any, **__: Any) -> Any:
@@ -57,6 +63,7 @@ BLOCKED: dict[str, Callable[[Any], None]] = {
     "offsets": lambda role: setattr(Consumer, "commit_offsets", wait),
     "restoring": _set("processor.app.before_live", wait),
     "learn": _set("_learn", block),
+    "merge": _set("merging.take", block),
     "publish": _set("outputs.settled", wait),
     "write": _set("ledger.write", block),
 }

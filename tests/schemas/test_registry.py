@@ -99,6 +99,29 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "value": b"\xff",
         "time": 1,
     },
+    "forecast": {
+        "forecast": "sales_by_day",
+        "series": "total",
+        "start": 1,
+        "step_ms": 86_400_000,
+        "coverage": 0.9,
+        "steps": [{"expected": 2.0, "lower": 1.0, "upper": 3.5}],
+    },
+    "departure": {
+        "id": "sales_by_day/total:below:1",
+        "forecast": "sales_by_day",
+        "series": "total",
+        "direction": "below",
+        "since": 1,
+        "start": 1,
+        "step_ms": 86_400_000,
+        "value": 0.0,
+        "expected": 2.0,
+        "lower": 1.0,
+        "upper": 3.5,
+        "evidence": 1.5,
+    },
+    "recommendation": {"time": 1, "assortment": 3, "products": [{"product": "p", "score": 0.25}]},
 }
 
 
@@ -114,6 +137,9 @@ def test_ids_are_pinned() -> None:
         ("outcome", 1): 13,
         ("dead_letter", 1): 14,
         ("training_example", 2): 15,
+        ("forecast", 1): 16,
+        ("departure", 1): 17,
+        ("recommendation", 1): 18,
     }
 
 

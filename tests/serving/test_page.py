@@ -18,6 +18,7 @@ from fastapi import FastAPI
 
 from serving.board import Board
 from serving.feed import QUEUE_MAX, Feed
+from serving.outlooks import Outlooks
 from serving.page import HERE, REGIONS, create_app, run_page
 from streams.errors import Fatal, Retryable
 
@@ -79,8 +80,54 @@ def serving(app: FastAPI) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with serving(create_app(busy_board(), customer)) as made:
+    with serving(create_app(busy_board(), customer, recommended=recommended, outlooks=outlooks())) as made:
         yield made
+
+
+def recommended(key: bytes) -> list[dict[str, Any]]:
+    return [] if key == b"new" else [{"product": f"product{EVIL}", "score": 0.3125}]
+
+
+def outlooks() -> Outlooks:
+    found = Outlooks()
+    steps = [{"expected": 20.5, "lower": 10.25, "upper": 31.0}] * 24
+    for series in (f"series{EVIL}", "total", "other"):
+        record = {
+            "forecast": f"sales{EVIL}",
+            "series": series,
+            "start": 1_489_017_600_000,
+            "step_ms": 3_600_000,
+        }
+        found.put(series.encode(), {**record, "coverage": 0.9, "steps": steps})
+    found.put(b"gone", {**record, "series": "gone", "coverage": 0.9, "steps": steps})
+    found.put(b"gone", None)
+    departure = {"id": "d", "direction": "below", "since": 1_489_000_000_000, "value": 1.5, "evidence": 2.0}
+    for _ in range(2):
+        found.add_departure({**record, **departure, "expected": 7.5, "lower": 5.5, "upper": 9.5})
+    return found
+
+
+def test_forecasts_have_a_page_and_are_there_as_json(client: httpx.Client) -> None:
+    page = client.get("/forecasts").text
+    assert page.count("10.25 to 31") == 3 * 8
+    assert "<td>below</td>" in page
+    assert "2017-03-09 00:00:00" in page
+    found = client.get("/forecasts.json").json()
+    (series,) = found["forecasts"].values()
+    assert [one["series"] for one in series] == ["total", f"series{EVIL}", "other"]
+    assert len(series[0]["steps"]) == 24
+    assert [one["id"] for one in found["departures"]] == ["d"]
+    assert 'href="/forecasts"' in client.get("/").text
+
+
+def test_without_an_analyst_there_is_nothing_yet() -> None:
+    with serving(create_app(Board(), outlooks=Outlooks())) as client:
+        assert "Is the analyst up?" in client.get("/forecasts").text
+
+
+def test_a_customer_has_next_products(client: httpx.Client) -> None:
+    assert "0.312" in client.get("/customers/someone").text
+    assert "Next products" not in client.get("/customers/new").text
 
 
 def test_the_page_shows_what_is_going_on(client: httpx.Client) -> None:
@@ -99,7 +146,9 @@ def test_an_empty_board_has_a_page_too() -> None:
     assert "Look up" not in page
 
 
-@pytest.mark.parametrize("path", ["/", "/customers/%3Cscript%3Ealert('x')%3C%2Fscript%3E%22%26"])
+@pytest.mark.parametrize(
+    "path", ["/", "/forecasts", "/customers/%3Cscript%3Ealert('x')%3C%2Fscript%3E%22%26"]
+)
 def test_everything_from_outside_is_escaped(client: httpx.Client, path: str) -> None:
     page = client.get(path).text
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&#34;&amp;" in page

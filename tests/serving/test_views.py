@@ -33,6 +33,17 @@ def test_a_blob_is_read_back_as_it_was_written(store: ViewStore) -> None:
     assert store.read(b"never written") is None
 
 
+def test_another_prefix_is_another_store(redis_server: RedisServer) -> None:
+    views, others = RedisViews(redis_server.url), RedisViews(redis_server.url, prefix=b"other:")
+    others.write([b"same"], [b"1"])
+    assert views.read(b"same") is None
+    assert others.read(b"same") == b"1"
+    others.remove([b"same"])
+    assert others.read(b"same") is None
+    views.close()
+    others.close()
+
+
 def test_the_newest_blob_wins_within_a_write_and_after_it(store: ViewStore) -> None:
     store.write([b"new", b"new"], [b"1", b"2"])
     assert store.read(b"new") == b"2"

@@ -1,0 +1,81 @@
+"""Forecasts and departures from them, read from their topics beside any consumer group."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+import schemas
+from serving.outlooks import Outlooks
+from streams.access import Kafka, client
+
+from .decisions import AGAIN_S, BEFORE, POLL_S, TIMEOUT_S
+from .topics import DEPARTURES, FORECASTS
+
+log = logging.getLogger(__name__)
+
+
+class OutlookFeed:
+    """A thread that shows every forecast there is, and the newest departures."""
+
+    def __init__(self, bootstrap: Kafka, outlooks: Outlooks) -> None:
+        self._bootstrap, self._outlooks = bootstrap, outlooks
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="outlooks", daemon=True)
+
+    def start(self) -> OutlookFeed:
+        """Begin to read."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        """Read until stopped; after an error of the client once more, which shows nothing twice."""
+        settings = {**client(self._bootstrap), "group.id": "streamwise-outlooks", "log_level": 0}
+        more = {"enable.auto.commit": False, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 50}
+        while not self._stop.is_set():
+            consumer = Consumer({**settings, **more})
+            try:
+                self._read(consumer)
+            except KafkaException as error:
+                log.error("forecasts cannot be read: %s", error)
+                self._stop.wait(AGAIN_S)
+            finally:
+                consumer.close()
+
+    def _read(self, consumer: Any) -> None:
+        consumer.assign(list(_starts(consumer)))
+        while not self._stop.is_set():
+            for message in consumer.consume(500, POLL_S):
+                if message.error() is None:
+                    self._show(message.topic(), message.key() or b"", message.value())
+
+    def _show(self, topic: str, key: bytes, value: bytes | None) -> None:
+        try:
+            record = None if value is None else schemas.decode(value)
+        except schemas.SchemaError as error:
+            log.warning("a record of %s cannot be shown: %s", topic, error)
+            return
+        if topic == FORECASTS and (record is None or record[0] == "forecast"):
+            self._outlooks.put(key, None if record is None else record[1])
+        elif topic == DEPARTURES and record is not None and record[0] == "departure":
+            self._outlooks.add_departure(record[1])
+
+
+def _starts(consumer: Any) -> Iterator[TopicPartition]:
+    """All forecasts, and the tails of the departures."""
+    for topic in (FORECASTS, DEPARTURES):
+        for number in consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions:
+            start = TopicPartition(topic, number)
+            first, end = consumer.get_watermark_offsets(start, timeout=TIMEOUT_S)
+            start.offset = first if topic == FORECASTS else max(first, end - BEFORE)
+            yield start
