@@ -137,9 +137,11 @@ def test_ids_are_pinned() -> None:
         ("outcome", 1): 13,
         ("dead_letter", 1): 14,
         ("training_example", 2): 15,
-        ("forecast", 1): 16,
-        ("departure", 1): 17,
-        ("recommendation", 1): 18,
+        ("model_snapshot", 2): 18,
+        ("model_change", 1): 19,
+        ("forecast", 1): 20,
+        ("departure", 1): 21,
+        ("recommendation", 1): 22,
     }
 
 
