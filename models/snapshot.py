@@ -186,12 +186,12 @@ class Snapshot:
                 weights=tuple(map(float, record["weights"])),
                 examples=int(record["examples"]),
                 metrics={str(name): float(value) for name, value in record["metrics"].items()},
-                state=bytes(record["state"]),
+                state=_bytes(record["state"]),
                 applied={str(name): int(offset) for name, offset in record["applied"].items()},
                 mixing=tuple(map(float, record["mixing"])),
-                table=bytes(record["table"]),
-                trees=bytes(record["trees"]),
-                contest=bytes(record["contest"]),
+                table=_bytes(record["table"]),
+                trees=_bytes(record["trees"]),
+                contest=_bytes(record["contest"]),
                 typical=tuple(map(float, record["typical"])),
             )
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -215,6 +215,11 @@ def no_weights(models: int, features: int) -> Weights:
         number=np.zeros((models, NODES)),
         right=np.zeros((models, NODES), np.int32),
     )
+
+
+def _bytes(value: Any) -> bytes:
+    """Avro writes the default of a field of bytes as text, and fastavro gives it back so."""
+    return value.encode("latin-1") if isinstance(value, str) else bytes(value)
 
 
 def _place(features: tuple[str, ...], name: str) -> int:

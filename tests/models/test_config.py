@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.config import Feature, ModelSpec, load_models
+from models.config import Feature, Learning, ModelSpec, load_models
 from streams.errors import ConfigError
 
 GOOD = """\
@@ -93,7 +93,8 @@ def test_the_shipped_file_is_good() -> None:
         (
             "    within: 3d",
             "    horizon: 3d",
-            "10: unknown key 'horizon'; expected one of ['open', 'positive', 'proof', 'within']",
+            "10: unknown key 'horizon'; expected one of "
+            "['challengers', 'learning', 'open', 'positive', 'proof', 'within']",
         ),
         (
             "within: 3d",
@@ -116,6 +117,26 @@ def test_the_shipped_file_is_good() -> None:
             "proof: [order, quote]",
             "proof: [order, order]",
             "9: proof: expected each kind once, got ['order', 'order']",
+        ),
+        (
+            "positive: proof",
+            "positive: proof\n    challengers: [quick]",
+            "12: challengers: expected names with how each learns, got ['quick']",
+        ),
+        (
+            "positive: proof",
+            "positive: proof\n    challengers:\n      main: {linear_rate: 0.1}",
+            "13: main: expected letters, digits and underscores, and not main",
+        ),
+        (
+            "positive: proof",
+            "positive: proof\n    learning: {linear_rate: 7}",
+            "12: linear_rate: expected a number above 0, up to 1, got 7",
+        ),
+        (
+            "positive: proof",
+            "positive: proof\n    learning: {experts: [forest]}",
+            "12: experts: expected some of linear, additive, trees, got ['forest']",
         ),
     ],
 )
@@ -141,3 +162,16 @@ def test_an_error_names_the_line_and_what_was_expected(tmp_path: Path, old: str,
 )
 def test_an_empty_part_is_an_error(tmp_path: Path, text: str, said: str) -> None:
     assert read(tmp_path, text) == said
+
+
+def test_a_model_may_say_how_it_learns_and_who_challenges_it(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text(
+        GOOD + "    learning: {additive_rate: 0.2}\n    challengers:\n      plain: {experts: [linear]}\n",
+        encoding="utf-8",
+    )
+    (model,) = load_models(path).models
+    assert model.learners == {
+        "main": Learning(additive_rate=0.2),
+        "plain": Learning(experts=("linear",)),
+    }

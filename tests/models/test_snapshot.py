@@ -16,6 +16,7 @@ from models.snapshot import Snapshot
 from schemas import registry
 from streams.errors import Poison
 
+NEW = ("mixing", "table", "trees", "contest", "typical")  # since version 2 of the schema
 GOOD = Snapshot(
     model="purchase",
     version=3,
@@ -39,6 +40,12 @@ def test_the_record_fits_the_schema() -> None:
     framed = registry.encode("model_snapshot", GOOD.to_record())
     name, record = registry.decode(framed)
     assert (name, Snapshot.from_record(record)) == ("model_snapshot", GOOD)
+
+
+def test_one_of_the_version_before_is_read() -> None:
+    old = {name: value for name, value in GOOD.to_record().items() if name not in NEW}
+    framed = registry.encode("model_snapshot", old, 1)
+    assert Snapshot.from_record(registry.decode(framed)[1]) == GOOD
 
 
 def test_scores_are_the_logistic_of_the_sum() -> None:

@@ -81,7 +81,13 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "metrics": {"auc": 0.75},
         "state": b"\0\1",
         "applied": {"0": 12},
+        "mixing": [0.0, 0.5, 0.25, 0.25],
+        "table": b"\0\0\0\0",
+        "trees": b"\1",
+        "contest": b"\2",
+        "typical": [0.5],
     },
+    "model_change": {"id": "i", "model": "churn", "to": "quick", "time": 1},
     "outcome": {
         "id": "i",
         "customer": "c",
@@ -149,7 +155,7 @@ def test_every_schema_file_has_an_id_and_every_id_a_file() -> None:
     assert sorted(path.name for path in FOLDER.glob("*.avsc")) == sorted(
         f"{n}.v{v}.avsc" for n, v in schemas.IDS
     )
-    assert set(schemas.TOPICS.values()) == set(NAMES)
+    assert {*schemas.TOPICS.values(), "model_change"} == set(NAMES)  # it stands among the training examples
     for name, version in schemas.IDS:
         assert schemas.schema(name, version)["name"] == f"streamwise.{name}"
 
