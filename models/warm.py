@@ -24,7 +24,8 @@ def exercise() -> None:
     logistic(cut(experts.logit(x)))
     table = np.zeros(CELLS, "<f4").tobytes()
     snapshot = Snapshot(
-        "m", 1, 0, MIXTURE, ("a",), 0.0, (0.0,), 0, mixing=(0.0,) * 4, table=table, trees=_STUMP.packed(), typical=(0.0,)
+        "m", 1, 0, MIXTURE, ("a",), 0.0, (0.0,), 0, mixing=(0.0,) * 4, table=table, trees=_STUMP.packed(),
+        typical=(0.0,),
     )  # fmt: skip
     snapshot.score([0.0])
     snapshot.contributions([0.0])
