@@ -8,7 +8,20 @@ from dataclasses import dataclass
 
 from streams.permissions import TRANSACTIONS, Operation, Permission
 
-from .topics import ALERTS, CHANGELOG, DEAD_LETTERS, EXAMPLES, LAYOUTS, MODELS, OFFERS, OUTCOMES, topics
+from .topics import (
+    ALERTS,
+    CHANGELOG,
+    CORRECTIONS,
+    DEAD_LETTERS,
+    EXAMPLES,
+    LAYOUTS,
+    MESSAGES,
+    MODELS,
+    OFFERS,
+    OUTCOMES,
+    SOCIAL,
+    topics,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +50,14 @@ ROLES = {
     ),
     "ledger": Needs([ALERTS, OFFERS, OUTCOMES], [DEAD_LETTERS], "streamwise-ledger"),
     "server": Needs([ALERTS, OFFERS, LAYOUTS], named=["streamwise-decisions", "streamwise-layouts"]),
-    "replay": Needs([SOURCES, OUTCOMES, DEAD_LETTERS], [SOURCES, OUTCOMES, DEAD_LETTERS], named=["streamwise-replay"]),
+    "reader": Needs(
+        [MESSAGES, SOCIAL, CORRECTIONS], [SOCIAL, DEAD_LETTERS], "streamwise-reader", ["streamwise-corrections"]
+    ),
+    "corrections": Needs(writes=[CORRECTIONS]),
+    "replay": Needs(
+        [SOURCES, MESSAGES, OUTCOMES, DEAD_LETTERS], [SOURCES, MESSAGES, OUTCOMES, DEAD_LETTERS],
+        named=["streamwise-replay"],
+    ),
     "topics": Needs(creates=True),
 }  # fmt: skip
 

@@ -3,3 +3,5 @@
 WORKER = "streamwise-worker"
 LEARNER = "streamwise-learner"
 LEDGER = "streamwise-ledger"
+READER = "streamwise-reader"
+CORRECTIONS = "streamwise-corrections"  # joined by nobody: each reader learns all of them

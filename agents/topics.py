@@ -8,6 +8,7 @@ CHANGELOG = "customers-changelog"
 ALERTS, OFFERS, EXAMPLES, MODELS = "alerts", "offers", "training.examples", "models"
 OUTCOMES, DEAD_LETTERS = "offer.outcomes", "dead-letters"
 LAYOUTS = "layouts"
+SOCIAL, MESSAGES, CORRECTIONS = "social.events", "social.messages", "message.corrections"
 
 
 def topics(sources: list[str]) -> dict[str, TopicSpec]:
@@ -21,6 +22,8 @@ def topics(sources: list[str]) -> dict[str, TopicSpec]:
         TopicSpec(OUTCOMES),
         TopicSpec(MODELS, compacted=True),
         TopicSpec(LAYOUTS, compacted=True),
+        TopicSpec(MESSAGES),
+        TopicSpec(CORRECTIONS, kept=True),
         TopicSpec(DEAD_LETTERS),
     ]
     return {spec.name: spec for spec in specs}

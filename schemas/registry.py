@@ -24,12 +24,14 @@ IDS: dict[tuple[str, int], int] = {
     ("social_event", 1): 2,
     ("sales_event", 1): 3,
     ("sales_event", 2): 4,
+    ("social_event", 2): 5,
     ("decision", 1): 10,
     ("training_example", 1): 11,
     ("model_snapshot", 1): 12,
     ("outcome", 1): 13,
     ("dead_letter", 1): 14,
     ("training_example", 2): 15,
+    ("correction", 1): 16,
 }
 
 # topic -> the name of the schema of its values
@@ -37,6 +39,8 @@ TOPICS: dict[str, str] = {
     "web.events": "web_event",
     "social.events": "social_event",
     "sales.events": "sales_event",
+    "social.messages": "social_event",
+    "message.corrections": "correction",
     "alerts": "decision",
     "offers": "decision",
     "offer.outcomes": "outcome",

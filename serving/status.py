@@ -21,7 +21,7 @@ class ModelStatus(TypedDict, total=False):
 class RoleStatus(TypedDict, total=False):
     """One role, now."""
 
-    role: str  # worker, learner, ledger, server, backup
+    role: str  # worker, learner, ledger, server, reader, backup
     events: int
     events_per_s: float
     lag: dict[str, int]  # records not processed yet, by topic
@@ -45,7 +45,11 @@ class RoleStatus(TypedDict, total=False):
     ledger_repeated: int
     missed: int  # records that the broker had dropped before they were read
     learned: int  # examples, all models
-    repeated: int  # examples that came again
+    repeated: int  # examples or messages that came again
+    messages: dict[str, int]  # read, by language
+    unread: int  # messages without a text
+    corrections: int  # learned, of all there are
+    corrections_refused: int  # that cannot be learned
     backups: int
     backup_failures: int
     backup_age_s: float
