@@ -72,7 +72,7 @@ def demo(
 
 @app.command()
 def up(kafka: Kafka = None, config: ConfigFolder = None) -> None:
-    """Start worker, learner, ledger and server, each its own process, until Ctrl-C.
+    """Start worker, learner, ledger, server and, where messages can be read, the reader, until Ctrl-C.
 
     Example: streamwise up --kafka 127.0.0.1:9092
     """
@@ -500,7 +500,7 @@ def send_corrections(
     """Send corrections; each is learned once, however often it is sent.
 
     Example: streamwise corrections send corrections.jsonl
-    Example: streamwise corrections send --text "Well, that was quick" --sentiment -0.4 --label complaint
+    Example: streamwise corrections send --text "Well, that was quick" --sentiment=-0.4 --label complaint
     """
     from agents import correcting
 

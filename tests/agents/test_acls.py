@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from agents import learner, ledger, worker
+from agents import learner, ledger, reader, worker
 from agents.acls import ROLES, commands, permissions
 from agents.topics import topics
 from cli import main
@@ -23,7 +23,8 @@ def values(words: list[str], option: str) -> list[str]:
 
 def test_the_groups_are_those_that_roles_join() -> None:
     joined = {role: needs.group for role, needs in ROLES.items() if needs.group}
-    assert joined == {"worker": worker.GROUP, "learner": learner.GROUP, "ledger": ledger.GROUP}
+    groups = {"worker": worker, "learner": learner, "ledger": ledger, "reader": reader}
+    assert joined == {role: module.GROUP for role, module in groups.items()}
 
 
 def test_every_topic_is_written_and_read_by_somebody() -> None:
