@@ -27,7 +27,9 @@ from config.settings import ROOT, Settings, load_settings
 from models.corrections import Correction
 from models.sentiment import Reader
 from streams.errors import Fatal
-from tests.doubles import CapturedOutputs
+from tests.doubles import CapturedOutputs, Rig
+from tests.reference import batches
+from tests.reference.record import Record
 
 TOPICS = ROOT / "config" / "topics.yaml"
 ENGLISH = "I want a refund, the parcel arrived broken. I will never order from you again!"
@@ -177,6 +179,27 @@ def test_partitions_that_are_taken_away_are_left_at_once(role: ReaderRole) -> No
     asyncio.run(taken_away())
     assert 0 < len(sent(role)) < 100
     assert role.intake.positions == {}
+
+
+def test_a_message_that_says_goodbye_is_an_alert_and_a_repeated_one_changes_no_row(role: ReaderRole) -> None:
+    take(role, 0, [message(0, ENGLISH), message(1, CHINESE)], key=b"anna")
+    assert isinstance(role.outputs, CapturedOutputs)
+    values = [one.value for one in role.outputs.of(SOCIAL)]
+    rows = []
+    for sent_again in ([], values):
+        records = [
+            Record(SOCIAL, 0, offset, b"anna", value, 1_700_000_000_100)
+            for offset, value in enumerate([*values, *sent_again])
+        ]
+        rig = Rig()
+        rig.feed({(SOCIAL, 0): [batches.batch(records)]})
+        alerts = [found["policy"] for found in rig.decoded()["alerts", 0]]
+        assert alerts == ["says-goodbye"]
+        ((_, row),) = rig.dump().items()
+        del row[f"applied.{SOCIAL}"]
+        rows.append(row)
+    assert rows[0] == pytest.approx(rows[1], nan_ok=True)
+    assert rows[0]["complaints_90d.x"] == rows[0]["churn_intents_90d.x"] == pytest.approx(1.0)
 
 
 def test_a_correction_changes_later_readings(role: ReaderRole) -> None:
