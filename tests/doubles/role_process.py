@@ -13,12 +13,13 @@ from typing import Any
 
 from agents.learner import LearnerRole
 from agents.ledger import LedgerRole
+from agents.reader import ReaderRole
 from agents.role import run_role, set_up_logging
 from agents.worker import Worker
 from config.settings import load_settings
 from streams.transport import Consumer, ConsumerThread
 
-ROLES: dict[str, Any] = {"worker": Worker, "learner": LearnerRole, "ledger": LedgerRole}
+ROLES: dict[str, Any] = {"worker": Worker, "learner": LearnerRole, "ledger": LedgerRole, "reader": ReaderRole}
 
 
 def block(*_: Any, **__: Any) -> Any:
@@ -58,6 +59,8 @@ BLOCKED: dict[str, Callable[[Any], None]] = {
     "restoring": _set("processor.app.before_live", wait),
     "learn": _set("_learn", block),
     "publish": _set("outputs.settled", wait),
+    "read": _set("reader.complete", block),
+    "corrections": _set("feed._learn", block),
     "write": _set("ledger.write", block),
 }
 
