@@ -27,6 +27,7 @@ from config.settings import ROOT, Settings, load_settings
 from models.corrections import Correction
 from models.sentiment import Reader
 from streams.errors import Fatal
+from tests.agents.fuzz import spoilt
 from tests.doubles import CapturedOutputs, Rig
 from tests.reference import batches
 from tests.reference.record import Record
@@ -331,3 +332,20 @@ def test_corrections_are_sent_from_a_file_and_learned_once(
         (CHINESE, None, {"complaint": False}),
         ("Meh", None, {"complaint": True, "app": False}),
     ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_comes_is_an_event_or_a_dead_letter(role: ReaderRole, seed: int) -> None:
+    good = [message(n, text) for n, text in enumerate((ENGLISH, CHINESE, DRY, None))]
+    spoiled = spoilt("social_event", good, seed, 600)
+    take(role, 0, [*spoiled, *[message(n) for n in range(1000, 1050)]])
+    dead = sent(role, "dead-letters")
+    events = sent(role)
+    assert len(dead) + len(events) + role.repeated == len(spoiled) + 50
+    assert min(len(dead), len(events)) > 50
+    assert [event["message_id"] for event in events[-50:]] == [f"m{n}" for n in range(1000, 1050)]
+    for offset, value in enumerate(spoilt("correction", [correction(n) for n in range(9)], seed, 600)):
+        role.feed.take(offset, value)
+    assert role.feed.refused > 50
+    assert -1.0 <= role.reader.read(DRY).sentiment <= 1.0
+    assert Reader.restore(role.reader.state(), role.reader.topics).state() == role.reader.state()
