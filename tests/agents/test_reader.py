@@ -22,7 +22,7 @@ from agents.corrections import CorrectionFeed
 from agents.framing import raw_batch
 from agents.reader import LARGEST_BYTES, ReaderRole
 from agents.together import environment
-from agents.topics import CORRECTIONS, MESSAGES, SOCIAL
+from agents.topics import CORRECTIONS, MESSAGES, SOCIAL, topics
 from config.settings import ROOT, Settings, load_settings
 from models.corrections import Correction
 from models.sentiment import Reader
@@ -248,6 +248,11 @@ def test_a_reader_is_ready_when_it_has_learned_and_holds_partitions(role: Reader
     assert role.ready() == (True, "")
     role.intake.assigned = False
     assert role.ready() == (False, "partitions are being assigned")
+
+
+def test_corrections_are_kept_for_good_in_as_many_partitions_as_all_topics_have() -> None:
+    spec = topics([SOCIAL])[CORRECTIONS]
+    assert (spec.partitions, spec.config()) == (None, {"retention.ms": "-1", "retention.bytes": "-1"})
 
 
 def test_every_reader_comes_to_the_same_state(broker: Any, until: Any) -> None:
