@@ -29,7 +29,7 @@ Given = tuple[str, int | None, Mapping[str, Any]]  # file, line, what stands the
 
 def gather(file: Path | None, one: Mapping[str, Any]) -> Iterator[Given]:
     """The corrections of a file of JSON lines, or the one that the command line names. Raises `ConfigError`."""
-    said = any(value for value in one.values())
+    said = any(value not in (None, {}) for value in one.values())
     if (file is None) == (not said):
         raise ConfigError("corrections", None, "expected a file, or --text with --sentiment or --label")
     if file is None:

@@ -26,6 +26,7 @@ from .topics import CORRECTIONS
 log = logging.getLogger(__name__)
 
 PARTITION = 0
+WINDOW = 1 << 20  # a long file that is sent once more is learned once, for 100 MB at most
 REFUSED_KEPT = 100
 AGAIN_S = 1.0
 
@@ -42,7 +43,7 @@ class CorrectionFeed:
         self.caught_up = threading.Event()
         self.position = self.learned = self.refused = self.missed = 0
         self.reasons: deque[str] = deque(maxlen=REFUSED_KEPT)  # the latest
-        self._seen = Seen()
+        self._seen = Seen(WINDOW)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="corrections", daemon=True)
 

@@ -51,7 +51,8 @@ def test_a_wrong_line_is_named(
         ([], "expected a file, or --text"),
         (["no-such-file.jsonl"], "cannot be read"),
         (["some.jsonl", "--text", "a"], "expected a file, or --text"),
-        (["--sentiment", "0.5"], "with a text"),
+        (["some.jsonl", "--sentiment", "0"], "expected a file, or --text"),
+        (["--sentiment", "0"], "with a text"),
         (["--text", "a", "--label", "app=maybe"], "app=maybe"),
     ],
 )
