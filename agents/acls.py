@@ -12,17 +12,20 @@ from .topics import (
     ALERTS,
     ANALYST_CHANGELOG,
     CHANGELOG,
+    CORRECTIONS,
     DEAD_LETTERS,
     DEPARTURES,
     EXAMPLES,
     FORECASTS,
     LAYOUTS,
+    MESSAGES,
     MODELS,
     OFFERS,
     OUTCOMES,
     RECOMMENDATIONS,
+    SOCIAL,
     topics,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,14 @@ ROLES = {
         [ALERTS, OFFERS, LAYOUTS, FORECASTS, DEPARTURES],
         named=["streamwise-decisions", "streamwise-layouts", "streamwise-outlooks"],
     ),
-    "replay": Needs([SOURCES, OUTCOMES, DEAD_LETTERS], [SOURCES, OUTCOMES, DEAD_LETTERS], named=["streamwise-replay"]),
+    "reader": Needs(
+        [MESSAGES, SOCIAL, CORRECTIONS], [SOCIAL, DEAD_LETTERS], "streamwise-reader", ["streamwise-corrections"]
+    ),
+    "corrections": Needs(writes=[CORRECTIONS]),
+    "replay": Needs(
+        [SOURCES, MESSAGES, OUTCOMES, DEAD_LETTERS], [SOURCES, MESSAGES, OUTCOMES, DEAD_LETTERS],
+        named=["streamwise-replay"],
+    ),
     "topics": Needs(creates=True),
 }  # fmt: skip
 

@@ -20,7 +20,7 @@ from streams.access import Kafka, client
 from streams.errors import Fatal, Retryable
 
 from .dead_letters import REPLAYED_KEY, TIMEOUT_S, Choice, Letter, open_consumer, read_letters
-from .topics import ALERTS, DEAD_LETTERS, EXAMPLES, OFFERS, OUTCOMES
+from .topics import ALERTS, DEAD_LETTERS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES
 
 ORIGIN_HEADER = "streamwise-dead-letter"  # of a record that was replayed: where it stood before
 TRANSACTION_LETTERS = 200  # readers wait for the end of a transaction: it is short
@@ -29,7 +29,8 @@ NEAR_RECORDS = 2000  # an original so far ahead is read up to; for one that is f
 
 # Who reads which topic; all others are the workers' sources.
 WORKER_GROUP = "streamwise-worker"
-GROUPS = {EXAMPLES: "streamwise-learner", **dict.fromkeys((ALERTS, OFFERS, OUTCOMES), "streamwise-ledger")}
+GROUPS = {EXAMPLES: "streamwise-learner", MESSAGES: "streamwise-reader"}
+GROUPS |= dict.fromkeys((ALERTS, OFFERS, OUTCOMES), "streamwise-ledger")
 
 
 @dataclass(frozen=True, slots=True)

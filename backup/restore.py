@@ -258,7 +258,7 @@ class Restore:
         for place in self._outputs:
             group = at.consumers[place.topic]
             taken = summary.groups.get(group, {}).get(place.topic, {}).get(str(place.number), 0)
-            offset = max(place.wanted, taken) if group == at.learner else place.wanted
+            offset = place.wanted if group == at.ledger else max(place.wanted, taken)
             found[group].append(TopicPartition(place.topic, place.number, offset))
         for group, offsets in found.items():
             _commit(at.client, group, offsets)

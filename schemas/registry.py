@@ -24,6 +24,7 @@ IDS: dict[tuple[str, int], int] = {
     ("social_event", 1): 2,
     ("sales_event", 1): 3,
     ("sales_event", 2): 4,
+    ("social_event", 2): 5,
     ("decision", 1): 10,
     ("training_example", 1): 11,
     ("model_snapshot", 1): 12,
@@ -35,6 +36,7 @@ IDS: dict[tuple[str, int], int] = {
     ("forecast", 1): 20,
     ("departure", 1): 21,
     ("recommendation", 1): 22,
+    ("correction", 1): 23,
 }
 
 # topic -> the name of the schema of its values
@@ -42,6 +44,8 @@ TOPICS: dict[str, str] = {
     "web.events": "web_event",
     "social.events": "social_event",
     "sales.events": "sales_event",
+    "social.messages": "social_event",
+    "message.corrections": "correction",
     "alerts": "decision",
     "offers": "decision",
     "offer.outcomes": "outcome",

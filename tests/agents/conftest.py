@@ -68,7 +68,7 @@ def settings(broker: Broker, tmp_path: Path) -> Settings:
     """Settings for roles on the embedded broker, on free ports."""
     return load_settings(
         kafka=broker.bootstrap, partitions=PARTITIONS, state=tmp_path, worker_port=0, learner_port=0, ledger_port=0,
-        analyst_port=0, server_port=0, commit_interval=1.0,
+        analyst_port=0, server_port=0, reader_port=0, commit_interval=1.0,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tests.reference import batches
 from tests.reference.hashing import hash64
 from tests.reference.record import Log, Record
 
-SCHEMAS = {number: schemas.by_id(number) for number in (1, 2, 3, 4)}
+SCHEMAS = {number: schemas.by_id(number) for number in (1, 2, 3, 4, 5)}
 TOPICS = ("web.events", "social.events", "sales.events")
 KINDS = {
     "web.events": ("page", "search", "view", "cart_add", "cart_remove", "checkout", "other"),
@@ -74,7 +74,7 @@ class Step:
     number: float | None = None  # the value, sentiment and rating, or amount
     category: str | None = None
     lines: tuple[Line, ...] = ()
-    version: int = 1  # of sales_event; the others have one
+    version: int = 1  # of social_event and sales_event; web_event has one
     repeats: int = 0  # carries the message id of the customer's event this many before; 0: its own
     bad: str | None = None
     skipped_offsets: int = 0  # as compaction leaves them before this record
@@ -145,6 +145,10 @@ def body(step: Step, message_id: str, time_ms: int) -> dict[str, Any]:
             "rating": rating,
             "text": text,
         }
+        if step.version == 2:
+            said["topics"] = [] if step.category is None else ["app", step.category]
+            said["complaint"] = number is not None and number <= 0
+            said["churn_intent"] = step.kind == "ticket"
         return event | said
     lines = [
         {
@@ -181,7 +185,7 @@ def _spoilt(step: Step, key: bytes, event: dict[str, Any]) -> tuple[bytes | None
         "text not UTF-8": {"message_id": "broken"},
     }
     changed = event | changes.get(step.bad or "", {})
-    value = framed(step.topic, changed, step.version if step.topic == "sales.events" else 1)
+    value = framed(step.topic, changed, 1 if step.topic == "web.events" else step.version)
     message_id = str(event["message_id"]).encode()
     # After the frame: the message id (its length takes one byte), the time (varint), the kind's index.
     kind_at = 5 + 1 + len(message_id) + len(batches.varint(event["time"]))
