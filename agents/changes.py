@@ -27,15 +27,21 @@ class Move:
         there = {group.name: (group.meaning, group.words) for group in new.layout.groups}
         lost = [g for g in old.layout.groups if there.get(g.name) != (g.meaning, g.words) and _counts(g)]
         return cls(
-            [g.name for g in lost if g.meaning[0] not in (POLICY, EXAMPLE)],
-            [g.name.partition(":")[2] for g in lost if g.meaning[0] == POLICY],
-            [g.name.partition(":")[2] for g in lost if g.meaning[0] == EXAMPLE],
+            [g.name for g in lost if _part(g) not in (POLICY, EXAMPLE)],
+            [g.name.partition(":")[2] for g in lost if _part(g) == POLICY],
+            [g.name.partition(":")[2] for g in lost if _part(g) == EXAMPLE],
         )
 
     @property
     def nothing(self) -> bool:
         """Whether rows take everything along."""
         return not (self.columns or self.policies or self.examples)
+
+
+def _part(group: Group) -> str:
+    """What a group of words is of, where its name says so; columns have no colon in theirs."""
+    part, colon, _ = group.name.partition(":")
+    return part if colon else ""
 
 
 def _counts(group: Group) -> bool:

@@ -58,7 +58,8 @@ class Trial:
         self._partition = self._engine.partition(0)
         self._partition.activate()
         self._offsets = dict.fromkeys(self._work.layout.topics, 0)
-        self.learners = {name: Learner(name, config.models.names) for name in self._work.models}
+        yes_or_no = [model.name for model in config.models.models if model.amount is None]
+        self.learners = {name: Learner(name, config.models.names) for name in yes_or_no}
         self.evaluation = Evaluation(config.models.names)
         self.events = self.examples = 0
         self.first_ms, self.last_ms = 0, 0
@@ -92,7 +93,7 @@ class Trial:
 
     def report(self, start_ms: float, models: Sequence[str] | None = None) -> dict[str, Any]:
         """Figures by the scores at the time of the decision: from `start_ms` on, and over `all` of the stream."""
-        chosen = list(models or self._work.models)
+        chosen = list(models or self.learners)
         late = self.evaluation.figures(start_ms, self.last_ms)
         whole = self.evaluation.figures(end_ms=self.last_ms)
         return {
@@ -131,6 +132,8 @@ class Trial:
             example = Example.from_record(schemas.decode(value)[1])
             self.evaluation.add(example)
             self.examples += 1
+            if example.model not in self.learners:  # of amounts, which nobody learns yet
+                continue
             try:
                 self.learners[example.model].learn(example)
             except Poison:

@@ -75,7 +75,9 @@ class LearnerRole:
     ) -> None:
         self.settings = settings
         config = load_models(settings.config / "models.yaml")
-        self.features, self.models = config.names, [model.name for model in config.models]
+        self.features = config.names
+        self.models = [model.name for model in config.models if model.amount is None]
+        self.amounts = {model.name for model in config.models} - {*self.models}  # nobody learns these yet
         self._wall_clock_ms = wall_clock_ms
         broker = {**client(settings.access), "log_level": 0}
         self.layouts = Layouts(settings.access)
@@ -191,6 +193,9 @@ class LearnerRole:
             self.letters.send(tp, offset, str(error), "not a training example", key, value, time_ms)
 
     def _learn(self, tp: TP, offset: int, example: Example) -> None:
+        if example.model in self.amounts:
+            self.learned += 1
+            return
         learner = self.learners.get(example.model)
         if learner is None:
             raise Poison(f"example {example.id}: config/models.yaml declares no model {example.model}")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from customers.fold import ABSENT_BITS, decay, fold, view
+from customers.layout import EXAMPLE_HEAD
 from models.scorer import score, transform
 from streams.deadlines import earliest, pop, push
 from streams.encode import (
@@ -24,11 +25,10 @@ from streams.partition import CHANGELOG, TAKEN, VIEWS, keep_taken
 from streams.rows import NEXT, SOON, Store, ask_row, has_room, place_of
 
 from .machine import evaluate
-from .plan import EXAMPLES, Plan
+from .plan import EXAMPLES, Models, Plan
 from .program import FIELD, SCORE, VIEW
 
 DUPLICATES, SKIPPED, LATE, FIRED = range(4)  # counters
-EXAMPLE_HEAD = 4  # opened, due, score, snapshot; then the features as float32
 MANY_COLONS = 3
 
 
@@ -295,12 +295,11 @@ def _holds(
 
 
 @inlined
-def _judge(
-    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, row: int, policy: int, now: float,
-    topic: int,
-    offset: int, cause: int, due: float, fields: Any, event: int,
+def _gather(
+    table: Table, plan: Plan, room: Room, row: int, policy: int, now: float, topic: int, cause: int, fields: Any,
+    event: int,
 ) -> None:  # fmt: skip
-    """Evaluate one policy for one row, keep its state, and decide."""
+    """Look up what a policy's conditions read, but for the scores."""
     rules = plan.rules
     first = rules.input_start[policy]
     for i in range(first, rules.input_start[policy + 1]):
@@ -316,6 +315,17 @@ def _judge(
         else:
             value = np.float64(cause) if topic >= 0 else np.nan
         room.inputs[i - first] = value
+
+
+@inlined
+def _judge(
+    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, row: int, policy: int, now: float,
+    topic: int,
+    offset: int, cause: int, due: float, fields: Any, event: int,
+) -> None:  # fmt: skip
+    """Evaluate one policy for one row, keep its state, and decide."""
+    rules = plan.rules
+    _gather(table, plan, room, row, policy, now, topic, cause, fields, event)
     word = rules.word[policy]
     exit_start = rules.exit_start[policy]
     exit_stop = rules.exit_stop[policy]
@@ -407,16 +417,45 @@ def _close(
         p += 4 * features
     data[p] = 0
     p = put_long(data, p + 1, plan.layout_id)
+    total = plan.models.sum_word[model]
+    data[p] = 2 if total > 0 else 0  # the branch of `amount`: a number, or null
+    p += 1
+    if total > 0:
+        p = put_double(data, p, table.rows[row, total])
     _finish(out, start, p, slot, EXAMPLES, model)
     table.rows[row, word] = 0.0
     table.rows[row, word + 1] = 0.0
 
 
+@inlined
+def _may_open(
+    table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, kind: int, fields: Any, event: int
+) -> Any:  # fmt: skip
+    """Whether an event has what a proof has to share with it, and the model's condition is true."""
+    models = plan.models
+    if models.same_word[model] > 0 and np.isnan(fields[event, models.same_field[model]]):
+        return False
+    gate = models.gate[model]
+    if gate < 0:
+        return True
+    now = table.rows[row, 0]
+    _gather(table, plan, room, row, gate, now, 0, kind, fields, event)
+    return _holds(
+        table, plan, weights, room, row, gate, now, plan.rules.when_start[gate], plan.rules.when_stop[gate]
+    )
+
+
 @kernel
-def _open(table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, time: float) -> None:
+def _open(
+    table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, time: float, fields: Any, event: int
+) -> None:  # fmt: skip
     """Keep the features and the score as of the row's clock until the label is known."""
     word = plan.models.word[model]
     now = table.rows[row, 0]
+    if plan.models.sum_word[model] > 0:
+        table.rows[row, plan.models.sum_word[model]] = 0.0
+    if plan.models.same_word[model] > 0:
+        table.rows[row, plan.models.same_word[model]] = fields[event, plan.models.same_field[model]]
     _look(table, plan, room, row, now)
     table.rows[row, word] = time
     table.rows[row, word + 1] = time + plan.models.within_ms[model]
@@ -489,6 +528,13 @@ def _repeated(table: Table, plan: Plan, row: int, message_id: int) -> bool:
 
 
 @inlined
+def _is_same(rows: Any, row: int, models: Models, model: int, fields: Any, event: int) -> Any:
+    """Whether an event has in common with the one that opened an example what it has to."""
+    word = models.same_word[model]
+    return word == 0 or rows[row, word] == fields[event, models.same_field[model]]
+
+
+@inlined
 def _event(
     events: Events, e: int, row: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room
 ) -> None:
@@ -518,14 +564,24 @@ def _event(
         rows[row, 0] = time
     clock = rows[row, 0]
     kind = events.kinds[e]
-    models = len(plan.models.within_ms)
+    models = plan.models
     moved = False
     if kind >= 0:
-        for m in range(models):
-            word = plan.models.word[m]
-            if plan.models.proof[m, kind] and rows[row, word] > 0.0 and time > rows[row, word]:
+        for j in range(models.proof_start[kind], models.proof_start[kind + 1]):
+            m = models.proof_model[j]
+            word = models.word[m]
+            if (
+                rows[row, word] > 0.0
+                and time > rows[row, word]
+                and _is_same(rows, row, models, m, events.fields, e)
+            ):
                 due = rows[row, word + 1]
-                proven = plan.models.on_proof[m]
+                if models.sum_word[m] > 0:
+                    value = events.fields[e, models.sum_field[m]]
+                    if time <= due and not np.isnan(value):
+                        rows[row, models.sum_word[m]] += value
+                    continue
+                proven = models.on_proof[m]
                 _close(table, plan, out, slot, row, m, proven if time <= due else 1 - proven, min(time, due))
                 moved = True
         if fold(rows, table.bits, row, kind, time, clock, late, table.clocks[0], events.fields, e, plan.fold):
@@ -533,15 +589,15 @@ def _event(
     if kind < 0:
         return
     room.ready[:] = 0
-    for m in range(models):
-        due = time + plan.models.within_ms[m]
+    for j in range(models.open_start[kind], models.open_start[kind + 1]):
+        m = models.open_model[j]
         if (
-            plan.models.open[m, kind]
-            and not late
-            and due > table.clocks[0]
-            and rows[row, plan.models.word[m]] == 0.0
+            not late
+            and time + models.within_ms[m] > table.clocks[0]
+            and rows[row, models.word[m]] == 0.0
+            and _may_open(table, plan, weights, room, row, m, kind, events.fields, e)
         ):
-            _open(table, plan, weights, room, row, m, time)
+            _open(table, plan, weights, room, row, m, time, events.fields, e)
             moved = True
     for j in range(plan.rules.kind_start[kind], plan.rules.kind_start[kind + 1]):
         policy = plan.rules.kind_policy[j]

@@ -41,7 +41,7 @@ class Evaluation:
         self._ids: list[str] = []
         self._customers: list[str] = []
         self._models: list[str] = []
-        self._labels = array("b")
+        self._labels = array("d")
         self._times = array("q")  # opened, due, label_time of each
         self._scores = array("d")
         self._snapshots = array("q")
@@ -113,11 +113,11 @@ class Evaluation:
 
     def _arrays(
         self,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.float64], NDArray[np.str_]]:
-        """int64[n, 3]: opened, due, label_time; int8[n]: labels; float64[n]: scores; str[n]: models."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.str_]]:
+        """int64[n, 3]: opened, due, label_time; float64[n]: labels; float64[n]: scores; str[n]: models."""
         return (
             np.array(self._times, dtype=np.int64).reshape(-1, 3),
-            np.array(self._labels, dtype=np.int8),
+            np.array(self._labels, dtype=np.float64),
             np.array(self._scores, dtype=np.float64),
             np.array(self._models, dtype=np.str_),
         )

@@ -95,9 +95,9 @@ class Learner:
         weights = self._weights
         logit = math.fsum([weights[name] * value for name, value in scaled.items()])
         score = self._loss.mean_func(logit)
-        self.window.add(example.label, score)
+        self.window.add(int(example.label), score)
         self.examples += 1
-        self.positives += example.label
+        self.positives += int(example.label)
 
         slope = self._loss.gradient(example.label, logit)
         self._optimizer.step(weights, {name: slope * value for name, value in scaled.items()})
@@ -186,8 +186,7 @@ class Learner:
     def _check(self, example: Example) -> None:
         if example.model != self.model:
             raise Poison(f"example {example.id} is for {example.model}, not for {self.model}")
-        if example.label not in (0, 1):
-            raise Poison(f"example {example.id}: expected label 0 or 1, got {example.label}")
+        example.check_binary()
         if len(example.features) != len(self.features):
             have, want = len(example.features), len(self.features)
             raise Poison(f"example {example.id} has {have} features; expected {want}")

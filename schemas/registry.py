@@ -30,6 +30,8 @@ IDS: dict[tuple[str, int], int] = {
     ("outcome", 1): 13,
     ("dead_letter", 1): 14,
     ("training_example", 2): 15,
+    ("training_example", 3): 16,
+    ("outcome", 2): 17,
 }
 
 # topic -> the name of the schema of its values
@@ -43,6 +45,14 @@ TOPICS: dict[str, str] = {
     "training.examples": "training_example",
     "models": "model_snapshot",
     "dead-letters": "dead_letter",
+}
+
+# The schemas whose records are events of customers -> the field that tells a repeated event from a new one
+EVENTS: dict[str, str] = {
+    "web_event": "message_id",
+    "social_event": "message_id",
+    "sales_event": "message_id",
+    "outcome": "id",
 }
 
 _FOLDER = Path(__file__).parent

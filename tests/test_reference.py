@@ -30,14 +30,17 @@ sources:
   - {topic: web.events, schema: web_event}
   - {topic: social.events, schema: social_event}
   - {topic: sales.events, schema: sales_event}
+  - {topic: offer.outcomes, schema: outcome}
 fields:
   category: {web.events: category}
-  value: {web.events: value, min: -10, max: 1e9}
+  value: {web.events: value, offer.outcomes: value, min: -10, max: 1e9}
   amount: {sales.events: amount}
   quantity: {sales.events: "lines[].quantity", reduce: sum, max: 100}
   newest: {sales.events: "lines[].quantity", reduce: last}
   lines: {sales.events: "lines[]", reduce: count}
   categories: {sales.events: "lines[].category", reduce: bits}
+  offer: {offer.outcomes: offer}
+  offer_type: {offer.outcomes: type}
 columns:
   pages: {kind: decayed, on: [page], half_life: [1h]}
   worth: {kind: decayed, on: [page, view], field: value, half_life: 1d}
@@ -65,6 +68,19 @@ models:
   again: {open: [order], proof: [order], within: 1d, positive: proof}
   gone: {open: [order], proof: [order, return], within: 2d, positive: deadline}
 """
+# every kind of label, and every condition on what opens and proves
+LABELS = (
+    MODELS
+    + """\
+  worth_2d: {open: [order], proof: [order], within: 2d, amount: amount}
+  response: {open: [sent], proof: [redeemed], same: offer, within: 3d, positive: proof}
+  shoes: {open: [sent], if: event.offer_type = 'shoes', proof: [redeemed], same: offer, within: 3d, positive: proof}
+  basket: {open: [view], if: visits > 1 AND NOT (event.value < 0), proof: [cart_add], same: category, within: 1d,
+    positive: proof}
+  lead: {open: [page, view], if: last_order IS NULL, proof: [order], within: 5d, amount: quantity}
+  voucher: {open: [sent], proof: [redeemed], same: offer, within: 4d, amount: value}
+"""
+)
 NO_POLICIES = "policies: {}"
 DUE_POLICY = (
     "policies: {due: {kind: offer, on: [deadline.silence, deadline.quiet], when: 1 = 1, cooldown: 1h}}"

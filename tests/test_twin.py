@@ -26,7 +26,7 @@ from tests.reference.engine import Reference
 from tests.reference.hashing import hash64
 from tests.reference.record import Log, Record
 from tests.reference.scoring import Snapshot
-from tests.test_reference import FEATURES, MODELS
+from tests.test_reference import FEATURES, LABELS
 
 REASON_OF = dict(
     zip(
@@ -239,7 +239,7 @@ def test_drawn_streams_in_drawn_batches(data: st.DataObject, log: Log, seed: int
 
 def every_kind(folder: Path, policies: str) -> tuple[Path, Path, Path]:
     features = "".join(line for line in FEATURES.splitlines(True) if not line.startswith("  newest:"))
-    parts = {"features": features, "models": MODELS, "policies": policies}
+    parts = {"features": features, "models": LABELS, "policies": policies}
     for name, text in parts.items():
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     return folder / "features.yaml", folder / "models.yaml", folder / "policies.yaml"
