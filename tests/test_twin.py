@@ -267,11 +267,26 @@ def test_every_kind_of_column(seed: int, tmp_path: Path) -> None:
         for version, name in ((5, "again"), (6, "gone"))
     }
     twins = Twins(snapshots, every_kind(tmp_path, POLICIES))
-    log = streams.random_log(60 + seed, 2500, bad=0.05, repeated=0.1, late=0.15, jump=0.01)
+    log = streams.random_log(
+        60 + seed,
+        2500,
+        customers=8,
+        bad=0.05,
+        repeated=0.1,
+        late=0.15,
+        jump=0.01,
+        mean_advance_ms=streams.HOUR,
+    )
     twins.feed(log, streams.random_batches(log, seed), seed)
     twins.agree()
     fired = {decision["policy"] for decision in twins.reference.decisions}
     assert fired == {"entering", "due", "bits", "greatest", "words"}
+    labels: dict[str, set[float]] = {}
+    for example in twins.reference.examples:
+        label = example["label"] if example["amount"] is None else min(1.0, example["amount"])
+        labels.setdefault(example["model"], set()).add(label)
+    names = {model.name for model in twins.rig.config.models.models}
+    assert {name for name, found in labels.items() if len(found) > 1} == names
 
 
 def journey(until_ms: int, partitions: int) -> Log:
@@ -307,7 +322,7 @@ def test_customers_unseen_for_long_start_anew(seed: int, tmp_path: Path) -> None
         (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     text = FILES[0].read_text(encoding="utf-8")
     # longer than every deadline, shorter than the log
-    (tmp_path / FILES[0].name).write_text(text.replace("expire_after: 730d", "expire_after: 61d"), "utf-8")
+    (tmp_path / FILES[0].name).write_text(text.replace("expire_after: 730d", "expire_after: 91d"), "utf-8")
     files = tmp_path / FILES[0].name, tmp_path / FILES[1].name, tmp_path / FILES[2].name
     log = streams.random_log(seed, 1500, partitions=1, customers=60, jump=0.1)
     twins, forgetful = Twins(files=files), Twins()

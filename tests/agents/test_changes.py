@@ -24,15 +24,15 @@ def other(tmp_path: Path) -> Config:
 
 def test_what_is_lost_is_told_by_name(other: Config) -> None:
     told = compare(shipped_config(), other)
-    both = ["purchase", "churn"]
-    assert told["up"] == {"columns": ["searches_1d", "total_quantity"], "policies": [], "examples": both}
+    every = [model.name for model in shipped_config().models.models]
+    assert told["up"] == {"columns": ["searches_1d", "total_quantity"], "policies": [], "examples": every}
     down = ["searches_1w", "reviews", "quiet"]
-    assert told["down"] == {"columns": down, "policies": ["any-review"], "examples": both}
+    assert told["down"] == {"columns": down, "policies": ["any-review"], "examples": every}
     assert (told["features_new"], told["features_gone"]) == (["reviews", "searches_1w"], ["searches_1d"])
     assert told["order"].startswith("two rollouts")
     assert lines(told)[1:3] == [
-        "rows that move up: lose columns searches_1d, total_quantity; examples purchase, churn",
-        f"rows that move back: lose columns {', '.join(down)}; policies any-review; examples purchase, churn",
+        f"rows that move up: lose columns searches_1d, total_quantity; examples {', '.join(every)}",
+        f"rows that move back: lose columns {', '.join(down)}; policies any-review; examples {', '.join(every)}",
     ]
 
 

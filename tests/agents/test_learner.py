@@ -93,7 +93,7 @@ def test_poisonous_examples_are_dead_letters_and_the_next_is_learned(
     assert role.learners["purchase"].examples == 2
     letters = [schemas.decode(sent.value)[1] for sent in outputs(role).of("dead-letters")]
     assert [letter["offset"] for letter in letters] == [0, 1, 3, 4, 5]
-    assert "38" in letters[2]["reason"]
+    assert str(len(role.features)) in letters[2]["reason"]
     assert role.status()["dead_letters"] == {"not a training example": 5}
     assert role.intake.positions == {TP(TOPIC, 0): 7}
 

@@ -59,9 +59,14 @@ def test_the_label_is_the_amount_where_there_is_one() -> None:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"label": 2}, "expected label 0 or 1, got 2"), ({"score": 1.5}, "expected a score from 0 to 1, got 1.5")],
+    [
+        ({"label": 2}, "expected label 0 or 1, got 2"),
+        ({"score": 1.5}, "expected a score from 0 to 1, got 1.5"),
+    ],
 )
-def test_yes_or_no_and_probabilities_are_checked_where_they_are_due(change: dict[str, Any], said: str) -> None:
+def test_yes_or_no_and_probabilities_are_checked_where_they_are_due(
+    change: dict[str, Any], said: str
+) -> None:
     Example.from_record(RECORD).check_binary()
     with pytest.raises(Poison, match=said):
         Example.from_record({**RECORD, **change}).check_binary()
