@@ -267,20 +267,27 @@ def test_every_kind_of_column(seed: int, tmp_path: Path) -> None:
         for version, name in ((5, "again"), (6, "gone"))
     }
     twins = Twins(snapshots, every_kind(tmp_path, POLICIES))
-    log = streams.random_log(
-        60 + seed,
-        2500,
-        customers=8,
-        bad=0.05,
-        repeated=0.1,
-        late=0.15,
-        jump=0.01,
-        mean_advance_ms=streams.HOUR,
-    )
+    log = streams.random_log(60 + seed, 2500, bad=0.05, repeated=0.1, late=0.15, jump=0.01)
     twins.feed(log, streams.random_batches(log, seed), seed)
     twins.agree()
     fired = {decision["policy"] for decision in twins.reference.decisions}
     assert fired == {"entering", "due", "bits", "greatest", "words"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_kind_of_label(seed: int, tmp_path: Path) -> None:
+    twins = Twins({}, every_kind(tmp_path, POLICIES))
+    log = streams.random_log(
+        70 + seed,
+        2500,
+        customers=8,
+        shares=(2, 0, 2, 5),
+        late=0.15,
+        jump=0.01,
+        mean_advance_ms=20 * streams.MINUTE,
+    )
+    twins.feed(log, streams.random_batches(log, seed), seed)
+    twins.agree()
     labels: dict[str, set[float]] = {}
     for example in twins.reference.examples:
         label = example["label"] if example["amount"] is None else min(1.0, example["amount"])

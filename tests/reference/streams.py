@@ -251,12 +251,14 @@ def random_steps(
     repeated: float = 0.03,
     jump: float = 0.002,
     mean_advance_ms: float = 5 * MINUTE,
+    shares: tuple[float, ...] = (6, 2, 2, 1),
 ) -> list[Step]:
-    """Steps with hot customers (a third of all events go to the first three) and jumps over deadlines."""
+    """Steps with hot customers (a third of all events go to the first three) and jumps over deadlines. `shares` are
+    those of the topics."""
     draw = random.Random(seed)
     steps = []
     for _ in range(count):
-        topic = draw.choices(TOPICS, (6, 2, 2, 1))[0]
+        topic = draw.choices(TOPICS, shares)[0]
         version = draw.choice((1, 2))
         kinds = KINDS[topic] + (NEW_KINDS if topic == "sales.events" and version == 2 else ())
         hot = draw.random() < 1 / 3
