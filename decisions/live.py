@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from customers.fold import look_at, view
 from customers.layout import Layout, Migration
 from models import config as model_config
 from streams.avro import KIND, MESSAGE_ID, MODES, TIME, Capture, Program, compile_program
-from streams.errors import ConfigError
 from streams.hashing import hash_text
 from streams.outputs import Outbox
 from streams.partition import Partition
@@ -80,7 +79,6 @@ def _check_models(path: Path, names: Names, features: Features) -> dict[str, Con
     would then depend on what was learned before.
     """
     top, views = load(path), names.views
-    unscored = replace(names, scores=[])
     opens = {}
     for item in top["features"]:
         if "view" in item and item["view"] not in views:
@@ -100,12 +98,18 @@ def _check_models(path: Path, names: Names, features: Features) -> dict[str, Con
                 _check_field(spec, key, names, features)
                 _check_read(spec, key, features)
         if "if" in spec:
-            opens[name] = compile_condition(spec["if"], unscored, _at(spec), hash_text)
+            opens[name] = _opening(spec, names)
     return opens
 
 
-def _at(spec: Located) -> Callable[[str], ConfigError]:
-    return lambda message: spec.error(f"if: {message}", "if")
+def _opening(spec: Located, names: Names) -> Condition:
+    condition = compile_condition(
+        spec["if"], names, lambda message: spec.error(f"if: {message}", "if"), hash_text
+    )
+    for read in condition.inputs:
+        if read.type == "score":
+            raise spec.error(f"if: {read} is a score; expected columns and fields of the event only", "if")
+    return condition
 
 
 def _check_read(spec: Located, key: str, features: Features) -> None:

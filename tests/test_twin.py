@@ -296,6 +296,22 @@ def test_every_kind_of_label(seed: int, tmp_path: Path) -> None:
     assert {name for name, found in labels.items() if len(found) > 1} == names
 
 
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    return every_kind(tmp_path_factory.mktemp("labels"), POLICIES)
+
+
+@FAST
+@given(st.data(), streams.logs(max_size=60), st.integers(0, 99))
+def test_drawn_labels_in_drawn_batches(
+    labels: tuple[Path, Path, Path], data: st.DataObject, log: Log, seed: int
+) -> None:
+    twins = Twins({}, labels)
+    twins.feed(log, data.draw(streams.cuts(log)), seed)
+    twins.advance(streams.START_MS + 400 * streams.DAY)
+    twins.agree(largest(log))
+
+
 def journey(until_ms: int, partitions: int) -> Log:
     """Complete Journey's orders of its first `until_ms`, as they would stand in the topics."""
     found = source("complete-journey")

@@ -128,16 +128,10 @@ def body(step: Step, message_id: str, time_ms: int) -> dict[str, Any]:
     """The event of a good step, as its schema has it."""
     number = step.number
     if step.topic == "offer.outcomes":
-        customer = customer_key(step.customer).decode()
-        event = {
-            "id": message_id,
-            "customer": customer,
-            "offer": f"offer of {step.category}",
-            "kind": step.kind,
-        }
-        kind_of_offer = {"type": step.category or ""} if step.version == 2 else {}
-        return {**event, "time": time_ms, "value": number, **kind_of_offer}
-    event = {"message_id": message_id, "time": time_ms, "kind": step.kind}
+        outcome: dict[str, Any] = {"id": message_id, "customer": customer_key(step.customer).decode()}
+        outcome |= {"offer": f"offer of {step.category}", "kind": step.kind, "time": time_ms, "value": number}
+        return {**outcome, "type": step.category or ""} if step.version == 2 else outcome
+    event: dict[str, Any] = {"message_id": message_id, "time": time_ms, "kind": step.kind}
     if step.topic == "web.events":
         properties = {"from": "newsletter"} if step.customer % 2 else {}
         return event | {
