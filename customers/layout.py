@@ -73,6 +73,7 @@ class Layout:
         self.ring_size = features.message_ids
         self._columns(features.columns)
         self.example_at: dict[str, int] = {}
+        self.example_words: dict[str, int] = {}
         self._kept_at: dict[tuple[str, str], int] = {}
         for name, seen in models.items():
             self._example(name, seen, (kept or {}).get(name, ()))
@@ -111,7 +112,7 @@ class Layout:
         plain = EXAMPLE_HEAD + (len(seen) + 1) // 2
         meaning = (" ".join((EXAMPLE, *kept)), *seen)
         start = self._add(f"{EXAMPLE}:{name}", (0.0,) * (plain + len(kept)), meaning)
-        self.example_at[name] = start
+        self.example_at[name], self.example_words[name] = start, plain + len(kept)
         for place, what in enumerate(kept):
             self._kept_at[name, what.partition(":")[0]] = start + plain + place
 

@@ -61,7 +61,7 @@ class Models(NamedTuple):
     those it may prove (int64, in the order of the file).
 
     `within_ms: float64[m]`; `on_proof: uint8[m]` (the label that a proof gives; the deadline gives the other);
-    `word: int64[m]` where the open example stands; `sum_word, sum_field: int64[m]` (what is summed up where the
+    `word, words: int64[m]` where the open example stands; `sum_word, sum_field: int64[m]` (what is summed up where the
     label is an amount; word 0: it is none); `same_word, same_field: int64[m]` (what a proof shares with what opened;
     word 0: nothing); `gate: int64[m]` (which of the rules must hold to open; -1: none).
     """
@@ -73,6 +73,7 @@ class Models(NamedTuple):
     within_ms: Any
     on_proof: Any
     word: Any
+    words: Any
     sum_word: Any
     sum_field: Any
     same_word: Any
@@ -197,6 +198,7 @@ def _models(features: Features, layout: Layout, config: ModelConfig, gates: Mapp
         within_ms=np.array([model.within_ms for model in models], np.float64),
         on_proof=np.array([model.positive != "deadline" for model in models], np.uint8),
         word=np.array([layout.example_at[model.name] for model in models], np.int64),
+        words=np.array([layout.example_words[model.name] for model in models], np.int64),
         sum_word=np.array([layout.kept_at(model.name, "sum") for model in models], np.int64),
         sum_field=_fields(features, [model.amount for model in models]),
         same_word=np.array([layout.kept_at(model.name, "same") for model in models], np.int64),

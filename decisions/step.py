@@ -392,7 +392,7 @@ def _score(table: Table, plan: Plan, weights: Weights, room: Room, row: int, mod
 def _close(
     table: Table, plan: Plan, out: Out, slot: int, row: int, model: int, label: int, label_time: float
 ) -> None:
-    """Emit a model's open example with its label and forget it."""
+    """Emit a model's open example with its label and forget it: what is zero takes no room in a packed row."""
     word = plan.models.word[model]
     opened = table.rows[row, word]
     data = out.data
@@ -423,8 +423,8 @@ def _close(
     if total > 0:
         p = put_double(data, p, table.rows[row, total])
     _finish(out, start, p, slot, EXAMPLES, model)
-    table.rows[row, word] = 0.0
-    table.rows[row, word + 1] = 0.0
+    for w in range(word, word + plan.models.words[model]):
+        table.rows[row, w] = 0.0
 
 
 @inlined
@@ -452,8 +452,6 @@ def _open(
     """Keep the features and the score as of the row's clock until the label is known."""
     word = plan.models.word[model]
     now = table.rows[row, 0]
-    if plan.models.sum_word[model] > 0:
-        table.rows[row, plan.models.sum_word[model]] = 0.0
     if plan.models.same_word[model] > 0:
         table.rows[row, plan.models.same_word[model]] = fields[event, plan.models.same_field[model]]
     _look(table, plan, room, row, now)

@@ -135,8 +135,6 @@ class Near:
 
     def word(self, name: str, row: Mapping[str, Any], expected: Any) -> bool:
         column, _, word = name.rpartition(".")
-        if column.startswith("model.") and word != "opened" and not row[f"{column}.opened"]:
-            return True  # none is open: what else stands there is stale
         if word in ("score", "features"):
             return self.value(word, row[name], expected)
         if column in self.decayed:
