@@ -72,12 +72,12 @@ class Layout:
         )
         self.ring_size = features.message_ids
         self._columns(features.columns)
+        self.policy_at = {name: self._add(f"{POLICY}:{name}", (0.0, 0.0), (POLICY,)) for name in policies}
         self.example_at: dict[str, int] = {}
         self.example_words: dict[str, int] = {}
         self._kept_at: dict[tuple[str, str], int] = {}
         for name, seen in models.items():
             self._example(name, seen, (kept or {}).get(name, ()))
-        self.policy_at = {name: self._add(f"{POLICY}:{name}", (0.0, 0.0), (POLICY,)) for name in policies}
         self.default_row = np.array(self._defaults)
         self.views = self._views(features.columns)
         self.view_index = {view.name: number for number, view in enumerate(self.views)}

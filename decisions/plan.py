@@ -56,29 +56,23 @@ class Vector(NamedTuple):
     calendar: Any
 
 
+# Columns of `Models.about`: where the open example stands and in how many words; the word and the field of what is
+# summed up (word 0: the label is yes or no), those of what a proof shares with what opened (word 0: nothing); which of
+# the rules must hold to open (-1: none); the label that a proof gives (the deadline gives the other)
+WORD, WORDS, SUM_WORD, SUM_FIELD, SAME_WORD, SAME_FIELD, GATE, ON_PROOF = range(8)
+
+
 class Models(NamedTuple):
     """Labels. An event of kind k may open `open_model[open_start[k]:open_start[k + 1]]`, and `proof_model` likewise are
-    those it may prove (int64, in the order of the file).
-
-    `within_ms: float64[m]`; `on_proof: uint8[m]` (the label that a proof gives; the deadline gives the other);
-    `word, words: int64[m]` where the open example stands; `sum_word, sum_field: int64[m]` (what is summed up where the
-    label is an amount; word 0: it is none); `same_word, same_field: int64[m]` (what a proof shares with what opened;
-    word 0: nothing); `gate: int64[m]` (which of the rules must hold to open; -1: none).
-    """
+    those it may prove (int64, in the order of the file). `within_ms: float64[m]`; `about: int64[m, 8]`, see above: one
+    array, as each is seven words more that every call hands over."""
 
     open_start: Any
     open_model: Any
     proof_start: Any
     proof_model: Any
     within_ms: Any
-    on_proof: Any
-    word: Any
-    words: Any
-    sum_word: Any
-    sum_field: Any
-    same_word: Any
-    same_field: Any
-    gate: Any
+    about: Any
 
 
 class Rules(NamedTuple):
@@ -192,23 +186,25 @@ def _transforms(config: ModelConfig) -> tuple[Any, Any, Any]:
 
 def _models(features: Features, layout: Layout, config: ModelConfig, gates: Mapping[str, int]) -> Models:
     models = config.models
+    about = [
+        (
+            layout.example_at[model.name],
+            layout.example_words[model.name],
+            layout.kept_at(model.name, "sum"),
+            features.field_index(model.amount) if model.amount else 0,
+            layout.kept_at(model.name, "same"),
+            features.field_index(model.same) if model.same else 0,
+            gates.get(model.name, -1),
+            model.positive != "deadline",
+        )
+        for model in models
+    ]
     return Models(
         *_listed([model.open for model in models], features.kinds),
         *_listed([model.proof for model in models], features.kinds),
         within_ms=np.array([model.within_ms for model in models], np.float64),
-        on_proof=np.array([model.positive != "deadline" for model in models], np.uint8),
-        word=np.array([layout.example_at[model.name] for model in models], np.int64),
-        words=np.array([layout.example_words[model.name] for model in models], np.int64),
-        sum_word=np.array([layout.kept_at(model.name, "sum") for model in models], np.int64),
-        sum_field=_fields(features, [model.amount for model in models]),
-        same_word=np.array([layout.kept_at(model.name, "same") for model in models], np.int64),
-        same_field=_fields(features, [model.same for model in models]),
-        gate=np.array([gates.get(model.name, -1) for model in models], np.int64),
+        about=np.array(about, np.int64).reshape(-1, 8),
     )
-
-
-def _fields(features: Features, names: Sequence[str | None]) -> Any:
-    return np.array([0 if name is None else features.field_index(name) for name in names], np.int64)
 
 
 def _listed(named: Sequence[Sequence[str]], kinds: Sequence[str]) -> tuple[Any, Any]:

@@ -25,7 +25,19 @@ from streams.partition import CHANGELOG, TAKEN, VIEWS, keep_taken
 from streams.rows import NEXT, SOON, Store, ask_row, has_room, place_of
 
 from .machine import evaluate
-from .plan import EXAMPLES, Models, Plan
+from .plan import (
+    EXAMPLES,
+    GATE,
+    ON_PROOF,
+    SAME_FIELD,
+    SAME_WORD,
+    SUM_FIELD,
+    SUM_WORD,
+    WORD,
+    WORDS,
+    Models,
+    Plan,
+)
 from .program import FIELD, SCORE, VIEW
 
 DUPLICATES, SKIPPED, LATE, FIRED = range(4)  # counters
@@ -393,7 +405,7 @@ def _close(
     table: Table, plan: Plan, out: Out, slot: int, row: int, model: int, label: int, label_time: float
 ) -> None:
     """Emit a model's open example with its label and forget it: what is zero takes no room in a packed row."""
-    word = plan.models.word[model]
+    word = plan.models.about[model, WORD]
     opened = table.rows[row, word]
     data = out.data
     start = out.used[1]
@@ -417,32 +429,32 @@ def _close(
         p += 4 * features
     data[p] = 0
     p = put_long(data, p + 1, plan.layout_id)
-    total = plan.models.sum_word[model]
+    total = plan.models.about[model, SUM_WORD]
     data[p] = 2 if total > 0 else 0  # the branch of `amount`: a number, or null
     p += 1
     if total > 0:
         p = put_double(data, p, table.rows[row, total])
     _finish(out, start, p, slot, EXAMPLES, model)
-    for w in range(word, word + plan.models.words[model]):
+    for w in range(word, word + plan.models.about[model, WORDS]):
         table.rows[row, w] = 0.0
 
 
 @inlined
 def _may_open(
-    table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, kind: int, fields: Any, event: int
-) -> Any:  # fmt: skip
+    table: Table, plan: Plan, room: Room, row: int, model: int, kind: int, fields: Any, event: int
+) -> Any:
     """Whether an event has what a proof has to share with it, and the model's condition is true."""
     models = plan.models
-    if models.same_word[model] > 0 and np.isnan(fields[event, models.same_field[model]]):
+    if models.about[model, SAME_WORD] > 0 and np.isnan(fields[event, models.about[model, SAME_FIELD]]):
         return False
-    gate = models.gate[model]
+    gate = models.about[model, GATE]
     if gate < 0:
         return True
     now = table.rows[row, 0]
     _gather(table, plan, room, row, gate, now, 0, kind, fields, event)
-    return _holds(
-        table, plan, weights, room, row, gate, now, plan.rules.when_start[gate], plan.rules.when_stop[gate]
-    )
+    rules = plan.rules
+    start, stop = rules.when_start[gate], rules.when_stop[gate]
+    return evaluate(rules.code, start, stop, rules.constants, room.inputs, room.stack) == 1.0
 
 
 @kernel
@@ -450,10 +462,11 @@ def _open(
     table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, time: float, fields: Any, event: int
 ) -> None:  # fmt: skip
     """Keep the features and the score as of the row's clock until the label is known."""
-    word = plan.models.word[model]
+    word = plan.models.about[model, WORD]
+    same = plan.models.about[model, SAME_WORD]
     now = table.rows[row, 0]
-    if plan.models.same_word[model] > 0:
-        table.rows[row, plan.models.same_word[model]] = fields[event, plan.models.same_field[model]]
+    if same > 0:
+        table.rows[row, same] = fields[event, plan.models.about[model, SAME_FIELD]]
     _look(table, plan, room, row, now)
     table.rows[row, word] = time
     table.rows[row, word + 1] = time + plan.models.within_ms[model]
@@ -485,7 +498,7 @@ def _fire(table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> b
             out.counters[FIRED] += 1
             if which >= plan.deadline_columns:
                 model = which - plan.deadline_columns
-                _close(table, plan, out, slot, row, model, 1 - plan.models.on_proof[model], due)
+                _close(table, plan, out, slot, row, model, 1 - plan.models.about[model, ON_PROOF], due)
             else:
                 now = max(table.rows[row, 0], due)
                 table.rows[row, plan.deadline_words[which]] = 0.0
@@ -528,8 +541,8 @@ def _repeated(table: Table, plan: Plan, row: int, message_id: int) -> bool:
 @inlined
 def _is_same(rows: Any, row: int, models: Models, model: int, fields: Any, event: int) -> Any:
     """Whether an event has in common with the one that opened an example what it has to."""
-    word = models.same_word[model]
-    return word == 0 or rows[row, word] == fields[event, models.same_field[model]]
+    word = models.about[model, SAME_WORD]
+    return word == 0 or rows[row, word] == fields[event, models.about[model, SAME_FIELD]]
 
 
 @inlined
@@ -567,19 +580,19 @@ def _event(
     if kind >= 0:
         for j in range(models.proof_start[kind], models.proof_start[kind + 1]):
             m = models.proof_model[j]
-            word = models.word[m]
+            word = models.about[m, WORD]
             if (
                 rows[row, word] > 0.0
                 and time > rows[row, word]
                 and _is_same(rows, row, models, m, events.fields, e)
             ):
                 due = rows[row, word + 1]
-                if models.sum_word[m] > 0:
-                    value = events.fields[e, models.sum_field[m]]
+                if models.about[m, SUM_WORD] > 0:
+                    value = events.fields[e, models.about[m, SUM_FIELD]]
                     if time <= due and not np.isnan(value):
-                        rows[row, models.sum_word[m]] += value
+                        rows[row, models.about[m, SUM_WORD]] += value
                     continue
-                proven = models.on_proof[m]
+                proven = models.about[m, ON_PROOF]
                 _close(table, plan, out, slot, row, m, proven if time <= due else 1 - proven, min(time, due))
                 moved = True
         if fold(rows, table.bits, row, kind, time, clock, late, table.clocks[0], events.fields, e, plan.fold):
@@ -592,8 +605,8 @@ def _event(
         if (
             not late
             and time + models.within_ms[m] > table.clocks[0]
-            and rows[row, models.word[m]] == 0.0
-            and _may_open(table, plan, weights, room, row, m, kind, events.fields, e)
+            and rows[row, models.about[m, WORD]] == 0.0
+            and _may_open(table, plan, room, row, m, kind, events.fields, e)
         ):
             _open(table, plan, weights, room, row, m, time, events.fields, e)
             moved = True
