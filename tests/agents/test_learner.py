@@ -196,3 +196,12 @@ def test_a_kill_loses_and_repeats_no_example(
         wanted, found = undisturbed.snapshot(0), published(model)
         assert (found.bias, found.weights) == (wanted.bias, wanted.weights)
         assert found.applied["0"] == 5999
+
+
+def test_amounts_are_taken_and_left_until_somebody_learns_them(
+    role: LearnerRole, example: MakeExample, encode: Encode
+) -> None:
+    take(role, 0, encode("training_example", [example(1, "value", label=0, amount=12.5), example(2)]))
+    assert (role.learned, role.learners["purchase"].examples, set(role.learners)) == (2, 1, set(role.models))
+    assert "value" not in role.models
+    assert not outputs(role).of("dead-letters")
