@@ -218,11 +218,11 @@ def test_every_role_goes_on_and_every_record_is_answered_for(bootstrap: str, set
         statuses = roles.stop()
     assert set(statuses.values()) == {0}
     found = letters(bootstrap)
-    places = [(letter["topic"], letter["partition"], letter["offset"]) for letter in found]
-    refused = set(places)
-    once = [place for place in places if place[0] != OUTCOMES]  # which the worker and the ledger read
+    stood = [(letter["topic"], letter["partition"], letter["offset"]) for letter in found]
+    refused = set(stood)
+    once = [place for place in stood if place[0] != OUTCOMES]  # which the worker and the ledger read
     assert len(set(once)) == len(once)
-    assert max(places.count(place) for place in refused) == 2
+    assert max(stood.count(place) for place in refused) == 2
     assert dead <= refused
     assert {place[0] for place in refused - dead if place[0] in streams.TOPICS} <= {OUTCOMES}
     assert {place[0] for place in refused} == {
