@@ -34,8 +34,7 @@ from config.lines import Located, load
 
 FORMATS = ("csv", "json", "parquet")
 UNITS = ("s", "ms", "us", "ns")
-_EVENTS = ("web_event", "social_event", "sales_event", "outcome")
-EVENT_TOPICS = {topic: schema for topic, schema in schemas.TOPICS.items() if schema in _EVENTS}
+EVENT_TOPICS = {topic: schema for topic, schema in schemas.TOPICS.items() if schema in schemas.EVENTS}
 GIVEN = ("message_id", "id", "customer", "time", "kind")  # fields that have keys of their own in the mapping
 
 _KEYS = {"topic", "schema", "format", "header", "separator", "encoding"}

@@ -251,8 +251,7 @@ class Learner:
     def _item(self, example: Example, partition: int, offset: int) -> Item:
         if example.model != self.model:
             raise Poison(f"example {example.id} is for {example.model}, not for {self.model}")
-        if example.label not in (0, 1):
-            raise Poison(f"example {example.id}: expected label 0 or 1, got {example.label}")
+        example.check_binary()
         if len(example.features) != len(self.features):
             have, want = len(example.features), len(self.features)
             raise Poison(f"example {example.id} has {have} features; expected {want}")

@@ -31,6 +31,8 @@ IDS: dict[tuple[str, int], int] = {
     ("outcome", 1): 13,
     ("dead_letter", 1): 14,
     ("training_example", 2): 15,
+    ("training_example", 3): 16,
+    ("outcome", 2): 17,
     ("model_snapshot", 2): 18,
     ("model_change", 1): 19,
     ("forecast", 1): 20,
@@ -55,6 +57,14 @@ TOPICS: dict[str, str] = {
     "forecasts": "forecast",
     "forecast.alerts": "departure",
     "recommendations": "recommendation",
+}
+
+# The schemas whose records are events of customers -> the field that tells a repeated event from a new one
+EVENTS: dict[str, str] = {
+    "web_event": "message_id",
+    "social_event": "message_id",
+    "sales_event": "message_id",
+    "outcome": "id",
 }
 
 _FOLDER = Path(__file__).parent

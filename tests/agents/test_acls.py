@@ -13,7 +13,7 @@ from agents.topics import RECOMMENDATIONS, topics
 from cli import main
 from streams.permissions import TRANSACTIONS, Operation, Permission
 
-SOURCES = ["web.events", "social.events", "sales.events"]
+SOURCES = ["web.events", "social.events", "sales.events", "offer.outcomes"]
 TEMPLATE = "User:streamwise-{role}"
 
 

@@ -81,6 +81,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "snapshot": 3,
         "features": [0.5, 1.0],
         "layout": 7,
+        "amount": 12.5,
     },
     "model_snapshot": {
         "model": "churn",
@@ -108,6 +109,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "kind": "redeemed",
         "time": 1,
         "value": None,
+        "type": "coupon",
     },
     "dead_letter": {
         "topic": "web.events",
@@ -157,6 +159,8 @@ def test_ids_are_pinned() -> None:
         ("outcome", 1): 13,
         ("dead_letter", 1): 14,
         ("training_example", 2): 15,
+        ("training_example", 3): 16,
+        ("outcome", 2): 17,
         ("model_snapshot", 2): 18,
         ("model_change", 1): 19,
         ("forecast", 1): 20,
@@ -190,7 +194,7 @@ def test_the_kernels_rely_on_the_order_of_these_fields() -> None:
     assert fields("decision") == "id customer policy kind time cause topic partition offset receipt"
     assert (
         fields("training_example")
-        == "id customer model label opened due label_time score snapshot features layout"
+        == "id customer model label opened due label_time score snapshot features layout amount"
     )
 
 
