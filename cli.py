@@ -72,7 +72,7 @@ def demo(
 
 @app.command()
 def up(kafka: Kafka = None, config: ConfigFolder = None) -> None:
-    """Start worker, learner, ledger, analyst and server, each its own process, until Ctrl-C.
+    """Start worker, learner, ledger, analyst, server and, where messages can be read, the reader, until Ctrl-C.
 
     Example: streamwise up --kafka 127.0.0.1:9092
     """
@@ -164,6 +164,20 @@ def analyst(
     from agents.analyst import AnalystRole
 
     _run(AnalystRole(settings))
+
+
+@app.command()
+def reader(
+    tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
+) -> None:
+    """Read the texts of messages: what comes to social.messages goes on to social.events (step 1).
+
+    Example: streamwise reader --kafka 127.0.0.1:9092
+    """
+    settings = _role("reader", tied, verbose, kafka=kafka, config=config)
+    from agents.reader import ReaderRole
+
+    _run(ReaderRole(settings))
 
 
 @app.command()
@@ -539,6 +553,52 @@ def _letterbox(settings: Settings) -> Any:
 
     reach(settings.access)
     return read_letters(settings.access)
+
+
+corrections = typer.Typer(
+    no_args_is_help=True,
+    help="What people say of messages that were read: the reader learns from it.\n\n"
+    "Example: streamwise corrections send corrections.jsonl",
+)
+app.add_typer(corrections, name="corrections")
+
+
+@corrections.callback()
+def _corrections() -> None:
+    """A group, however many commands there are."""
+
+
+@corrections.command("send")
+def send_corrections(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="JSON lines: text, and sentiment or labels; id, message_id, language, by, time."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Instead of a file: the text …")] = None,
+    sentiment: Annotated[float | None, typer.Option(help="… its sentiment, from -1 to 1 …")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="… and what it is or is not: complaint, churn_intent=no, billing."),
+    ] = None,
+    message_id: Annotated[str | None, typer.Option(help="The message that it is of.")] = None,
+    language: Annotated[str | None, typer.Option(help="Its language, such as en.")] = None,
+    by: Annotated[str | None, typer.Option(help="Who says so.")] = None,
+    json_: Json = False,
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+) -> None:
+    """Send corrections; each is learned once, however often it is sent.
+
+    Example: streamwise corrections send corrections.jsonl
+    Example: streamwise corrections send --text "Well, that was quick" --sentiment=-0.4 --label complaint
+    """
+    from agents import correcting
+
+    settings = _settings(kafka=kafka, config=config)
+    one = {"text": text, "sentiment": sentiment, "labels": correcting.labels_of(label or [])}
+    given = {**one, "message_id": message_id, "language": language, "by": by}
+    done = correcting.send(settings, correcting.gather(file, given))
+    _report(done, json_, correcting.lines)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

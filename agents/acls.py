@@ -12,17 +12,20 @@ from .topics import (
     ALERTS,
     ANALYST_CHANGELOG,
     CHANGELOG,
+    CORRECTIONS,
     DEAD_LETTERS,
     DEPARTURES,
     EXAMPLES,
     FORECASTS,
     LAYOUTS,
+    MESSAGES,
     MODELS,
     OFFERS,
     OUTCOMES,
     RECOMMENDATIONS,
+    SOCIAL,
     topics,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,14 @@ ROLES = {
         [ALERTS, OFFERS, LAYOUTS, FORECASTS, DEPARTURES],
         named=["streamwise-decisions", "streamwise-layouts", "streamwise-outlooks"],
     ),
-    "replay": Needs([SOURCES, OUTCOMES, DEAD_LETTERS], [SOURCES, OUTCOMES, DEAD_LETTERS], named=["streamwise-replay"]),
+    "reader": Needs(
+        [MESSAGES, SOCIAL, CORRECTIONS], [SOCIAL, DEAD_LETTERS], "streamwise-reader", ["streamwise-corrections"]
+    ),
+    "corrections": Needs(writes=[CORRECTIONS]),
+    "replay": Needs(
+        [SOURCES, MESSAGES, OUTCOMES, DEAD_LETTERS], [SOURCES, MESSAGES, OUTCOMES, DEAD_LETTERS],
+        named=["streamwise-replay"],
+    ),
     "topics": Needs(creates=True),
 }  # fmt: skip
 
@@ -67,8 +77,8 @@ def permissions(role: str, sources: Sequence[str]) -> list[Permission]:
     """The permissions of a role; every one may see all topics, as it checks their partitions."""
     needs, every = ROLES[role], list(topics(list(sources)))
     named = {
-        Operation.READ: [*_spelt(needs.reads, sources)],
-        Operation.WRITE: [*_spelt(needs.writes, sources)],
+        Operation.READ: _spelt(needs.reads, sources),
+        Operation.WRITE: _spelt(needs.writes, sources),
         Operation.CREATE: every if needs.creates else [],
         Operation.DESCRIBE: every,
     }
@@ -81,9 +91,9 @@ def permissions(role: str, sources: Sequence[str]) -> list[Permission]:
     return found
 
 
-def _spelt(names: Sequence[str], sources: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        yield from sources if name == SOURCES else [name]
+def _spelt(names: Sequence[str], sources: Sequence[str]) -> list[str]:
+    """Each topic once: outcomes are read by the ledger, and by a worker of which they are a source."""
+    return list(dict.fromkeys(topic for name in names for topic in (sources if name == SOURCES else [name])))
 
 
 def commands(bootstrap: str, principal: str, sources: Sequence[str]) -> Iterator[str]:

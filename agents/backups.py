@@ -27,7 +27,17 @@ from streams.errors import Retryable
 from . import groups
 from .broker import reach
 from .start import prepare, source_topics
-from .topics import ALERTS, ANALYST_CHANGELOG, CHANGELOG, EXAMPLES, MODELS, OFFERS, OUTCOMES
+from .topics import (
+    ALERTS,
+    ANALYST_CHANGELOG,
+    CHANGELOG,
+    CORRECTIONS,
+    EXAMPLES,
+    MESSAGES,
+    MODELS,
+    OFFERS,
+    OUTCOMES,
+)
 
 __all__ = ["key_of", "make_backup", "new_key", "restore_backup"]
 
@@ -47,6 +57,8 @@ def installation(settings: Settings) -> Installation:
             OFFERS: groups.LEDGER,
             OUTCOMES: groups.LEDGER,
             EXAMPLES: groups.LEARNER,
+            MESSAGES: groups.READER,
+            CORRECTIONS: groups.CORRECTIONS,  # which takes none: all of them are in a backup
         },
         decisions=frozenset({ALERTS, OFFERS}),
         worker=groups.WORKER,

@@ -25,6 +25,7 @@ from streams.errors import Fatal
 
 from .server import decision_feed
 from .together import Roles
+from .topics import OUTCOMES
 
 MAX_AHEAD = 12_000  # events or examples that wait: far below what the embedded broker keeps
 POLL_S = 0.05
@@ -96,7 +97,6 @@ class Demo:
         self.progress: Progress | None = None
         self.first_decision_s: float | None = None
         self.stop = threading.Event()
-        # Topics that the worker reads; the others are the ledger's.
         self._sources = {each.topic for each in config.features.sources}
         self._began = time.monotonic()
         self._moved = (self._began, Counts())
@@ -142,15 +142,13 @@ class Demo:
         """What waits for each role."""
         counts = self.counts
         return {
-            "worker": self._produced(worker=True) - counts.folded,
+            "worker": self._produced(self._sources) - counts.folded,
             "learner": counts.examples - counts.learned,
-            "ledger": counts.decisions + self._produced(worker=False) - counts.kept,
+            "ledger": counts.decisions + self._produced({OUTCOMES}) - counts.kept,
         }
 
-    def _produced(self, worker: bool) -> int:
-        return sum(
-            count for topic, count in self.source.by_topic.items() if (topic in self._sources) == worker
-        )
+    def _produced(self, topics: set[str]) -> int:
+        return sum(count for topic, count in self.source.by_topic.items() if topic in topics)
 
     def _settle(self) -> None:
         """Wait until nothing waits, or nothing moves any more: then something is lost, and counted so."""
@@ -166,7 +164,7 @@ class Demo:
         ledger = Ledger(self.settings.ledger_url)
         rows = ledger.counts()
         ledger.close()
-        counts, produced, outcomes = self.counts, self._produced(worker=True), self._produced(worker=False)
+        counts, produced, outcomes = self.counts, self._produced(self._sources), self._produced({OUTCOMES})
         kept = rows["alerts"] + rows["offers"] + rows["outcomes"]
         lost = {
             "events": max(0, produced - counts.folded),
@@ -176,7 +174,7 @@ class Demo:
             "examples": max(0, counts.examples - counts.learned),
         }
         return {
-            "events": produced + outcomes,
+            "events": self._produced({*self._sources, OUTCOMES}),
             "alerts": rows["alerts"],
             "offers": rows["offers"],
             "outcomes": rows["outcomes"],

@@ -104,6 +104,7 @@ def _packages(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _config(settings: Settings) -> Iterator[tuple[str, str]]:
     from decisions.live import load_config
+    from models.topics import load_topics
 
     from .analyst import analysis_maker
 
@@ -112,6 +113,11 @@ def _config(settings: Settings) -> Iterator[tuple[str, str]]:
     counts = f"{len(config.layout.views)} views, {len(config.models.models)} models, {len(config.policies)} policies, "
     counts += f"{len(analysis.forecasters)} forecasts"
     yield GOOD, f"{settings.config}: {counts}"
+    phrases = settings.config / "topics.yaml"
+    if phrases.is_file():
+        yield GOOD, f"{phrases}: {len(load_topics(phrases).phrases)} phrases"
+    else:
+        yield NOTE, f"{phrases} is not there: no reader is started by `streamwise up`"
 
 
 def _kernels(settings: Settings) -> Iterator[tuple[str, str]]:

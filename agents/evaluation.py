@@ -8,7 +8,7 @@ matured before. The same source gives the same figures, bit for bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from connectors.progress import progress_bar
 from connectors.replay import Progress
 from connectors.sources import Event, Source
 from decisions.live import Config, LivePass, load_config
-from models.evaluate import Evaluation
+from models.evaluate import AmountFigures, Evaluation, Figures
 from models.example import Example
 from models.family import Family
 from streams.engine import Engine
@@ -59,8 +59,9 @@ class Trial:
         self._partition.activate()
         self._offsets = dict.fromkeys(self._work.layout.topics, 0)
         names = config.models.names
-        self.families = {spec.name: Family(spec.name, names, spec.learners) for spec in config.models.models}
-        self.evaluation = Evaluation(config.models.names)
+        self.families = {spec.name: Family(spec.name, names, spec.learners) for spec in config.models.learned}
+        amounts = [spec.name for spec in config.models.models if spec.amount is not None]
+        self.evaluation = Evaluation(names, amounts)
         self.events = self.examples = 0
         self.first_ms, self.last_ms = 0, 0
         self.poison = 0  # examples that could not be learned
@@ -101,27 +102,31 @@ class Trial:
     ) -> dict[str, Any]:
         """Figures by the scores at the time of the decision: from `start_ms` on, and over `all` of the stream.
 
-        `baseline`: those of a model refitted every night, too, over the same examples from `start_ms` on.
+        `baseline`: those of a model refitted every night, too, over the same examples from `start_ms` on; of yes or no.
         """
         chosen = list(models or self._work.models)
         late = self.evaluation.figures(start_ms, self.last_ms)
         whole = self.evaluation.figures(end_ms=self.last_ms)
-        found = {name: _plain(late, name) for name in chosen}
+        found = {name: self._plain(late, name) for name in chosen}
         if baseline:
-            nightly = self.evaluation.nightly(start_ms, chosen, on_day)
+            answers = [name for name in chosen if name not in self.evaluation.amounts]
+            nightly = self.evaluation.nightly(start_ms, answers, on_day)
             theirs = self.evaluation.figures(start_ms, self.last_ms, other=nightly)
-            for name in chosen:
-                figures = _plain(theirs, name)
+            for name in answers:
+                figures = self._plain(theirs, name)
                 found[name]["baseline"] = {key: figures[key] for key in ("auc", "log_loss", "ece")}
         return {
             "models": found,
-            "all": {name: _plain(whole, name) for name in chosen},
+            "all": {name: self._plain(whole, name) for name in chosen},
             "events": self.events,
             "dead_letters": self.dead_letters,
             "from_ms": int(start_ms),
             "to_ms": self.last_ms,
             "seconds": round(self.seconds, 1),
         }
+
+    def _plain(self, figures: Mapping[str, Figures | AmountFigures], name: str) -> dict[str, Any]:
+        return (figures.get(name) or self.evaluation.nothing(name)).to_dict()
 
     def _events(self, limit: int | None) -> Iterator[Event]:
         """The events for the pass; those of other topics are counted and left out."""
@@ -149,8 +154,10 @@ class Trial:
             example = Example.from_record(schemas.decode(value)[1])
             self.evaluation.add(example)
             self.examples += 1
+            family = self.families.get(example.model)
+            if family is None:
+                continue
             try:
-                family = self.families[example.model]
                 family.compare({name: one.learn(example) for name, one in family.learners.items()})
             except Poison:
                 self.poison += 1
@@ -165,12 +172,6 @@ class Trial:
                 work.snapshots[name].clear()  # nothing replays here: only the newest is needed
                 work.offer(learner.snapshot(created=self.last_ms))
         work.adopt(self._partition, work.offered(self._partition))
-
-
-def _plain(figures: dict[str, Any], name: str) -> dict[str, Any]:
-    found = figures.get(name)
-    empty = {"examples": 0, "positives": 0, "auc": None, "log_loss": None, "ece": None, "unscored": 0}
-    return found.to_dict() if found is not None else empty
 
 
 def evaluate(
@@ -210,18 +211,17 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"{result['events']:,} events in {result['seconds']} s; the last half of the stream by the scores then:"
     ]
     for name, figures in result["models"].items():
-        found.append(
-            f"  {name}: {figures['examples']:,} examples, {figures['positives']:,} positive; {_numbers(figures)}"
-        )
+        positives = f", {figures['positives']:,} positive" if "positives" in figures else ""
+        numbers = _numbers(figures) or f"{figures['unscored']:,} without a score"
+        found.append(f"  {name}: {figures['examples']:,} examples{positives}; {numbers}")
         if "baseline" in figures:
             found.append(f"    refitted every night: {_numbers(figures['baseline'])}")
     return found
 
 
 def _numbers(figures: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{key} {figures[key]:.4f}" for key in ("auc", "log_loss", "ece") if figures[key] is not None
-    )
+    keys = ("auc", "log_loss", "ece", "mean", "mae", "rmse", "spearman")
+    return ", ".join(f"{key} {figures[key]:.4f}" for key in keys if figures.get(key) is not None)
 
 
 def _write(trial: Trial, path: Path) -> None:

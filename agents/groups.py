@@ -4,3 +4,5 @@ WORKER = "streamwise-worker"
 LEARNER = "streamwise-learner"
 LEDGER = "streamwise-ledger"
 ANALYST = "streamwise-analyst"
+READER = "streamwise-reader"
+CORRECTIONS = "streamwise-corrections"  # joined by nobody: each reader learns all of them

@@ -77,7 +77,8 @@ class LearnerRole:
     ) -> None:
         self.settings = settings
         config = load_models(settings.config / "models.yaml")
-        self.features, self.models = config.names, {model.name: model for model in config.models}
+        self.features, self.models = config.names, {model.name: model for model in config.learned}
+        self.passed_over = {model.name for model in config.models} - {*self.models}
         self._wall_clock_ms = wall_clock_ms
         broker = {**client(settings.access), "log_level": 0}
         self.layouts = Layouts(settings.access)
@@ -202,6 +203,9 @@ class LearnerRole:
                 self.letters.send(tp, offset, str(error), "not a training example", key, value, time_ms)
 
     def _learn(self, tp: TP, offset: int, example: Example, before: bool) -> None:
+        if example.model in self.passed_over:
+            self.taken += not before
+            return
         family = self.families.get(example.model)
         if family is None:
             raise Poison(f"example {example.id}: config/models.yaml declares no model {example.model}")

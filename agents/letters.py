@@ -5,6 +5,7 @@ from __future__ import annotations
 from faust.types.tuples import TP
 
 import schemas
+from streams.engine import LETTER_BYTES
 from streams.outputs import Outputs
 
 from .topics import DEAD_LETTERS
@@ -26,8 +27,9 @@ class DeadLetters:
             "partition": tp.partition,
             "offset": offset,
             "reason": reason,
-            "key": key,
+            "key": key and key[:LETTER_BYTES],
         }
+        value = value and value[:LETTER_BYTES]
         encoded = schemas.encode("dead_letter", {**letter, "value": value, "time": max(0, time_ms)})
         source = f"{tp.topic}:{tp.partition}:{offset}".encode()
         self._outputs.send(DEAD_LETTERS, [{"key": source, "value": encoded}])

@@ -25,9 +25,9 @@ class Scores:
         self.counts = np.zeros((2, BINS), np.int64)
         self.loss = 0.0
 
-    def add(self, label: int, score: float) -> None:
+    def add(self, label: float, score: float) -> None:
         """Count one score."""
-        self.counts[label, min(BINS - 1, int(score * BINS))] += 1
+        self.counts[int(label), min(BINS - 1, int(score * BINS))] += 1
         likely = min(1 - _CLIP, max(_CLIP, score))
         self.loss -= math.log(likely if label else 1 - likely)
 

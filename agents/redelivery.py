@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -20,16 +20,17 @@ from streams.access import Kafka, client
 from streams.errors import Fatal, Retryable
 
 from .dead_letters import REPLAYED_KEY, TIMEOUT_S, Choice, Letter, open_consumer, read_letters
-from .topics import ALERTS, DEAD_LETTERS, EXAMPLES, OFFERS, OUTCOMES
+from .topics import ALERTS, DEAD_LETTERS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES
 
 ORIGIN_HEADER = "streamwise-dead-letter"  # of a record that was replayed: where it stood before
 TRANSACTION_LETTERS = 200  # readers wait for the end of a transaction: it is short
 TRANSACTION_TIMEOUT_MS = 10_000  # the broker ends one that was left open, and readers go on
 NEAR_RECORDS = 2000  # an original so far ahead is read up to; for one that is farther, reading starts there
 
-# Who reads which topic; all others are the workers' sources.
+# Who reads which topic, besides the workers that read their sources.
 WORKER_GROUP = "streamwise-worker"
-GROUPS = {EXAMPLES: "streamwise-learner", **dict.fromkeys((ALERTS, OFFERS, OUTCOMES), "streamwise-ledger")}
+GROUPS = {EXAMPLES: "streamwise-learner", MESSAGES: "streamwise-reader"}
+GROUPS |= dict.fromkeys((ALERTS, OFFERS, OUTCOMES), "streamwise-ledger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ def redeliver(
     producer = None if dry else _producer(bootstrap)
     box = read_letters(bootstrap)  # after the line above nobody else adds to it
     done = Redelivered()
-    groups = {**dict.fromkeys(sources, worker_group), **GROUPS}
+    groups = {topic: [group] for topic, group in GROUPS.items()}
+    for topic in sources:
+        groups.setdefault(topic, []).append(worker_group)
     wanted: list[Letter] = []
     taken = Taken(bootstrap, groups)
     for letter in box.chosen(choice):
@@ -108,28 +111,26 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 class Taken:
-    """Whether a topic's reader has committed past a record: only then it never reads it again by itself."""
+    """Whether a topic's readers have committed past a record: only then they never read it again by themselves."""
 
-    def __init__(self, bootstrap: Kafka, groups: Mapping[str, str]) -> None:
+    def __init__(self, bootstrap: Kafka, groups: Mapping[str, Sequence[str]]) -> None:
         self._bootstrap, self._groups = bootstrap, groups
         self._committed: dict[tuple[str, int], int] = {}
 
     def past(self, letter: Letter) -> bool:
-        """Whether this letter's record is behind its reader."""
+        """Whether this letter's record is behind all its readers."""
         at = letter.topic, letter.partition
         if at not in self._committed:
-            self._committed[at] = self._ask(*at)
+            self._committed[at] = min(self._ask(group, *at) for group in self._groups[letter.topic])
         return letter.offset < self._committed[at]
 
-    def _ask(self, topic: str, partition: int) -> int:
-        settings = {**client(self._bootstrap), "group.id": self._groups[topic], "log_level": 0}
+    def _ask(self, group: str, topic: str, partition: int) -> int:
+        settings = {**client(self._bootstrap), "group.id": group, "log_level": 0}
         consumer = Consumer(settings)
         try:
             (found,) = consumer.committed([TopicPartition(topic, partition)], timeout=TIMEOUT_S)
         except KafkaException as error:
-            raise Retryable(
-                f"what {self._groups[topic]} has read cannot be asked: {error.args[0].str()}"
-            ) from error
+            raise Retryable(f"what {group} has read cannot be asked: {error.args[0].str()}") from error
         finally:
             consumer.close()
         return -1 if found.offset == OFFSET_INVALID else int(found.offset)

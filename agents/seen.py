@@ -1,4 +1,4 @@
-"""Which examples have been met lately: a worker that was killed sends those since its last commit again, same ids."""
+"""Which records have been met lately: a role that was killed sends those since its last commit again, same ids."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ class Seen:
 
     def add(self, partition: int, value: bytes | None) -> bool:
         """Enter a record's id; false when it is there already. What has none is always new."""
-        identity = _identity(value or b"")
-        if identity is None:
-            return True
+        identity = identity_of(value or b"")
+        return identity is None or self.enter(partition, identity)
+
+    def enter(self, partition: int, identity: bytes) -> bool:
+        """Enter an id; false when it is there already."""
         order = self._order.setdefault(partition, deque())
         ids = self._ids.setdefault(partition, set())
         name = hash_bytes(identity)
@@ -37,7 +39,7 @@ class Seen:
         return True
 
 
-def _identity(value: bytes) -> bytes | None:
+def identity_of(value: bytes) -> bytes | None:
     """The first field of a framed Avro record, a string, without decoding the others."""
     size, shift, at = 0, 0, FRAME_BYTES
     while True:

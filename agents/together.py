@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -20,6 +21,8 @@ from streams.errors import Fatal
 from .role import READY_LINE
 
 ROLES = ("worker", "learner", "ledger", "analyst", "server")
+READER = "reader"  # started too where messages can be read
+LEXICONS = ("vaderSentiment", "jionlp")
 BACKUP = "backup"  # started too when a folder for backups is set
 READY_TIMEOUT_S = 120.0  # a first start compiles the kernels
 STOP_TIMEOUT_S = 15.0
@@ -164,7 +167,7 @@ class Roles:
         """End them, the worker first, so that what it still emits is learned and kept; exit statuses by role."""
         statuses = {}
         until = time.monotonic() + STOP_TIMEOUT_S
-        for role in (*ROLES, BACKUP):
+        for role in (*self._names, BACKUP):
             if role in self.running:
                 self.running[role].terminate()
                 if role == "worker":
@@ -192,18 +195,18 @@ def environment(settings: Settings, free_ports: bool) -> dict[str, str]:
             value = value.resolve()
         if name in ("backup_dir", "backup_key") and value:
             value = Path(value).resolve()
-        if free_ports and name in (
-            "worker_port",
-            "learner_port",
-            "ledger_port",
-            "analyst_port",
-            "backup_port",
-        ):
+        if free_ports and name.endswith("_port") and name != "server_port":
             value = 0
         found[f"STREAMWISE_{name.upper()}"] = str(value)
     if not settings.ledger:
         found["STREAMWISE_LEDGER"] = f"sqlite:///{settings.state.resolve() / 'ledger.db'}"
     return {**found, "PYTHONUNBUFFERED": "1"}
+
+
+def can_read(settings: Settings) -> bool:
+    """Whether the lexicons are installed and the phrases declared."""
+    installed = all(importlib.util.find_spec(name) for name in LEXICONS)
+    return installed and (settings.config / "topics.yaml").is_file()
 
 
 def _close(pipe: IO[str] | None) -> None:
@@ -213,7 +216,8 @@ def _close(pipe: IO[str] | None) -> None:
 
 def run_together(settings: Settings, stop: threading.Event, told: Callable[[str], None]) -> None:
     """All roles until `stop` is set; raises `Fatal` when one of them ends by itself."""
-    with Roles(settings) as roles:
+    more = [READER] if can_read(settings) else []
+    with Roles(settings, names=[*ROLES[:-1], *more, ROLES[-1]]) as roles:
         if roles.start(stop, lambda role: told(f"{role}: http://{roles.addresses[role]}")):
             while not stop.wait(_CHECK_S):
                 roles.check()

@@ -10,6 +10,7 @@ OUTCOMES, DEAD_LETTERS = "offer.outcomes", "dead-letters"
 LAYOUTS = "layouts"
 FORECASTS, DEPARTURES, RECOMMENDATIONS = "forecasts", "forecast.alerts", "recommendations"
 ANALYST_CHANGELOG = "analyst-changelog"
+SOCIAL, MESSAGES, CORRECTIONS = "social.events", "social.messages", "message.corrections"
 
 
 def topics(sources: list[str]) -> dict[str, TopicSpec]:
@@ -23,6 +24,8 @@ def topics(sources: list[str]) -> dict[str, TopicSpec]:
         TopicSpec(OUTCOMES),
         TopicSpec(MODELS, compacted=True),
         TopicSpec(LAYOUTS, compacted=True),
+        TopicSpec(MESSAGES),
+        TopicSpec(CORRECTIONS, kept=True),
         TopicSpec(DEAD_LETTERS),
         TopicSpec(FORECASTS, compacted=True),
         TopicSpec(DEPARTURES),

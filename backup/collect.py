@@ -165,8 +165,12 @@ class Backup:
             return begin
         group = self._at.consumers[topic]
         if group == self._at.ledger:
-            return max(low, positions.get((topic, number), -1) + 1)
-        return max(low, self.summary.groups[group].get(topic, {}).get(str(number), 0))
+            taken = positions.get((topic, number), -1) + 1
+        else:
+            taken = self.summary.groups[group].get(topic, {}).get(str(number), 0)
+        if topic in self._at.sources:
+            taken = min(taken, self.summary.sources[topic][str(number)])
+        return max(low, taken)
 
     def _output(self, log: Log, archive: Writer, topic: str, number: int, begin: int, end: int) -> None:
         archive.begin(OUTPUT + topic, number)

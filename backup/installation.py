@@ -12,7 +12,8 @@ from typing import Any
 class Installation:
     """`client`: how a Kafka client reaches the cluster, in librdkafka's settings. `consumers`: which group takes
     each output topic; what it has not taken yet is part of a backup. `decisions`: the output topics whose
-    records name the source event that caused them."""
+    records name the source event that caused them. A source that a group takes as an output, too, is backed up from
+    where the first of both stands."""
 
     client: Mapping[str, Any]
     partitions: int

@@ -102,6 +102,8 @@ class Restore:
         if not self._resumed:
             self._check_empty(log, state, backup)
         for topic in at.sources:
+            if topic in at.consumers:  # its events are in the backup, from where the rows stand on
+                continue
             for number in range(at.partitions):
                 wanted = summary.sources.get(topic, {}).get(str(number), 0)
                 reached = summary.reached.get(topic, {}).get(str(number), wanted)
@@ -256,9 +258,12 @@ class Restore:
         for place in self._sources:
             found[at.worker].append(TopicPartition(place.topic, place.number, place.wanted))
         for place in self._outputs:
+            if place.topic in at.sources:
+                held = summary.sources.get(place.topic, {}).get(str(place.number), 0)
+                found[at.worker].append(TopicPartition(place.topic, place.number, held))
             group = at.consumers[place.topic]
             taken = summary.groups.get(group, {}).get(place.topic, {}).get(str(place.number), 0)
-            offset = max(place.wanted, taken) if group == at.learner else place.wanted
+            offset = place.wanted if group == at.ledger else max(place.wanted, taken)
             found[group].append(TopicPartition(place.topic, place.number, offset))
         for group, offsets in found.items():
             _commit(at.client, group, offsets)

@@ -140,6 +140,10 @@ def encode_mix(
             p = put_double(data, p, 10.0 * c)
             p = put_long(data, p, 1)
             p = _text(data, p, 116, numbers[i])
+            data[p] = 0  # no topics
+            data[p + 1] = b > 0.95  # the worst ones complain
+            data[p + 2] = 0  # nobody means to leave
+            p += 3
         else:
             p = _text(data, p, 111, numbers[i])
             p = put_double(data, p, 5.0 + 150.0 * a * a)

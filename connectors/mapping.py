@@ -16,7 +16,8 @@ fields:                          # field of the schema: its column
   lines[].product: item          # an array of records gets one element from each row
   properties.colour: colour      # an entry of a map
 
-A social event with a text and no sentiment gets the sentiment that is read from its text.
+A social event with a text gets the sentiment, the topics and the flags that its text is read to have: here for
+social.events, by the reader role for social.messages.
 """
 
 from __future__ import annotations
@@ -33,8 +34,7 @@ from config.lines import Located, load
 
 FORMATS = ("csv", "json", "parquet")
 UNITS = ("s", "ms", "us", "ns")
-_EVENTS = ("web_event", "social_event", "sales_event", "outcome")
-EVENT_TOPICS = {topic: schema for topic, schema in schemas.TOPICS.items() if schema in _EVENTS}
+EVENT_TOPICS = {topic: schema for topic, schema in schemas.TOPICS.items() if schema in schemas.EVENTS}
 GIVEN = ("message_id", "id", "customer", "time", "kind")  # fields that have keys of their own in the mapping
 
 _KEYS = {"topic", "schema", "format", "header", "separator", "encoding"}
@@ -207,7 +207,7 @@ def _fields(top: Located, parsed: dict[str, Any], columns: dict[str, int]) -> tu
     part = top.get("fields", {})
     if part is None or (part and not isinstance(part, Located)):
         raise top.error("fields: expected a mapping of fields to columns", "fields")
-    schema_fields = {field["name"]: field for field in parsed["fields"] if field["name"] not in GIVEN}
+    schema_fields = {f["name"]: f for f in parsed["fields"] if f["name"] not in GIVEN and _filled(f)}
     found = tuple(_field(part, key, schema_fields, columns) for key in part)
     filled = {field.path for field in found}
     arrays = {path[0] for path in filled if len(path) == 3}
@@ -262,7 +262,16 @@ def _resolve(key: str, schema_fields: dict[str, Any]) -> tuple[tuple[str, ...], 
 def _element(field: dict[str, Any]) -> list[dict[str, Any]]:
     """The fields of an array's element; empty for any other field."""
     kind = field.get("type")
-    return kind["items"]["fields"] if isinstance(kind, dict) and kind["type"] == "array" else []
+    items = kind["items"] if isinstance(kind, dict) and kind["type"] == "array" else None
+    return items["fields"] if isinstance(items, dict) else []
+
+
+def _filled(field: dict[str, Any]) -> bool:
+    """Whether a column can fill it: flags and lists of words are read from the text."""
+    kind = field["type"]
+    return kind != "boolean" and not (
+        isinstance(kind, dict) and kind["type"] == "array" and not _element(field)
+    )
 
 
 def _names(schema_fields: dict[str, Any]) -> str:

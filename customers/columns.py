@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from config.lines import Located, duration_ms, load, parse_duration_ms
+from schemas import EVENTS
 
 # view opcodes: how a view is read from the row (customers.fold.view)
 PLAIN, DECAY, HOURS_SINCE, HOURS_UNTIL, MEAN_OF, SPREAD_OF, BITS_OF, RING_MEAN, MINUTES, IF_ANY = range(10)
@@ -129,7 +130,7 @@ def load_features(path: str | Path, kinds_of: dict[str, tuple[str, ...]]) -> Fea
     fields = tuple(
         _field(top["fields"], name, {s.topic for s in sources}) for name in top.get("fields") or {}
     )
-    _check_paths(top, fields)
+    _check_paths(top, fields, {source.topic: source.schema for source in sources})
     columns: list[Column] = []
     names = {f.name for f in fields}
     declared = _mapping(top, "columns")
@@ -212,14 +213,13 @@ def _field(fields: Located, name: str, topics: set[str]) -> FieldSpec:
     return FieldSpec(name, paths, reduce, bounds[0], bounds[1])
 
 
-def _check_paths(top: Located, fields: tuple[FieldSpec, ...]) -> None:
+def _check_paths(top: Located, fields: tuple[FieldSpec, ...], schema_of: dict[str, str]) -> None:
     """A value of an event goes to one place only."""
     taken: dict[tuple[str, str], str] = {}
     for field in fields:
         for topic, path in field.paths.items():
-            other = (
-                "the engine itself" if path in ("time", "kind", "message_id") else taken.get((topic, path))
-            )
+            own = ("time", "kind", EVENTS[schema_of[topic]])
+            other = "the engine itself" if path in own else taken.get((topic, path))
             if other is not None:
                 wrong = f"field {field.name!r}: {path} of {topic} is read by {other} already"
                 raise top["fields"].error(wrong, field.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from .columns import DECAY, KINDS, Column, Features
 
 CLOCK = 0  # the word that holds the time the decayed columns stand at; 0 = a new row
 APPLIED = 1  # the first of the applied offsets
+EXAMPLE_HEAD = 4  # an open example's first words: opened, due, score, snapshot; then its features as float32
 IDS, EXAMPLE, POLICY = "ids", "example", "policy"  # what message ids, open examples and policies' words mean
 
 
@@ -46,8 +48,15 @@ class Layout:
     and `decay_rate: float64[g]` is 1/half-life in 1/ms.
     """
 
-    def __init__(self, features: Features, models: dict[str, tuple[str, ...]], policies: list[str]) -> None:
-        """`models`: the features of each model's example; `policies`: names, in order."""
+    def __init__(
+        self,
+        features: Features,
+        models: dict[str, tuple[str, ...]],
+        policies: list[str],
+        kept: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """`models`: the features of each model's example; `policies`: names, in order; `kept`: what a model's
+        example has besides, a word each."""
         self.features = features
         self.topics = [source.topic for source in features.sources]
         self.groups: list[Group] = []
@@ -63,11 +72,12 @@ class Layout:
         )
         self.ring_size = features.message_ids
         self._columns(features.columns)
-        self.example_at = {
-            name: self._add(f"{EXAMPLE}:{name}", (0.0,) * (4 + (len(seen) + 1) // 2), (EXAMPLE, *seen))
-            for name, seen in models.items()
-        }
         self.policy_at = {name: self._add(f"{POLICY}:{name}", (0.0, 0.0), (POLICY,)) for name in policies}
+        self.example_at: dict[str, int] = {}
+        self.example_words: dict[str, int] = {}
+        self._kept_at: dict[tuple[str, str], int] = {}
+        for name, seen in models.items():
+            self._example(name, seen, (kept or {}).get(name, ()))
         self.default_row = np.array(self._defaults)
         self.views = self._views(features.columns)
         self.view_index = {view.name: number for number, view in enumerate(self.views)}
@@ -97,6 +107,18 @@ class Layout:
                     rates.append(rate)
                     stops.append(self.words)
         self.decay_stop, self.decay_rate = np.array(stops, np.int64), np.array(rates)
+
+    def _example(self, name: str, seen: tuple[str, ...], kept: tuple[str, ...]) -> None:
+        plain = EXAMPLE_HEAD + (len(seen) + 1) // 2
+        meaning = (" ".join((EXAMPLE, *kept)), *seen)
+        start = self._add(f"{EXAMPLE}:{name}", (0.0,) * (plain + len(kept)), meaning)
+        self.example_at[name], self.example_words[name] = start, plain + len(kept)
+        for place, what in enumerate(kept):
+            self._kept_at[name, what.partition(":")[0]] = start + plain + place
+
+    def kept_at(self, model: str, what: str) -> int:
+        """The word of a model's example that holds its `sum` or `same`; 0: it has none."""
+        return self._kept_at.get((model, what), 0)
 
     def _views(self, columns: tuple[Column, ...]) -> list[View]:
         views = []
@@ -135,8 +157,8 @@ class Described:
     def of(cls, description: bytes) -> Described:
         """From the description that a layout gives of itself."""
         told = orjson.loads(description)
-        named = [(name, meaning) for name, _words, meaning in told["groups"] if meaning[0] == EXAMPLE]
-        models = {name.removeprefix(f"{EXAMPLE}:"): tuple(meaning[1:]) for name, meaning in named}
+        named = [(name.partition(":"), meaning) for name, _words, meaning in told["groups"]]
+        models = {name: tuple(meaning[1:]) for (what, _, name), meaning in named if what == EXAMPLE}
         return cls(tuple(told["views"]), tuple(told.get("fields", ())), models)
 
 

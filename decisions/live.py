@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import schemas
-from config.lines import duration_ms, load
+from config.lines import Located, duration_ms, load
 from customers.columns import Features, load_features
 from customers.fold import look_at, view
 from customers.layout import Layout, Migration
@@ -24,6 +24,7 @@ from streams.outputs import Outbox
 from streams.partition import Partition
 
 from . import policies as policy_files
+from .conditions import Condition, compile_condition
 from .names import Names, suggestion
 from .plan import EXAMPLES, OUTPUT_TOPICS, build_plan
 from .program import Program as PolicyProgram
@@ -40,16 +41,15 @@ class Config:
     policies: tuple[policy_files.Policy, ...]
     layout: Layout
     names: Names
+    opens: Mapping[str, Condition]  # by model: what must be true for it to open
 
 
 def event_kinds() -> dict[str, tuple[str, ...]]:
     """The enum symbols of every event schema: what `on` may name."""
-    found = {}
-    for name in sorted(set(schemas.TOPICS.values())):
-        for member in schemas.schema(name)["fields"]:
-            if member["name"] == "kind" and isinstance(member["type"], dict) and name.endswith("_event"):
-                found[name] = tuple(member["type"]["symbols"])
-    return found
+    return {
+        name: next(tuple(m["type"]["symbols"]) for m in schemas.schema(name)["fields"] if m["name"] == "kind")
+        for name in sorted(schemas.EVENTS)
+    }
 
 
 def load_config(folder: str | Path) -> Config:
@@ -59,7 +59,6 @@ def load_config(folder: str | Path) -> Config:
     models = model_config.load_models(folder / "models.yaml")
     seen = {model.name: models.names for model in models.models}
     bare = Layout(features, seen, [])
-    _check_models(folder / "models.yaml", list(bare.view_index), features)
     names = Names(
         views=list(bare.view_index),
         scores=[model.name for model in models.models],
@@ -68,20 +67,27 @@ def load_config(folder: str | Path) -> Config:
         deadlines=bare.deadline_columns,
         strings=frozenset(_string_fields(features)),
     )
+    opens = _check_models(folder / "models.yaml", names, features)
     policies = policy_files.load(folder / "policies.yaml", names, hash_text)
-    layout = Layout(features, seen, [policy.name for policy in policies])
-    return Config(features, models, policies, layout, names)
+    kept = {model.name: model.kept for model in models.models}
+    layout = Layout(features, seen, [policy.name for policy in policies], kept)
+    return Config(features, models, policies, layout, names, opens)
 
 
-def _check_models(path: Path, views: Sequence[str], features: Features) -> None:
-    """The views and event kinds that the models name must be known, and no row may go before its example."""
-    top = load(path)
+def _check_models(path: Path, names: Names, features: Features) -> dict[str, Condition]:
+    """The views, fields and event kinds that the models name must be known, and no row may go before its example.
+
+    Returns what must be true for a model to open, of those that say so. It cannot ask for scores: what is learned
+    would then depend on what was learned before.
+    """
+    top, views = load(path), names.views
+    opens = {}
     for item in top["features"]:
         if "view" in item and item["view"] not in views:
             raise item.error(
                 f"unknown view {item['view']!r}; {suggestion(item['view'], views, 'a view')}", "view"
             )
-    for spec in top["models"].values():
+    for name, spec in top["models"].items():
         for key in ("open", "proof"):
             for kind in spec[key]:
                 if kind not in features.kinds:
@@ -89,6 +95,46 @@ def _check_models(path: Path, views: Sequence[str], features: Features) -> None:
                     raise spec.error(f"{key}: unknown event kind {kind!r}; expected one of {expected}", key)
         if duration_ms(spec, "within") >= features.expire_after_ms:
             raise spec.error("within: expected less than expire_after of features.yaml", "within")
+        for key in ("amount", "same"):
+            if key in spec:
+                _check_field(spec, key, names, features)
+                _check_read(spec, key, features)
+        if "if" in spec:
+            opens[name] = _opening(spec, names)
+    return opens
+
+
+def _opening(spec: Located, names: Names) -> Condition:
+    condition = compile_condition(
+        spec["if"], names, lambda message: spec.error(f"if: {message}", "if"), hash_text
+    )
+    for read in condition.inputs:
+        if read.type == "score":
+            raise spec.error(f"if: {read} is a score; expected columns and fields of the event only", "if")
+    return condition
+
+
+def _check_read(spec: Located, key: str, features: Features) -> None:
+    """The field is read from the events that need it, or the model would never have an example."""
+    found = features.fields[features.field_index(spec[key])]
+    kinds_of = event_kinds()
+    for kind in [*spec["proof"], *(spec["open"] if key == "same" else [])]:
+        topics = [source.topic for source in features.sources if kind in kinds_of[source.schema]]
+        if not any(topic in found.paths for topic in topics):
+            raise spec.error(
+                f"{key}: {found.name} is not read from {kind} events; see fields of features.yaml", key
+            )
+
+
+def _check_field(spec: Located, key: str, names: Names, features: Features) -> None:
+    """An amount is summed up, what is the same is compared: neither works with bits, and a string is no amount."""
+    field = spec[key]
+    if field not in names.fields:
+        raise spec.error(f"{key}: unknown field {field!r}; {suggestion(field, names.fields, 'a field')}", key)
+    if features.fields[features.field_index(field)].reduce == "bits":
+        raise spec.error(f"{key}: expected a field that is one value, {field} is a set", key)
+    if key == "amount" and f"event.{field}" in names.strings:
+        raise spec.error(f"{key}: expected a number, {field} is a string", key)
 
 
 def _string_fields(features: Features) -> list[str]:
@@ -112,7 +158,8 @@ def decode_programs(features: Features) -> list[Program]:
     kinds = {kind: number for number, kind in enumerate(features.kinds)}
     programs = []
     for source in features.sources:
-        captures = {"time": Capture(TIME), "kind": Capture(KIND), "message_id": Capture(MESSAGE_ID)}
+        captures = {"time": Capture(TIME), "kind": Capture(KIND)}
+        captures[schemas.EVENTS[source.schema]] = Capture(MESSAGE_ID)
         for number, field in enumerate(features.fields):
             if source.topic in field.paths:
                 captures[field.paths[source.topic]] = Capture(
@@ -145,8 +192,9 @@ class LivePass:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.layout = config.layout
-        self.policies = PolicyProgram.build(config.policies, config.names)
-        self.plan = build_plan(config.features, config.layout, config.models, self.policies)
+        self.policies = PolicyProgram.build(config.policies, config.names, list(config.opens.values()))
+        gates = [*config.opens]
+        self.plan = build_plan(config.features, config.layout, config.models, self.policies, gates)
         self.programs = decode_programs(config.features)
         self.fields = len(config.features.fields)
         self.default_row = config.layout.default_row

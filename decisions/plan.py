@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,19 +56,28 @@ class Vector(NamedTuple):
     calendar: Any
 
 
-class Models(NamedTuple):
-    """Labels: `open, proof: uint8[m, kinds]`, `within_ms: float64[m]`, `on_proof: uint8[m]` (the label that a
-    proof gives; the deadline gives the other), `word: int64[m]` where the open example stands."""
+# Columns of `Models.about`: where the open example stands and in how many words; the word and the field of what is
+# summed up (word 0: the label is yes or no), those of what a proof shares with what opened (word 0: nothing); which of
+# the rules must hold to open (-1: none); the label that a proof gives (the deadline gives the other)
+WORD, WORDS, SUM_WORD, SUM_FIELD, SAME_WORD, SAME_FIELD, GATE, ON_PROOF = range(8)
 
-    open: Any
-    proof: Any
+
+class Models(NamedTuple):
+    """Labels. An event of kind k may open `open_model[open_start[k]:open_start[k + 1]]`, and `proof_model` likewise are
+    those it may prove (int64, in the order of the file). `within_ms: float64[m]`; `about: int64[m, 8]`, see above: one
+    array, as each is seven words more that every call hands over."""
+
+    open_start: Any
+    open_model: Any
+    proof_start: Any
+    proof_model: Any
     within_ms: Any
-    on_proof: Any
-    word: Any
+    about: Any
 
 
 class Rules(NamedTuple):
-    """`decisions.program.Program` without its Python objects, and where each policy's state stands."""
+    """`decisions.program.Program` without its Python objects, and where each policy's state stands. Behind the
+    policies, whose number is that of the topics, stand the conditions for models to open."""
 
     code: Any
     constants: Any
@@ -115,8 +125,10 @@ class Plan(NamedTuple):
     model_names: Texts
 
 
-def build_plan(features: Features, layout: Layout, config: ModelConfig, program: Program) -> Plan:
-    """Lay everything out for the kernels."""
+def build_plan(
+    features: Features, layout: Layout, config: ModelConfig, program: Program, gates: Sequence[str] = ()
+) -> Plan:
+    """Lay everything out for the kernels. `gates`: the models whose conditions stand behind the policies."""
     view_of = [layout.view_index[f.view] if f.view is not None else -1 for f in config.features]
     policies = [policy.name for policy in program.policies]
     return Plan(
@@ -131,7 +143,7 @@ def build_plan(features: Features, layout: Layout, config: ModelConfig, program:
             *_plain_words(layout, view_of),
             *_transforms(config),
         ),
-        models=_models(features, layout, config),
+        models=_models(features, layout, config, {name: len(policies) + n for n, name in enumerate(gates)}),
         rules=Rules(
             **{name: getattr(program, name) for name in Rules._fields[:-2]},
             topic=np.array([OFFERS if p.kind == "offer" else ALERTS for p in program.policies], np.int64),
@@ -172,17 +184,31 @@ def _transforms(config: ModelConfig) -> tuple[Any, Any, Any]:
     return plan.codes, plan.missing, plan.calendar
 
 
-def _models(features: Features, layout: Layout, config: ModelConfig) -> Models:
-    count, kinds = len(config.models), len(features.kinds)
-    masks = np.zeros((2, count, kinds), np.uint8)
-    for number, model in enumerate(config.models):
-        for which, names in enumerate((model.open, model.proof)):
-            for name in names:
-                masks[which, number, features.kind_code(name)] = 1
+def _models(features: Features, layout: Layout, config: ModelConfig, gates: Mapping[str, int]) -> Models:
+    models = config.models
+    about = [
+        (
+            layout.example_at[model.name],
+            layout.example_words[model.name],
+            layout.kept_at(model.name, "sum"),
+            features.field_index(model.amount) if model.amount else 0,
+            layout.kept_at(model.name, "same"),
+            features.field_index(model.same) if model.same else 0,
+            gates.get(model.name, -1),
+            model.positive != "deadline",
+        )
+        for model in models
+    ]
     return Models(
-        masks[0],
-        masks[1],
-        np.array([model.within_ms for model in config.models], np.float64),
-        np.array([model.positive == "proof" for model in config.models], np.uint8),
-        np.array([layout.example_at[model.name] for model in config.models], np.int64),
+        *_listed([model.open for model in models], features.kinds),
+        *_listed([model.proof for model in models], features.kinds),
+        within_ms=np.array([model.within_ms for model in models], np.float64),
+        about=np.array(about, np.int64).reshape(-1, 8),
     )
+
+
+def _listed(named: Sequence[Sequence[str]], kinds: Sequence[str]) -> tuple[Any, Any]:
+    """For each kind those that name it: (starts, numbers)."""
+    lists = [[number for number, names in enumerate(named) if kind in names] for kind in kinds]
+    starts = np.cumsum([0, *(len(found) for found in lists)]).astype(np.int64)
+    return starts, np.array([number for found in lists for number in found], np.int64)

@@ -22,7 +22,7 @@ Offsets = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """The policies, p of them in the order of the file, for the kernels.
+    """The policies, p of them in the order of the file, for the kernels; behind them g other conditions.
 
     For an event of kind k the pass takes each policy q of `kind_policy[kind_start[k]:kind_start[k + 1]]`
     (for a deadline `deadline_start`, `deadline_policy`; both are in the order of the file), fills
@@ -31,11 +31,12 @@ class Program:
     `code[when_start[q]:when_stop[q]]`, both on these values.
 
     code: int32[n, 2], constants: float64[n]: see `decisions.machine`
-    when_start, when_stop, exit_start, exit_stop: int32[p]; no exit: start = stop
+    when_start, when_stop, exit_start, exit_stop: int32[p + g]; no exit: start = stop
     cooldown_ms: float64[p]
-    input_start: int32[p + 1]; input_type, input_index: int32[m]: VIEW, SCORE or FIELD and its index in
+    input_start: int32[p + g + 1]; input_type, input_index: int32[m]: VIEW, SCORE or FIELD and its index in
         `Names`, or KIND and 0 (the value is the kind's index, NaN for a deadline)
-    scored, asks_null: uint8[p]: it reads a score; its value with one that is NULL may be another than with any number
+    scored, asks_null: uint8[p + g]: it reads a score; its value with one that is NULL may be another than with any
+        number
     kind_start: int32[kinds + 1], kind_policy: int32[...]
     deadline_start: int32[deadlines + 1], deadline_policy: int32[...]
     inputs: what the values of each policy are, for receipts
@@ -64,16 +65,18 @@ class Program:
     width: int
 
     @classmethod
-    def build(cls, policies: Sequence[Policy], names: Names) -> Program:
-        """Concatenate the policies' conditions; `names` must be those they were read with."""
+    def build(cls, policies: Sequence[Policy], names: Names, others: Sequence[Condition] = ()) -> Program:
+        """Concatenate the policies' conditions, then the `others`; `names` must be those they were read with."""
         code, constants = [np.empty((0, 2), np.int32)], [np.empty(0)]
         spans: list[list[int]] = []
         inputs: list[tuple[Input, ...]] = []
         length = 0
-        for policy in policies:
-            read = tuple(dict.fromkeys(i for condition in _conditions(policy) for i in condition.inputs))
+        pairs = [*((policy.when, policy.exit) for policy in policies), *((other, None) for other in others)]
+        every = [[condition for condition in pair if condition is not None] for pair in pairs]
+        for pair, conditions in zip(pairs, every, strict=True):
+            read = tuple(dict.fromkeys(i for condition in conditions for i in condition.inputs))
             span = []
-            for condition in (policy.when, policy.exit):
+            for condition in pair:
                 start = length
                 if condition is not None:
                     code.append(_renumbered(condition, read))
@@ -98,21 +101,15 @@ class Program:
             input_type=np.array([_TYPES[i.type] for read in inputs for i in read], np.int32),
             input_index=np.array([names.index(i) for read in inputs for i in read], np.int32),
             scored=np.array([any(i.type == "score" for i in read) for read in inputs], np.uint8),
-            asks_null=np.array(
-                [any(c.asks_null for c in _conditions(policy)) for policy in policies], np.uint8
-            ),
+            asks_null=np.array([any(c.asks_null for c in conditions) for conditions in every], np.uint8),
             kind_start=kind_start,
             kind_policy=kind_policy,
             deadline_start=deadline_start,
             deadline_policy=deadline_policy,
             inputs=tuple(inputs),
-            depth=max([1, *(condition.depth for policy in policies for condition in _conditions(policy))]),
+            depth=max([1, *(condition.depth for conditions in every for condition in conditions)]),
             width=max([1, *(len(read) for read in inputs)]),
         )
-
-
-def _conditions(policy: Policy) -> list[Condition]:
-    return [policy.when] if policy.exit is None else [policy.when, policy.exit]
 
 
 def _renumbered(condition: Condition, inputs: tuple[Input, ...]) -> NDArray[np.int32]:

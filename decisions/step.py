@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from customers.fold import ABSENT_BITS, decay, fold, view
+from customers.layout import EXAMPLE_HEAD
 from models.scorer import Weights, score, transform
 from streams.deadlines import earliest, pop, push
 from streams.encode import (
@@ -24,11 +25,22 @@ from streams.partition import CHANGELOG, TAKEN, VIEWS, keep_taken
 from streams.rows import NEXT, SOON, Store, ask_row, has_room, place_of
 
 from .machine import evaluate
-from .plan import EXAMPLES, Plan
+from .plan import (
+    EXAMPLES,
+    GATE,
+    ON_PROOF,
+    SAME_FIELD,
+    SAME_WORD,
+    SUM_FIELD,
+    SUM_WORD,
+    WORD,
+    WORDS,
+    Models,
+    Plan,
+)
 from .program import FIELD, SCORE, VIEW
 
 DUPLICATES, SKIPPED, LATE, FIRED = range(4)  # counters
-EXAMPLE_HEAD = 4  # opened, due, score, snapshot; then the features as float32
 MANY_COLONS = 3
 
 
@@ -286,12 +298,11 @@ def _holds(
 
 
 @inlined
-def _judge(
-    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, row: int, policy: int, now: float,
-    topic: int,
-    offset: int, cause: int, due: float, fields: Any, event: int,
+def _gather(
+    table: Table, plan: Plan, room: Room, row: int, policy: int, now: float, topic: int, cause: int, fields: Any,
+    event: int,
 ) -> None:  # fmt: skip
-    """Evaluate one policy for one row, keep its state, and decide."""
+    """Look up what a policy's conditions read, but for the scores."""
     rules = plan.rules
     first = rules.input_start[policy]
     for i in range(first, rules.input_start[policy + 1]):
@@ -307,6 +318,17 @@ def _judge(
         else:
             value = np.float64(cause) if topic >= 0 else np.nan
         room.inputs[i - first] = value
+
+
+@inlined
+def _judge(
+    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, row: int, policy: int, now: float,
+    topic: int,
+    offset: int, cause: int, due: float, fields: Any, event: int,
+) -> None:  # fmt: skip
+    """Evaluate one policy for one row, keep its state, and decide."""
+    rules = plan.rules
+    _gather(table, plan, room, row, policy, now, topic, cause, fields, event)
     word = rules.word[policy]
     exit_start = rules.exit_start[policy]
     exit_stop = rules.exit_stop[policy]
@@ -373,8 +395,8 @@ def _score(table: Table, plan: Plan, weights: Weights, room: Room, row: int, mod
 def _close(
     table: Table, plan: Plan, out: Out, slot: int, row: int, model: int, label: int, label_time: float
 ) -> None:
-    """Emit a model's open example with its label and forget it."""
-    word = plan.models.word[model]
+    """Emit a model's open example with its label and forget it: what is zero takes no room in a packed row."""
+    word = plan.models.about[model, WORD]
     opened = table.rows[row, word]
     data = out.data
     start = out.used[1]
@@ -398,16 +420,44 @@ def _close(
         p += 4 * features
     data[p] = 0
     p = put_long(data, p + 1, plan.layout_id)
+    total = plan.models.about[model, SUM_WORD]
+    data[p] = 2 if total > 0 else 0  # the branch of `amount`: a number, or null
+    p += 1
+    if total > 0:
+        p = put_double(data, p, table.rows[row, total])
     _finish(out, start, p, slot, EXAMPLES, model)
-    table.rows[row, word] = 0.0
-    table.rows[row, word + 1] = 0.0
+    for w in range(word, word + plan.models.about[model, WORDS]):
+        table.rows[row, w] = 0.0
+
+
+@inlined
+def _may_open(
+    table: Table, plan: Plan, room: Room, row: int, model: int, kind: int, fields: Any, event: int
+) -> Any:
+    """Whether an event has what a proof has to share with it, and the model's condition is true."""
+    models = plan.models
+    if models.about[model, SAME_WORD] > 0 and np.isnan(fields[event, models.about[model, SAME_FIELD]]):
+        return False
+    gate = models.about[model, GATE]
+    if gate < 0:
+        return True
+    now = table.rows[row, 0]
+    _gather(table, plan, room, row, gate, now, 0, kind, fields, event)
+    rules = plan.rules
+    start, stop = rules.when_start[gate], rules.when_stop[gate]
+    return evaluate(rules.code, start, stop, rules.constants, room.inputs, room.stack) == 1.0
 
 
 @kernel
-def _open(table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, time: float) -> None:
+def _open(
+    table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, time: float, fields: Any, event: int
+) -> None:  # fmt: skip
     """Keep the features and the score as of the row's clock until the label is known."""
-    word = plan.models.word[model]
+    word = plan.models.about[model, WORD]
+    same = plan.models.about[model, SAME_WORD]
     now = table.rows[row, 0]
+    if same > 0:
+        table.rows[row, same] = fields[event, plan.models.about[model, SAME_FIELD]]
     _look(table, plan, room, row, now)
     table.rows[row, word] = time
     table.rows[row, word + 1] = time + plan.models.within_ms[model]
@@ -439,7 +489,7 @@ def _fire(table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> b
             out.counters[FIRED] += 1
             if which >= plan.deadline_columns:
                 model = which - plan.deadline_columns
-                _close(table, plan, out, slot, row, model, 1 - plan.models.on_proof[model], due)
+                _close(table, plan, out, slot, row, model, 1 - plan.models.about[model, ON_PROOF], due)
             else:
                 now = max(table.rows[row, 0], due)
                 table.rows[row, plan.deadline_words[which]] = 0.0
@@ -480,6 +530,13 @@ def _repeated(table: Table, plan: Plan, row: int, message_id: int) -> bool:
 
 
 @inlined
+def _is_same(rows: Any, row: int, models: Models, model: int, fields: Any, event: int) -> Any:
+    """Whether an event has in common with the one that opened an example what it has to."""
+    word = models.about[model, SAME_WORD]
+    return word == 0 or rows[row, word] == fields[event, models.about[model, SAME_FIELD]]
+
+
+@inlined
 def _event(
     events: Events, e: int, row: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room
 ) -> None:
@@ -509,14 +566,24 @@ def _event(
         rows[row, 0] = time
     clock = rows[row, 0]
     kind = events.kinds[e]
-    models = len(plan.models.within_ms)
+    models = plan.models
     moved = False
     if kind >= 0:
-        for m in range(models):
-            word = plan.models.word[m]
-            if plan.models.proof[m, kind] and rows[row, word] > 0.0 and time > rows[row, word]:
+        for j in range(models.proof_start[kind], models.proof_start[kind + 1]):
+            m = models.proof_model[j]
+            word = models.about[m, WORD]
+            if (
+                rows[row, word] > 0.0
+                and time > rows[row, word]
+                and _is_same(rows, row, models, m, events.fields, e)
+            ):
                 due = rows[row, word + 1]
-                proven = plan.models.on_proof[m]
+                if models.about[m, SUM_WORD] > 0:
+                    value = events.fields[e, models.about[m, SUM_FIELD]]
+                    if time <= due and not np.isnan(value):
+                        rows[row, models.about[m, SUM_WORD]] += value
+                    continue
+                proven = models.about[m, ON_PROOF]
                 _close(table, plan, out, slot, row, m, proven if time <= due else 1 - proven, min(time, due))
                 moved = True
         if fold(rows, table.bits, row, kind, time, clock, late, table.clocks[0], events.fields, e, plan.fold):
@@ -524,15 +591,15 @@ def _event(
     if kind < 0:
         return
     room.ready[:] = 0
-    for m in range(models):
-        due = time + plan.models.within_ms[m]
+    for j in range(models.open_start[kind], models.open_start[kind + 1]):
+        m = models.open_model[j]
         if (
-            plan.models.open[m, kind]
-            and not late
-            and due > table.clocks[0]
-            and rows[row, plan.models.word[m]] == 0.0
+            not late
+            and time + models.within_ms[m] > table.clocks[0]
+            and rows[row, models.about[m, WORD]] == 0.0
+            and _may_open(table, plan, room, row, m, kind, events.fields, e)
         ):
-            _open(table, plan, weights, room, row, m, time)
+            _open(table, plan, weights, room, row, m, time, events.fields, e)
             moved = True
     for j in range(plan.rules.kind_start[kind], plan.rules.kind_start[kind + 1]):
         policy = plan.rules.kind_policy[j]

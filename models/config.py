@@ -49,15 +49,26 @@ class Learning:
 class ModelSpec:
     """A question about a customer: opened by the kinds `open`, answered by `proof` or after `within_ms`.
 
-    `learners`: how the champion (MAIN) and its challengers learn, by name.
+    `positive`: what makes the label 1; None where the label is an amount, the sum of the field `amount` over all
+    proofs. `same`: a field that the proof shares with the event that opened. `condition`: SQL that must be true of
+    the row and the event to open; "" for none. `learners`: how the champion (MAIN) and its challengers learn, by name.
     """
 
     name: str
     open: tuple[str, ...]
     proof: tuple[str, ...]
     within_ms: float
-    positive: Literal["proof", "deadline"]
+    positive: Literal["proof", "deadline"] | None
+    amount: str | None = None
+    same: str | None = None
+    condition: str = ""
     learners: Mapping[str, Learning] = field(default_factory=lambda: {MAIN: Learning()})
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What an open example keeps besides its features, one number each."""
+        found = (("sum", self.amount), ("same", self.same))
+        return tuple(f"{what}:{field}" for what, field in found if field is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,11 @@ class ModelConfig:
     def names(self) -> tuple[str, ...]:
         """What the features are, in the order of every vector, example and snapshot."""
         return tuple(feature.identity for feature in self.features)
+
+    @property
+    def learned(self) -> tuple[ModelSpec, ...]:
+        """The models that are learned: those of yes or no. Amounts are collected, and nobody learns them yet."""
+        return tuple(model for model in self.models if model.amount is None)
 
 
 def load_models(path: str | Path) -> ModelConfig:
@@ -132,10 +148,12 @@ def _model(name: str, item: Any, items: Located) -> ModelSpec:
         raise items.error(f"model {name!r}: expected letters, digits and underscores", name)
     if not isinstance(item, Located):
         raise items.error(f"{name}: expected a mapping with open, proof, within and positive", name)
-    keys = {"open", "proof", "within", "positive"}
-    item.expect(keys | {"learning", "challengers"}, keys)
-    positive = item["positive"]
-    if positive not in ("proof", "deadline"):
+    keys = {"open", "proof", "within"}
+    item.expect({*keys, "positive", "amount", "same", "if", "learning", "challengers"}, keys)
+    if ("positive" in item) == ("amount" in item):
+        raise item.error(f"{name}: expected either positive (yes or no) or amount (a field to sum up)")
+    positive = item.get("positive")
+    if "positive" in item and positive not in ("proof", "deadline"):
         raise item.error(f"positive: expected proof or deadline, got {positive!r}", "positive")
     return ModelSpec(
         name,
@@ -143,8 +161,25 @@ def _model(name: str, item: Any, items: Located) -> ModelSpec:
         _kinds(item, "proof"),
         duration_ms(item, "within"),
         positive,
+        _field(item, "amount"),
+        _field(item, "same"),
+        _condition(item),
         _learners(item),
     )
+
+
+def _field(item: Located, key: str) -> str | None:
+    field = item.get(key)
+    if key in item and (not isinstance(field, str) or not field):
+        raise item.error(f"{key}: expected the name of a field of events, got {field!r}", key)
+    return field
+
+
+def _condition(item: Located) -> str:
+    condition = item.get("if", "")
+    if "if" in item and (not isinstance(condition, str) or not condition.strip()):
+        raise item.error(f"if: expected a condition such as order_count = 0, got {condition!r}", "if")
+    return str(condition)
 
 
 def _learners(item: Located) -> dict[str, Learning]:

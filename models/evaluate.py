@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.example import Example
-from models.metrics import auc, ece, log_loss
+from models.metrics import auc, ece, log_loss, mae, rmse, spearman
 from models.nightly import nightly_scores
 
 # Columns of the Parquet file beside the features; a feature of the same name is prefixed.
@@ -31,19 +31,62 @@ class Figures:
     ece: float | None
     unscored: int
 
+    @classmethod
+    def of(cls, labels: NDArray[np.float64], scores: NDArray[np.float64], unscored: int) -> Figures:
+        """labels: 0 or 1, float64[n]; scores: probabilities, float64[n]."""
+        return cls(
+            examples=len(labels),
+            positives=int(labels.sum()),
+            auc=_defined(auc(labels, scores)),
+            log_loss=_defined(log_loss(labels, scores)),
+            ece=_defined(ece(labels, scores)),
+            unscored=unscored,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class AmountFigures:
+    """One model of amounts over the examples that count; None: not defined (no examples, or all alike)."""
+
+    examples: int
+    mean: float | None
+    mae: float | None
+    rmse: float | None
+    spearman: float | None
+    unscored: int
+
+    @classmethod
+    def of(cls, labels: NDArray[np.float64], scores: NDArray[np.float64], unscored: int) -> AmountFigures:
+        """labels: amounts, float64[n]; scores: what was expected of them, float64[n]."""
+        return cls(
+            examples=len(labels),
+            mean=float(labels.mean()) if len(labels) else None,
+            mae=_defined(mae(labels, scores)),
+            rmse=_defined(rmse(labels, scores)),
+            spearman=_defined(spearman(labels, scores)),
+            unscored=unscored,
+        )
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 class Evaluation:
-    """Collects matured examples; about 4 bytes a feature and 300 for the rest of each."""
+    """Collects matured examples; about 4 bytes a feature and 300 for the rest of each.
 
-    def __init__(self, features: Sequence[str]) -> None:
+    `amounts`: the models whose labels are amounts.
+    """
+
+    def __init__(self, features: Sequence[str], amounts: Collection[str] = ()) -> None:
         self.features = tuple(features)
+        self.amounts = frozenset(amounts)
         self._ids: list[str] = []
         self._customers: list[str] = []
         self._models: list[str] = []
-        self._labels = array("b")
+        self._labels = array("d")
         self._times = array("q")  # opened, due, label_time of each
         self._scores = array("d")
         self._snapshots = array("q")
@@ -71,8 +114,8 @@ class Evaluation:
         end_ms: float = math.inf,
         *,
         other: NDArray[np.float64] | None = None,
-    ) -> dict[str, Figures]:
-        """For each model, over the examples opened at `start_ms` or later and due by `end_ms`.
+    ) -> dict[str, Figures | AmountFigures]:
+        """For each model that was met, over the examples opened at `start_ms` or later and due by `end_ms`.
 
         Give the end of the stream as `end_ms`: of the examples due after it only those that were proved
         early are known, and they are all of one class. Examples that had no score are counted apart.
@@ -85,16 +128,16 @@ class Evaluation:
         found = {}
         for model in sorted(set(self._models)):
             mine = counts & (models == model)
-            y, p = labels[mine & scored], scores[mine & scored]
-            found[model] = Figures(
-                examples=len(y),
-                positives=int(y.sum()),
-                auc=_defined(auc(y, p)),
-                log_loss=_defined(log_loss(y, p)),
-                ece=_defined(ece(y, p)),
-                unscored=int((mine & ~scored).sum()),
-            )
+            unscored = int((mine & ~scored).sum())
+            found[model] = self._kind(model).of(labels[mine & scored], scores[mine & scored], unscored)
         return found
+
+    def nothing(self, model: str) -> Figures | AmountFigures:
+        """The figures of a model that was not met."""
+        return self._kind(model).of(np.zeros(0), np.zeros(0), 0)
+
+    def _kind(self, model: str) -> type[Figures] | type[AmountFigures]:
+        return AmountFigures if model in self.amounts else Figures
 
     def nightly(
         self, start_ms: float, models: Sequence[str], on_day: Callable[[], None] = lambda: None
@@ -106,7 +149,7 @@ class Evaluation:
             mine = names == model
             x = self._features()[mine]
             opened, due = times[mine, 0], times[mine, 1]
-            scores[mine] = nightly_scores(x, labels[mine].astype(np.float64), opened, due, start_ms, on_day)
+            scores[mine] = nightly_scores(x, labels[mine], opened, due, start_ms, on_day)
         return scores
 
     def write_parquet(self, path: str | Path) -> None:
@@ -139,11 +182,11 @@ class Evaluation:
 
     def _arrays(
         self,
-    ) -> tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.float64], NDArray[np.str_]]:
-        """int64[n, 3]: opened, due, label_time; int8[n]: labels; float64[n]: scores; str[n]: models."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.str_]]:
+        """int64[n, 3]: opened, due, label_time; float64[n]: labels; float64[n]: scores; str[n]: models."""
         return (
             np.array(self._times, dtype=np.int64).reshape(-1, 3),
-            np.array(self._labels, dtype=np.int8),
+            np.array(self._labels, dtype=np.float64),
             np.array(self._scores, dtype=np.float64),
             np.array(self._models, dtype=np.str_),
         )

@@ -19,14 +19,14 @@ class Example:
     """One record of `training.examples`; times in milliseconds since the epoch.
 
     `features` are those of the decision, in the order that `layout` gives them (0: that of the config); `score` is
-    the score given then (NaN: there was no snapshot) and `snapshot` the version that gave it. `label` is 0 or 1,
-    known at `label_time`.
+    the score given then (NaN: there was no snapshot) and `snapshot` the version that gave it. `label` is known at
+    `label_time`: 0 or 1, or an amount.
     """
 
     id: str
     customer: str
     model: str
-    label: int
+    label: float
     opened: int
     due: int
     label_time: int
@@ -43,7 +43,7 @@ class Example:
                 id=str(record["id"]),
                 customer=str(record["customer"]),
                 model=str(record["model"]),
-                label=int(record["label"]),
+                label=_label(record),
                 opened=time_ms(record["opened"]),
                 due=time_ms(record["due"]),
                 label_time=time_ms(record["label_time"]),
@@ -54,11 +54,18 @@ class Example:
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise Poison(f"not a training example: {type(error).__name__} {error}") from error
-        if example.label not in (0, 1):
-            raise Poison(f"training example {example.id}: expected label 0 or 1, got {example.label}")
-        if not (example.score != example.score or 0.0 <= example.score <= 1.0):  # NaN: none was given
-            raise Poison(f"training example {example.id}: expected a score from 0 to 1, got {example.score}")
+        if not math.isfinite(example.label):
+            raise Poison(f"training example {example.id}: expected a finite label, got {example.label}")
+        if math.isinf(example.score):  # NaN: none was given
+            raise Poison(f"training example {example.id}: expected a finite score, got {example.score}")
         return example
+
+    def check_binary(self) -> None:
+        """Raise Poison where the label is not yes or no, or the score no probability."""
+        if self.label not in (0.0, 1.0):
+            raise Poison(f"training example {self.id}: expected label 0 or 1, got {self.label:g}")
+        if not (self.score != self.score or 0.0 <= self.score <= 1.0):
+            raise Poison(f"training example {self.id}: expected a score from 0 to 1, got {self.score}")
 
     def by_name(self, theirs: Sequence[str], ours: Sequence[str]) -> Example:
         """The same with the features `ours`, of a vector that was made of `theirs`; what it lacks is NaN."""
@@ -69,6 +76,12 @@ class Example:
             return self
         known = dict(zip(theirs, self.features, strict=True))
         return replace(self, features=tuple(known.get(name, math.nan) for name in ours))
+
+
+def _label(record: Mapping[str, Any]) -> float:
+    """The amount where there is one (from version 3 of the schema on), else 0 or 1."""
+    amount = record.get("amount")
+    return float(record["label"] if amount is None else amount)
 
 
 def time_ms(value: Any) -> int:

@@ -1,7 +1,7 @@
 """How good scores are: exact figures over arrays, and over a window of the latest for live display.
 
-Everywhere: labels: 0 or 1, float64[n] or ints; scores: probabilities of 1, float64[n]. NaN where a figure is
-not defined (no examples, or one class only for the AUC).
+Labels: 0 or 1, float64[n] or ints; scores: probabilities of 1, float64[n]. For `mae`, `rmse` and `spearman` both are
+amounts. NaN where a figure is not defined (no examples, one class only for the AUC, all alike for ranks).
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     zeros = len(y) - ones
     if not ones or not zeros:
         return math.nan
-    _, place, count = np.unique(p, return_inverse=True, return_counts=True)
-    mean_rank = np.cumsum(count) - (count - 1) / 2
-    return float((mean_rank[place][y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+    return float((_mean_ranks(p)[y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
 def log_loss(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -70,6 +68,34 @@ def ece(
     return math.fsum(gaps) / len(y)
 
 
+def mae(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Mean of |p - y|."""
+    y, p = _arrays(labels, scores)
+    return float(np.mean(np.abs(p - y))) if len(y) else math.nan
+
+
+def rmse(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Root of the mean of (p - y)^2."""
+    y, p = _arrays(labels, scores)
+    return float(np.sqrt(np.mean((p - y) ** 2))) if len(y) else math.nan
+
+
+def spearman(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Correlation of the ranks, tied ones sharing their mean rank (Spearman 1904)."""
+    y, p = _arrays(labels, scores)
+    if not len(y) or np.ptp(y) == 0 or np.ptp(p) == 0:
+        return math.nan
+    a, b = _mean_ranks(y) - (len(y) + 1) / 2, _mean_ranks(p) - (len(p) + 1) / 2
+    return float(a @ b / math.sqrt((a @ a) * (b @ b)))
+
+
+def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """float64[n]: ranks from 1, tied values sharing their mean rank."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    mean_rank: NDArray[np.float64] = np.cumsum(count) - (count - 1) / 2
+    return mean_rank[place]
+
+
 def _arrays(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     y, p = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     if y.shape != p.shape or y.ndim != 1:
@@ -88,30 +114,10 @@ def figures(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
-def spearman(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Correlation of the ranks, ties sharing their mean rank (Spearman 1904); NaN where one side is constant."""
-    y, p = (_ranks(values) for values in _arrays(labels, scores))
-    if not len(y) or not y.std() or not p.std():
-        return math.nan
-    return float(np.corrcoef(y, p)[0, 1])
-
-
 def amount_figures(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
     """mae, rmse, spearman of predicted amounts; a figure that is not defined is left out."""
-    y, p = _arrays(labels, scores)
-    if not len(y):
-        return {}
-    found = {
-        "mae": float(np.mean(np.abs(p - y))),
-        "rmse": float(np.sqrt(np.mean((p - y) ** 2))),
-        "spearman": spearman(y, p),
-    }
+    found = {"mae": mae(labels, scores), "rmse": rmse(labels, scores), "spearman": spearman(labels, scores)}
     return {name: value for name, value in found.items() if not math.isnan(value)}
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
 class Window:

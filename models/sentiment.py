@@ -12,7 +12,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -117,6 +117,20 @@ class Reader:
     def read(self, text: str, language: str | None = None) -> Reading:
         """Any text at all, of which LONGEST characters count; `language` where it is known, such as en or zh-TW."""
         return self._reading(self._sight(text, language))
+
+    def complete(self, message: dict[str, Any]) -> Reading | None:
+        """Enter what its text says into a social event; what its sender told already stands. None: it has no text."""
+        text = message.get("text")
+        if not text:
+            return None
+        reading = self.read(text)
+        if message.get("sentiment") is None:
+            message["sentiment"] = reading.sentiment
+        if not message.get("topics"):
+            message["topics"] = list(reading.topics)
+        message[COMPLAINT] = message.get(COMPLAINT) or reading.complaint
+        message[CHURN_INTENT] = message.get(CHURN_INTENT) or reading.churn_intent
+        return reading
 
     def learn(self, correction: Correction) -> Reading:
         """Learn one correction; returns the reading that was given before it."""

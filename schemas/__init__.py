@@ -2,6 +2,7 @@
 
 from schemas.compatibility import compatible
 from schemas.registry import (
+    EVENTS,
     FRAME_BYTES,
     IDS,
     MAGIC,
@@ -17,6 +18,7 @@ from schemas.registry import (
 )
 
 __all__ = [
+    "EVENTS",
     "FRAME_BYTES",
     "IDS",
     "MAGIC",

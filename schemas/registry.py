@@ -24,17 +24,21 @@ IDS: dict[tuple[str, int], int] = {
     ("social_event", 1): 2,
     ("sales_event", 1): 3,
     ("sales_event", 2): 4,
+    ("social_event", 2): 5,
     ("decision", 1): 10,
     ("training_example", 1): 11,
     ("model_snapshot", 1): 12,
     ("outcome", 1): 13,
     ("dead_letter", 1): 14,
     ("training_example", 2): 15,
+    ("training_example", 3): 16,
+    ("outcome", 2): 17,
     ("model_snapshot", 2): 18,
     ("model_change", 1): 19,
     ("forecast", 1): 20,
     ("departure", 1): 21,
     ("recommendation", 1): 22,
+    ("correction", 1): 23,
 }
 
 # topic -> the name of the schema of its values
@@ -42,6 +46,8 @@ TOPICS: dict[str, str] = {
     "web.events": "web_event",
     "social.events": "social_event",
     "sales.events": "sales_event",
+    "social.messages": "social_event",
+    "message.corrections": "correction",
     "alerts": "decision",
     "offers": "decision",
     "offer.outcomes": "outcome",
@@ -51,6 +57,14 @@ TOPICS: dict[str, str] = {
     "forecasts": "forecast",
     "forecast.alerts": "departure",
     "recommendations": "recommendation",
+}
+
+# The schemas whose records are events of customers -> the field that tells a repeated event from a new one
+EVENTS: dict[str, str] = {
+    "web_event": "message_id",
+    "social_event": "message_id",
+    "sales_event": "message_id",
+    "outcome": "id",
 }
 
 _FOLDER = Path(__file__).parent

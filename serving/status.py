@@ -24,7 +24,7 @@ class ModelStatus(TypedDict, total=False):
 class RoleStatus(TypedDict, total=False):
     """One role, now."""
 
-    role: str  # worker, learner, ledger, analyst, server, backup
+    role: str  # worker, learner, ledger, analyst, server, reader, backup
     events: int
     events_per_s: float
     lag: dict[str, int]  # records not processed yet, by topic
@@ -48,7 +48,7 @@ class RoleStatus(TypedDict, total=False):
     ledger_repeated: int
     missed: int  # records that the broker had dropped before they were read
     taken: int  # examples, all models: learned, or not due yet
-    repeated: int  # examples that came again
+    repeated: int  # examples or messages that came again
     analysed: int  # events that the analyst learned
     baskets: int  # of them those that recommendations are learned from
     shoppers: int  # customers whose lists are kept for recommendations
@@ -57,6 +57,10 @@ class RoleStatus(TypedDict, total=False):
     departures: int  # from forecasts
     recommended: int  # recommendations sent
     unreadable: dict[str, int]  # by reason: events left out, as the worker leaves them out
+    messages: dict[str, int]  # read, by language
+    unread: int  # messages without a text
+    corrections: int  # learned, of all there are
+    corrections_refused: int  # that cannot be learned
     backups: int
     backup_failures: int
     backup_age_s: float

@@ -33,6 +33,7 @@ FREE, TOP, HAND = range(3)  # `marks`: free places, words used of `cold`, the ne
 LEAST_PLACES = 64
 LINE = LINE_BYTES // 8  # words
 USUAL_WORDS = 40  # of a packed row, its mask included: five lines
+WHOLE_WORDS = 128  # of a whole row that are asked for: sixteen lines; what few events look at stands behind
 SOON, NEXT = 16, 8  # rows between asking where a row is, asking for the row, and taking it
 TURN = 1024  # rows packed at a time: about 0.3 ms, and what was packed last is filled while the caches still hold it
 
@@ -64,10 +65,10 @@ class Store(NamedTuple):
 
 @inlined
 def ask_whole(store: Store, place: int) -> None:
-    """Prefetch a whole row."""
+    """Prefetch the first words of a whole row."""
     words = store.bits.shape[1]
     first = place * words
-    for word in range(first, first + words, LINE):
+    for word in range(first, first + min(words, WHOLE_WORDS), LINE):
         prefetch(store.bits, word)
 
 

@@ -23,15 +23,18 @@ CHECK = {
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """One topic: how many partitions (None = as many as the sources), compacted or not."""
+    """One topic: how many partitions (None = as many as the sources), compacted or not, kept for good or not."""
 
     name: str
     partitions: int | None = None
     compacted: bool = False
+    kept: bool = False
 
     def config(self) -> dict[str, str]:
         """Topic settings at the broker."""
-        return {"cleanup.policy": "compact"} if self.compacted else {}
+        if self.compacted:
+            return {"cleanup.policy": "compact"}
+        return {"retention.ms": "-1", "retention.bytes": "-1"} if self.kept else {}
 
 
 def broker_away(bootstrap: Kafka, more: str = "") -> Retryable:

@@ -39,7 +39,7 @@ STEP_OF = {
     "prepare": "decode", "receive": "decode", "on_bundle": "fold", "fold": "fold", "raise_watermark": "fold",
     "take_changed": "rows written", "_write_rows": "rows written", "send": "outputs queued",
     "apply_changelog_batch": "restoring", "_take_views": "views", "_take_one": "learn", "snapshot": "publish",
-    "_decode": "decode", "_learn": "learn",
+    "_decode": "decode", "_learn": "learn", "_pass_on": "read",
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ COMMANDS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr
 NO_BROKER = "no Kafka broker answers at 127.0.0.1:1; start one with `make kafka`, or set STREAMWISE_KAFKA"
 
 
-ROLES = {"worker", "learner", "ledger", "analyst", "server"}
+ROLES = {"worker", "learner", "ledger", "analyst", "server", "reader"}
 
 
 class Done:
@@ -70,6 +70,7 @@ def test_all_commands_of_the_design_are_there() -> None:
         "evaluate",
         "bench",
         "dead-letters",
+        "corrections",
         "changes",
         "backup",
         "restore",

@@ -19,7 +19,7 @@ from serving import metrics
 from serving.ledger import Ledger
 
 ROOT = Path(__file__).parents[1]
-PORTS = {"worker": 9101, "learner": 9102, "ledger": 9103, "analyst": 9106, "server": 9104}
+PORTS = {"worker": 9101, "learner": 9102, "ledger": 9103, "analyst": 9106, "server": 9104, "reader": 9107}
 METRIC = re.compile(r"\bstreamwise_[a-z_]+")
 
 

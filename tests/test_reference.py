@@ -30,14 +30,17 @@ sources:
   - {topic: web.events, schema: web_event}
   - {topic: social.events, schema: social_event}
   - {topic: sales.events, schema: sales_event}
+  - {topic: offer.outcomes, schema: outcome}
 fields:
   category: {web.events: category}
-  value: {web.events: value, min: -10, max: 1e9}
+  value: {web.events: value, offer.outcomes: value, min: -10, max: 1e9}
   amount: {sales.events: amount}
   quantity: {sales.events: "lines[].quantity", reduce: sum, max: 100}
   newest: {sales.events: "lines[].quantity", reduce: last}
   lines: {sales.events: "lines[]", reduce: count}
   categories: {sales.events: "lines[].category", reduce: bits}
+  offer: {offer.outcomes: offer}
+  offer_type: {offer.outcomes: type}
 columns:
   pages: {kind: decayed, on: [page], half_life: [1h]}
   worth: {kind: decayed, on: [page, view], field: value, half_life: 1d}
@@ -65,6 +68,19 @@ models:
   again: {open: [order], proof: [order], within: 1d, positive: proof}
   gone: {open: [order], proof: [order, return], within: 2d, positive: deadline}
 """
+# every kind of label, and every condition on what opens and proves
+LABELS = (
+    MODELS
+    + """\
+  worth_2d: {open: [order], proof: [order], within: 2d, amount: amount}
+  response: {open: [sent], proof: [redeemed], same: offer, within: 3d, positive: proof}
+  shoes: {open: [sent], if: event.offer_type = 'shoes', proof: [redeemed], same: offer, within: 3d, positive: proof}
+  basket: {open: [view], if: visits > 1 AND NOT (event.value < 0), proof: [cart_add], same: category, within: 1d,
+    positive: proof}
+  lead: {open: [page, view], if: last_order IS NULL, proof: [order], within: 5d, amount: quantity}
+  voucher: {open: [sent], proof: [redeemed], same: offer, within: 4d, amount: value}
+"""
+)
 NO_POLICIES = "policies: {}"
 DUE_POLICY = (
     "policies: {due: {kind: offer, on: [deadline.silence, deadline.quiet], when: 1 = 1, cooldown: 1h}}"
@@ -87,7 +103,10 @@ class Story:
         event: dict[str, Any] = {"message_id": message_id, "time": time, "kind": kind, **fields}
         if topic == "sales.events":
             event = {"order_id": "1", "amount": 1.0, "lines": [], **event}
-        return Record(topic, 0, offset, who.encode(), streams.framed(topic, event), time)
+        if topic == "offer.outcomes":
+            event = {"id": event.pop("message_id"), "customer": who, "offer": "o", **event}
+        version = 2 if topic == "offer.outcomes" else 1
+        return Record(topic, 0, offset, who.encode(), streams.framed(topic, event, version), time)
 
     def tell(self, kind: str, time: int, who: str = "ann", message_id: str = "", **fields: Any) -> Record:
         record = self.record(kind, time, who, message_id, **fields)
@@ -578,6 +597,99 @@ def test_a_late_proof_counts_when_it_came_after_the_opening() -> None:
     story.tell("order", T0 + MINUTE)
     assert story.closed() == [("again", 1, MINUTE), ("gone", 0, MINUTE)]
     assert story.words()["model.again.opened"] == 0  # late: it proves, but opens nothing
+
+
+# --- other labels
+
+
+def labelled(policies: str = NO_POLICIES) -> Story:
+    return Story(policies, models=LABELS)
+
+
+def told(story: Story, model: str) -> list[tuple[int, float | None, int, int]]:
+    """Label, amount, when it was opened and when the label was known, after T0."""
+    return [
+        (e["label"], e["amount"], e["opened"] - T0, e["label_time"] - T0)
+        for e in story.reference.examples
+        if e["model"] == model
+    ]
+
+
+def test_an_amount_is_the_sum_of_all_proofs_until_the_deadline_and_no_more() -> None:
+    story = labelled()
+    story.tell("order", T0, amount=100.0)  # it opens, and is no proof of itself
+    story.tell("order", T0 + HOUR, amount=2.0)
+    story.tell("order", T0 + 2 * DAY, amount=3.0)  # the last moment
+    story.tell("order", T0 + 2 * DAY + 1, amount=50.0)
+    assert told(story, "worth_2d") == []
+    assert story.words()["model.worth_2d.sum"] == 5.0
+    story.tell("order", T0 + DAY, amount=4.0)  # late, and in time
+    story.reference.advance(0, T0 + 2 * DAY)
+    assert told(story, "worth_2d") == [(0, 9.0, 0, 2 * DAY)]
+    assert story.words()["model.worth_2d.opened"] == 0
+
+
+def test_an_amount_of_which_nothing_came_is_zero_and_what_is_absent_is_nothing() -> None:
+    story = labelled()
+    story.tell("page", T0)
+    story.tell("order", T0 + 1, lines=[])
+    story.reference.advance(0, T0 + 9 * DAY)
+    assert told(story, "worth_2d") == [(0, 0.0, 1, 2 * DAY + 1)]
+    assert told(story, "lead") == [(0, 0.0, 0, 5 * DAY)]
+    story = labelled()
+    story.tell("sent", T0, offer="a")
+    for value in (None, 2.5, None):
+        story.tell("redeemed", T0 + 1, offer="a", value=value)
+    story.reference.advance(0, T0 + 9 * DAY)
+    assert told(story, "voucher") == [(0, 2.5, 0, 4 * DAY)]
+
+
+def test_only_the_same_offer_proves_that_it_was_taken() -> None:
+    story = labelled()
+    story.tell("sent", T0, offer="a")
+    story.tell("sent", T0 + 1, offer="b")  # one is open
+    story.tell("redeemed", T0 + 2, offer="b")
+    assert told(story, "response") == []
+    story.tell("redeemed", T0 + 3, offer="a")
+    assert told(story, "response") == [(1, None, 0, 3)]
+
+
+def test_an_event_without_what_has_to_be_the_same_opens_nothing() -> None:
+    story = labelled()
+    story.tell("view", T0, value=0.0)
+    story.tell("view", T0 + 1, value=0.0)
+    assert story.words()["model.basket.opened"] == 0
+    story.tell("view", T0 + 2, category="hats", value=0.0)
+    assert story.words()["model.basket.opened"] == T0 + 2
+    story.tell("cart_add", T0 + 3)
+    assert told(story, "basket") == []
+    story.tell("cart_add", T0 + 4, category="hats")
+    assert told(story, "basket") == [(1, None, 2, 4)]
+
+
+def test_what_opens_can_be_asked_of_the_event_and_of_the_row_with_it() -> None:
+    story = labelled()
+    story.tell("sent", T0, offer="a", type="hats")
+    story.tell("sent", T0 + 1, offer="b", type="shoes")
+    assert story.words()["model.shoes.opened"] == T0 + 1
+    story.tell("view", T0 + 2, category="hats", value=-1.0)
+    assert story.words()["model.basket.opened"] == 0  # the first view
+    story.tell("view", T0 + 3, category="hats", value=-1.0)
+    assert story.words()["model.basket.opened"] == 0  # the value
+    story.tell("view", T0 + 4, category="hats")  # no value: not known to be above, and not known to be below
+    assert story.words()["model.basket.opened"] == 0
+    story.tell("view", T0 + 5, category="hats", value=0.0)
+    assert story.words()["model.basket.opened"] == T0 + 5
+
+
+def test_who_ordered_is_no_lead_any_more() -> None:
+    story = labelled()
+    story.tell("page", T0)
+    story.tell("order", T0 + 1, lines=[line(2.0)])
+    story.reference.advance(0, T0 + 5 * DAY)
+    story.tell("page", T0 + 6 * DAY)
+    assert told(story, "lead") == [(0, 2.0, 0, 5 * DAY)]
+    assert story.words()["model.lead.opened"] == 0
 
 
 # --- features and scores

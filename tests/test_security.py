@@ -42,7 +42,7 @@ from tests.doubles.certificates import authority, signed
 from tests.doubles.secured import ADMIN, EXTRA, SecuredKafka, password
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ["web.events", "social.events", "sales.events"]
+SOURCES = ["web.events", "social.events", "sales.events", "offer.outcomes"]
 CUSTOMERS, ORDERS = 25, 12  # an order of each customer every five days
 DAY_S = 86_400
 PARTITIONS = 2

@@ -15,12 +15,13 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 import schemas
 from agents.together import RoleProcess, environment
 from agents.topics import topics
-from config.settings import Settings, load_settings
+from config.settings import ROOT, Settings, load_settings
+from models.config import load_models
 from streams.embedded import PARTITIONS, EmbeddedBroker
 
-SOURCES = ["web.events", "social.events", "sales.events"]
+SOURCES = ["web.events", "social.events", "sales.events", "offer.outcomes"]
 PATIENCE_S = 60.0  # a group stands still for some seconds after a kill
-FEATURES = 38
+FEATURES = len(load_models(ROOT / "config" / "models.yaml").features)
 
 
 @dataclass
@@ -68,7 +69,7 @@ def settings(broker: Broker, tmp_path: Path) -> Settings:
     """Settings for roles on the embedded broker, on free ports."""
     return load_settings(
         kafka=broker.bootstrap, partitions=PARTITIONS, state=tmp_path, worker_port=0, learner_port=0, ledger_port=0,
-        analyst_port=0, server_port=0, commit_interval=1.0,
+        analyst_port=0, server_port=0, reader_port=0, commit_interval=1.0,
     )  # fmt: skip
 
 

@@ -67,6 +67,8 @@ def _value(draw: random.Random, kind: Any) -> Any:
             return draw.choice((b"", b"\0", draw.randbytes(500)))
         case "int":
             return draw.choice([number for number in LONGS if -(2**31) <= number < 2**31])
+        case "boolean":
+            return draw.random() < 0.5
         case "long":
             return draw.choice(LONGS)
         case "float":

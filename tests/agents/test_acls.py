@@ -7,13 +7,13 @@ import shlex
 
 import pytest
 
-from agents import analyst, learner, ledger, worker
+from agents import analyst, learner, ledger, reader, worker
 from agents.acls import ROLES, commands, permissions
 from agents.topics import RECOMMENDATIONS, topics
 from cli import main
 from streams.permissions import TRANSACTIONS, Operation, Permission
 
-SOURCES = ["web.events", "social.events", "sales.events"]
+SOURCES = ["web.events", "social.events", "sales.events", "offer.outcomes"]
 TEMPLATE = "User:streamwise-{role}"
 
 
@@ -23,7 +23,7 @@ def values(words: list[str], option: str) -> list[str]:
 
 def test_the_groups_are_those_that_roles_join() -> None:
     joined = {role: needs.group for role, needs in ROLES.items() if needs.group}
-    roles = {"worker": worker, "learner": learner, "ledger": ledger, "analyst": analyst}
+    roles = {"worker": worker, "learner": learner, "ledger": ledger, "analyst": analyst, "reader": reader}
     assert joined == {name: role.GROUP for name, role in roles.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -24,15 +25,15 @@ def other(tmp_path: Path) -> Config:
 
 def test_what_is_lost_is_told_by_name(other: Config) -> None:
     told = compare(shipped_config(), other)
-    both = ["purchase", "churn"]
-    assert told["up"] == {"columns": ["searches_1d", "total_quantity"], "policies": [], "examples": both}
+    every = [model.name for model in shipped_config().models.models]
+    assert told["up"] == {"columns": ["searches_1d", "total_quantity"], "policies": [], "examples": every}
     down = ["searches_1w", "reviews", "quiet"]
-    assert told["down"] == {"columns": down, "policies": ["any-review"], "examples": both}
+    assert told["down"] == {"columns": down, "policies": ["any-review"], "examples": every}
     assert (told["features_new"], told["features_gone"]) == (["reviews", "searches_1w"], ["searches_1d"])
     assert told["order"].startswith("two rollouts")
     assert lines(told)[1:3] == [
-        "rows that move up: lose columns searches_1d, total_quantity; examples purchase, churn",
-        f"rows that move back: lose columns {', '.join(down)}; policies any-review; examples purchase, churn",
+        f"rows that move up: lose columns searches_1d, total_quantity; examples {', '.join(every)}",
+        f"rows that move back: lose columns {', '.join(down)}; policies any-review; examples {', '.join(every)}",
     ]
 
 
@@ -72,3 +73,36 @@ def test_the_same_layout_and_one_that_only_adds(tmp_path: Path) -> None:
     assert (told["lossless"], told["order"]) == (True, "workers, then learner")
     assert told["down"]["columns"] == ["reviews"]
     assert lines(told)[-1] == "nothing that the old version knows is lost, side by side and after a downgrade"
+
+
+def test_a_source_more_or_less_is_no_rollout_side_by_side(tmp_path: Path) -> None:
+    fewer = shutil.copytree(CONFIG, tmp_path / "fewer")
+    for name in ("features.yaml", "models.yaml"):
+        text = (fewer / name).read_text(encoding="utf-8").replace(", offer.outcomes: value", "")
+        start, stop = (text.find(f"  {model}:  ") for model in ("response", "lead"))
+        text = text[:start] + text[stop:] if start > 0 else text
+        kept = [line for line in text.splitlines(True) if not re.search("offer|outcome|rede", line)]
+        (fewer / name).write_text("".join(kept), encoding="utf-8")
+    old = load_config(fewer)
+    told = compare(old, shipped_config())
+    assert (told["sources_new"], told["sources_gone"]) == (["offer.outcomes"], [])
+    assert told["order"].startswith("end all workers before the first new one starts")
+    assert told["up"]["columns"] == []
+    assert set(told["down"]["columns"]) == {"offers_30d", "redeemed_90d", "redemptions", "last_redemption"}
+    assert "new sources: offer.outcomes" in lines(told)
+    back = compare(shipped_config(), old)
+    assert (back["sources_gone"], back["order"].split(";")[0]) == (
+        ["offer.outcomes"],
+        "end all workers before the first new one starts, as sources differ",
+    )
+
+
+def test_an_open_example_moves_with_what_it_keeps_or_not_at_all(tmp_path: Path) -> None:
+    """Half a sum under another field's name would be a wrong label."""
+    other = shutil.copytree(CONFIG, tmp_path / "other")
+    models = other / "models.yaml"
+    models.write_text(
+        models.read_text(encoding="utf-8").replace("amount: amount", "amount: discount"), "utf-8"
+    )
+    told = compare(shipped_config(), load_config(other))
+    assert told["up"] == {"columns": [], "policies": [], "examples": ["value"]}

@@ -95,7 +95,7 @@ def test_the_report_has_what_the_command_promises(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ({"model": "x"}, "--model: expected one of purchase, churn, got 'x'"),
+        ({"model": "x"}, "--model: expected one of purchase, churn, response, lead, value, got 'x'"),
         ({"start": "July"}, "--from: expected a date such as 2017-07-01, got 'July'"),
         ({"examples": Path("/nowhere/at/all.parquet")}, "--examples: there is no folder /nowhere/at"),
     ],

@@ -44,7 +44,7 @@ def test_a_layout_that_another_version_wrote_is_found_in_the_topic(broker: Any, 
     assert found is not None
     assert found.views == tuple(theirs.view_index)
     assert found.fields == tuple(field.name for field in other.config.features.fields)
-    assert found.models == dict.fromkeys(("purchase", "churn"), other.config.models.names)
+    assert found.models == dict.fromkeys(other.work.models, other.config.models.names)
 
 
 def test_a_customer_of_the_other_version_is_shown_by_its_names(other: Rig) -> None:

@@ -34,6 +34,8 @@ OTHERS = {
     ("ledger", "write"): "step SQL block has stood still for",
     ("analyst", "merge"): "step learn (the event loop is in block, role_process.py:",
     ("analyst", "publish"): "step publish has stood still for",
+    ("reader", "read"): "step read (the event loop is in block, role_process.py:",
+    ("reader", "corrections"): "step corrections learned has stood still for",
 }
 
 
@@ -89,10 +91,14 @@ def work() -> dict[str, list[bytes | None]]:
     receipt = {"layout": 1, "snapshots": [0, 0], "scores": [0.5, 0.5], "fields": [1.0], "values": [2.0]}
     alert = {"id": "a", "customer": "c", "policy": "p", "kind": "alert", "time": 1, "cause": "order",
              "topic": "sales.events", "partition": 0, "offset": 0, "receipt": receipt}  # fmt: skip
+    message = {"message_id": "m", "time": 1, "kind": "email", "text": "no"}
+    correction = {"id": "c", "time": 1, "text": "no", "sentiment": -0.5}
     return {
         "web.events": [record.value for record in log["web.events", 0]],
         "training.examples": [schemas.encode("training_example", example)],
         "alerts": [schemas.encode("decision", alert)],
+        "social.messages": [schemas.encode("social_event", message)],
+        "message.corrections": [schemas.encode("correction", correction)],
     }
 
 

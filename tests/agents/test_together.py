@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agents.broker import reach
-from agents.together import RoleProcess, Roles, environment
+from agents.together import READER, RoleProcess, Roles, can_read, environment
 from config.settings import ROOT, Settings, load_settings
 from streams.errors import Fatal, Retryable
 
@@ -35,10 +35,20 @@ def test_a_role_ends_when_its_parent_closes_its_input(start: Any) -> None:
 def test_starting_stops_when_asked(settings: Settings) -> None:
     stop = threading.Event()
     stop.set()
-    with Roles(settings, free_ports=True) as roles:
+    with Roles(settings, free_ports=True, names=["worker", READER, "server"]) as roles:
         assert not roles.start(stop)
+        assert set(roles.running) == {"worker", "reader"}
         processes = [role.process for role in roles.running.values()]
     assert all(process.poll() is not None for process in processes)
+
+
+def test_a_reader_is_started_where_it_has_lexicons_and_phrases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert can_read(load_settings())
+    assert not can_read(load_settings(config=tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not can_read(load_settings())
 
 
 def test_a_broker_that_is_away_is_named_with_what_starts_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,8 @@ def chain(tmp_path: Path) -> Chain:
     rig = Rig()
     rig.feed({place: streams.cut(found, [50], ["none"]) for place, found in LOG.items()})
     layout, known = rig.work.layout, rows(rig)
-    snapshot = Snapshot("churn", 3, 1, LINEAR, shipped_config().models.names, 0.5, (0.1,) * 38, 9)
+    names = shipped_config().models.names
+    snapshot = Snapshot("churn", 3, 1, LINEAR, names, 0.5, (0.1,) * len(names), 9)
     special = [(LAYOUT_KEY + str(layout.layout_id).encode(), layout.description)]
     control = (CONTROL_KEY, orjson.dumps({"offsets": {}, "layout": layout.layout_id}))
     whole = [*special, *known, control]

@@ -141,6 +141,7 @@ def test_outcomes_tell_campaign_and_customer(events: list[Event]) -> None:
         "kind": "sent",
         "time": 1_479_099_600_000,  # 2016-11-14 in New York
         "value": None,
+        "type": "Type C",
     }
 
 

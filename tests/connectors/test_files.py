@@ -355,6 +355,25 @@ def test_a_message_without_a_sentiment_gets_that_of_its_text(tmp_path: Path) -> 
     assert list(found.events(1)) == list(found.events())[1:]
 
 
+def test_a_message_gets_topics_and_flags_and_one_for_the_reader_is_left_alone(tmp_path: Path) -> None:
+    data = 'who,at,score,words\na,1500000001,0.5,"Cancel my account, the parcel never arrived"\n'
+    (read,) = records(make(tmp_path, data, MESSAGES, "talk.csv"))
+    assert (read["sentiment"], read["topics"]) == (0.5, ["delivery", "account"])
+    assert [read["complaint"], read["churn_intent"]] == [True, True]
+    raw = MESSAGES.replace("social.events", "social.messages")
+    (unread,) = records(make(tmp_path, data, raw, "talk.csv"))
+    assert (unread["topics"], unread["complaint"], unread["churn_intent"]) == ([], False, False)
+
+
+@pytest.mark.parametrize("field", ["complaint", "topics", "topics[]", "topics[].name"])
+def test_what_is_read_from_texts_is_no_field_to_fill(tmp_path: Path, field: str) -> None:
+    mapping = MESSAGES.replace("score", f"score, '{field}': words")
+    with pytest.raises(
+        ConfigError, match=r"unknown field .*; the schema has channel, sentiment, rating, text$"
+    ):
+        make(tmp_path, "who,at,score,words\n", mapping, "talk.csv")
+
+
 def test_without_texts_nothing_is_read(tmp_path: Path) -> None:
     mapping = MESSAGES.replace(", text: words", "")
     script = f"from connectors.files import FileSource; list(FileSource({str(tmp_path / 'a.csv')!r}, "

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from customers.columns import load_features
-from customers.layout import Layout, Migration
+from customers.layout import Described, Layout, Migration
 from decisions.live import event_kinds
 from streams.errors import ConfigError
 from tests.doubles.migrated import migrated
@@ -56,7 +56,7 @@ def test_the_words_stand_in_the_order_of_the_contract(tmp_path: Path) -> None:
     assert [(group.name, group.start, group.words) for group in found.groups] == [
         ("clock", 0, 1), ("applied:web.events", 1, 1), ("applied:sales.events", 2, 1), ("message_ids", 3, 3),
         ("pages_1h", 6, 1), ("pages_1d", 7, 1), ("visits", 8, 1), ("spend", 9, 1), ("recent", 10, 3),
-        ("smallest", 13, 1), ("example:m", 14, 6), ("policy:p", 20, 2),
+        ("smallest", 13, 1), ("policy:p", 14, 2), ("example:m", 16, 6),
     ]  # fmt: skip
     assert found.default_row.view(np.int64)[1:3].tolist() == [-1, -1]
 
@@ -114,3 +114,23 @@ def test_two_readers_of_one_value_are_refused(tmp_path: Path, path: str) -> None
         ConfigError, match=rf"features\.yaml:7: field 'again': {path} of sales\.events is read by"
     ):
         layout(tmp_path, text)
+
+
+def test_what_an_example_keeps_stands_behind_its_features_and_is_part_of_what_it_means(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "features.yaml"
+    path.write_text(OLD, encoding="utf-8")
+    features = load_features(path, event_kinds())
+
+    def keeping(*kept: str) -> Layout:
+        return Layout(features, {"m": ABC}, [], {"m": kept})
+
+    plain, both = keeping(), keeping("sum:amount", "same:offer")
+    start = both.example_at["m"]
+    assert (both.kept_at("m", "sum"), both.kept_at("m", "same")) == (start + 6, start + 7)
+    assert (both.words, plain.kept_at("m", "sum")) == (plain.words + 2, 0)
+    assert Described.of(both.description).models == {"m": ABC}
+    for other in (plain, keeping("sum:discount", "same:offer")):
+        moved = migrated(Migration(both, other.description), numbered(other))
+        assert not moved[0, start:].any()

@@ -13,6 +13,8 @@ from tests.doubles import Rig, weights
 from tests.doubles.rig import CONFIG
 from tests.reference import streams
 
+IN_FORCE = {"purchase": 4, "churn": 5, "response": 6, "lead": 7, "value": 8}
+
 
 def test_strings_of_events_can_be_compared_with_strings(tmp_path: Path) -> None:
     for name in ("features", "models"):
@@ -39,15 +41,15 @@ def test_nothing_is_folded_into_rows_that_are_not_restored_yet() -> None:
 def test_a_snapshot_that_is_not_known_leaves_the_one_in_force() -> None:
     rig = Rig(weights(1, version=4))
     partition = rig.live(0)
-    assert rig.work.in_force(partition) == {"purchase": 4, "churn": 5}
+    assert rig.work.in_force(partition) == IN_FORCE
     rig.work.adopt(partition, {"purchase": 77, "churn": 5, "gone": 1})
-    assert rig.work.in_force(partition) == {"purchase": 4, "churn": 5}
+    assert rig.work.in_force(partition) == IN_FORCE
 
 
 def test_an_older_snapshot_that_comes_late_is_not_taken_up() -> None:
     rig = Rig(weights(1, version=4))
     rig.offer(weights(2, version=2))
-    assert rig.work.newest == {"purchase": 4, "churn": 5}
+    assert rig.work.newest == IN_FORCE
 
 
 def test_views_are_those_of_the_row_and_their_packed_form_reads_back() -> None:

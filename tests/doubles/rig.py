@@ -197,6 +197,8 @@ def named_words(work: LivePass, row: Any, columns: Sequence[Column]) -> dict[str
         values = (row[start], row[start + 1], row[start + 2], int(whole[start + 3]), tuple(packed.tolist()))
         names = ("opened", "due", "score", "snapshot", "features")
         words |= {f"model.{name}.{word}": value for word, value in zip(names, values, strict=True)}
+        kept = {what: layout.kept_at(name, what) for what in ("sum", "same")}
+        words |= {f"model.{name}.{what}": row[at] for what, at in kept.items() if at}
     for name, start in layout.policy_at.items():
         words |= {f"policy.{name}.last_fired": row[start], f"policy.{name}.inside": row[start + 1]}
     return words

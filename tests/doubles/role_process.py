@@ -14,6 +14,7 @@ from typing import Any
 from agents.analyst import AnalystRole
 from agents.learner import LearnerRole
 from agents.ledger import LedgerRole
+from agents.reader import ReaderRole
 from agents.role import run_role, set_up_logging
 from agents.worker import Worker
 from config.settings import load_settings
@@ -24,6 +25,7 @@ ROLES: dict[str, Any] = {
     "learner": LearnerRole,
     "ledger": LedgerRole,
     "analyst": AnalystRole,
+    "reader": ReaderRole,
 }
 
 
@@ -65,6 +67,8 @@ BLOCKED: dict[str, Callable[[Any], None]] = {
     "learn": _set("_learn", block),
     "merge": _set("merging.take", block),
     "publish": _set("outputs.settled", wait),
+    "read": _set("reader.complete", block),
+    "corrections": _set("feed._learn", block),
     "write": _set("ledger.write", block),
 }
 

@@ -48,8 +48,22 @@ def test_reads_features_and_models(tmp_path: Path) -> None:
 
 def test_the_shipped_file_is_good() -> None:
     config = load_models(Path(__file__).parents[2] / "config" / "models.yaml")
-    assert {model.name for model in config.models} == {"purchase", "churn"}
+    assert {model.name for model in config.models} == {"purchase", "churn", "response", "lead", "value"}
     assert len(config.features) >= 30
+
+
+def test_reads_amounts_and_what_opens_and_proves(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    rest = "    same: product\n    if: order_count = 0\n    amount: value\n"
+    path.write_text(GOOD.replace("    positive: proof\n", rest), encoding="utf-8")
+    (model,) = load_models(path).models
+    assert (model.positive, model.amount, model.same, model.condition) == (
+        None,
+        "value",
+        "product",
+        "order_count = 0",
+    )
+    assert model.kept == ("sum:value", "same:product")
 
 
 @pytest.mark.parametrize(
@@ -93,8 +107,8 @@ def test_the_shipped_file_is_good() -> None:
         (
             "    within: 3d",
             "    horizon: 3d",
-            "10: unknown key 'horizon'; expected one of "
-            "['challengers', 'learning', 'open', 'positive', 'proof', 'within']",
+            "10: unknown key 'horizon'; expected one of ['amount', 'challengers', 'if', 'learning', 'open', 'positive',"
+            " 'proof', 'same', 'within']",
         ),
         (
             "within: 3d",
@@ -105,6 +119,27 @@ def test_the_shipped_file_is_good() -> None:
             "within: 3d",
             "within: 0d",
             "10: within: expected a duration such as 90s, 30m, 1h, 3d or 1w, got '0d'",
+        ),
+        (
+            "    positive: proof\n",
+            "",
+            "8: purchase: expected either positive (yes or no) or amount (a field to sum up)",
+        ),
+        (
+            "positive: proof",
+            "positive: proof\n    amount: amount",
+            "8: purchase: expected either positive (yes or no) or amount (a field to sum up)",
+        ),
+        ("positive: proof", "amount: 5", "11: amount: expected the name of a field of events, got 5"),
+        (
+            "positive: proof",
+            "positive: proof\n    same: []",
+            "12: same: expected the name of a field of events, got []",
+        ),
+        (
+            "positive: proof",
+            "positive: proof\n    if: 1",
+            "12: if: expected a condition such as order_count = 0, got 1",
         ),
         ("positive: proof", "positive: yes", "11: positive: expected proof or deadline, got True"),
         (

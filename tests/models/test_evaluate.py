@@ -9,14 +9,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from models.evaluate import Evaluation
+from models.evaluate import Evaluation, Figures
 from models.example import Example
 
 FEATURES = ("orders_1w", "score")  # the second has the name of a column
 
 
 def example(
-    opened: int, label: int, score: float, model: str = "purchase", due: int | None = None
+    opened: int, label: float, score: float, model: str = "purchase", due: int | None = None
 ) -> Example:
     due = opened + 10 if due is None else due
     return Example(f"c:{model}:{opened}", "c", model, label, opened, due, opened + 5, score, 2, (1.5, 0.1))
@@ -34,12 +34,33 @@ def collected() -> Evaluation:
 def test_figures_of_each_model_from_a_start() -> None:
     found = collected().figures(start_ms=100)
     purchase, churn = found["purchase"], found["churn"]
+    assert isinstance(purchase, Figures)
+    assert isinstance(churn, Figures)
     assert (purchase.examples, purchase.positives, purchase.unscored, purchase.auc) == (4, 2, 1, 0.75)
     expected = -(math.log(0.9) + math.log(0.6) + math.log(0.35) + math.log(0.8)) / 4
     assert purchase.log_loss == pytest.approx(expected)
     assert purchase.ece is not None
     assert (churn.examples, churn.auc) == (1, None)
     assert set(churn.to_dict()) == {"examples", "positives", "auc", "log_loss", "ece", "unscored"}
+
+
+def test_amounts_are_judged_by_how_far_off_and_in_which_order() -> None:
+    evaluation = Evaluation(FEATURES, amounts=["value"])
+    for opened, amount, score in ((0, 10.0, 14.0), (1, 20.0, 17.0), (2, 0.0, 0.0), (3, 90.0, math.nan)):
+        evaluation.add(example(opened, amount, score, model="value"))
+    evaluation.add(example(4, 1, 0.5))
+    found = evaluation.figures()
+    value = found["value"].to_dict()
+    assert value == {
+        "examples": 3, "mean": 10.0, "mae": pytest.approx(7 / 3), "rmse": pytest.approx((25 / 3) ** 0.5),
+        "spearman": pytest.approx(1.0), "unscored": 1,
+    }  # fmt: skip
+    assert found["purchase"].to_dict().keys() == evaluation.nothing("purchase").to_dict().keys()
+    assert evaluation.nothing("value").to_dict() == {
+        **dict.fromkeys(value, None),
+        "examples": 0,
+        "unscored": 0,
+    }
 
 
 def test_examples_due_after_the_end_do_not_count() -> None:

@@ -39,7 +39,9 @@ def test_reads_numbers_and_datetimes_alike() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"label": 2}, "expected label 0 or 1, got 2"),
+        ({"label": None}, "not a training example: TypeError"),
+        ({"amount": math.inf}, "expected a finite label, got inf"),
+        ({"score": -math.inf}, "expected a finite score, got -inf"),
         ({"features": None}, "not a training example: TypeError"),
         ({"opened": "soon"}, "not a training example: ValueError"),
     ],
@@ -47,6 +49,27 @@ def test_reads_numbers_and_datetimes_alike() -> None:
 def test_refuses_what_is_none(change: dict[str, Any], said: str) -> None:
     with pytest.raises(Poison, match=said):
         Example.from_record({**RECORD, **change})
+
+
+def test_the_label_is_the_amount_where_there_is_one() -> None:
+    assert Example.from_record(RECORD).label == 1.0
+    assert Example.from_record({**RECORD, "amount": None}).label == 1.0
+    assert Example.from_record({**RECORD, "label": 0, "amount": 12.5}).label == 12.5
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"label": 2}, "expected label 0 or 1, got 2"),
+        ({"score": 1.5}, "expected a score from 0 to 1, got 1.5"),
+    ],
+)
+def test_yes_or_no_and_probabilities_are_checked_where_they_are_due(
+    change: dict[str, Any], said: str
+) -> None:
+    Example.from_record(RECORD).check_binary()
+    with pytest.raises(Poison, match=said):
+        Example.from_record({**RECORD, **change}).check_binary()
 
 
 def test_features_of_another_version_are_taken_by_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.metrics import Window, amount_figures, auc, brier, ece, figures, log_loss, spearman
+from models.metrics import (
+    Window, amount_figures, auc, brier, ece, figures, log_loss, mae, rmse, spearman,
+)  # fmt: skip
 
 PAIRS = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 8).map(lambda n: n / 8)), min_size=1, max_size=30
@@ -57,6 +60,27 @@ def test_brier_by_hand() -> None:
     assert brier([1, 0], [0.8, 0.4]) == pytest.approx((0.04 + 0.16) / 2)
 
 
+def test_errors_of_amounts_by_hand() -> None:
+    assert mae([1.0, 2.0, 9.0], [2.0, 2.0, 5.0]) == pytest.approx(5 / 3)
+    assert rmse([1.0, 2.0, 9.0], [2.0, 2.0, 5.0]) == pytest.approx(math.sqrt(17 / 3))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=2, max_size=30))
+def test_spearman_is_the_correlation_of_mean_ranks(pairs: list[tuple[int, int]]) -> None:
+    def ranks(values: list[int]) -> list[float]:
+        return [
+            sum(other < one for other in values) + (sum(other == one for other in values) + 1) / 2
+            for one in values
+        ]
+
+    labels, scores = ([pair[place] for pair in pairs] for place in (0, 1))
+    found = spearman(labels, scores)
+    if len(set(labels)) == 1 or len(set(scores)) == 1:
+        assert math.isnan(found)
+    else:
+        assert found == pytest.approx(statistics.correlation(ranks(labels), ranks(scores)), abs=1e-12)
+
+
 def test_ece_of_equal_mass_by_hand() -> None:
     # Bins in score order: (0, 0 | 0.1, 0.3), (1, 0 | 0.5, 0.9): gaps 0.2 and 0.2.
     assert ece([1, 0, 0, 0], [0.5, 0.1, 0.3, 0.9], bins=2) == pytest.approx(0.2)
@@ -74,7 +98,7 @@ def test_ece_with_fewer_examples_than_bins() -> None:
 
 
 def test_nothing_is_nan() -> None:
-    assert all(math.isnan(figure([], [])) for figure in (auc, log_loss, brier, ece))
+    assert all(math.isnan(figure([], [])) for figure in (auc, log_loss, brier, ece, mae, rmse, spearman))
 
 
 def test_lengths_must_agree() -> None:

@@ -68,6 +68,9 @@ class Model:
     proof: frozenset[str]
     within_ms: int
     proof_label: int
+    amount: str | None = None
+    same: str | None = None
+    condition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,10 @@ def _model(name: str, about: Mapping[str, Any]) -> Model:
         frozenset(about["open"]),
         frozenset(about["proof"]),
         milliseconds(about["within"]),
-        1 if about["positive"] == "proof" else 0,
+        0 if about.get("positive") == "deadline" else 1,
+        about.get("amount"),
+        about.get("same"),
+        about.get("if"),
     )
 
 

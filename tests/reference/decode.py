@@ -20,6 +20,7 @@ EARLIEST_MS = 631_152_000_000  # 1990-01-01T00:00Z
 TOO_LATE_MS = 4_102_444_800_000  # 2100-01-01T00:00Z
 AHEAD_MS = 86_400_000  # how far an event may lie after its append
 MAX_KEY_BYTES = 1024
+MESSAGE_ID = {"outcome": "id"}  # what a schema calls it, if not message_id
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ class Decoder:
             offset=record.offset,
             key=record.key,
             time=time,
-            message_id=signed(hash64(body["message_id"].encode())),
+            message_id=signed(
+                hash64(body[MESSAGE_ID.get(self.declared.sources[record.topic], "message_id")].encode())
+            ),
             kind=body["kind"],
             fields=fields,
             bits=bits,

@@ -38,6 +38,7 @@ class Reference:
         self.dead_letters: list[dict[str, Any]] = []
         self.conditions = {policy.name: sql.parse(policy.when) for policy in self.declared.policies}
         self.exits = {p.name: sql.parse(p.exit) for p in self.declared.policies if p.exit is not None}
+        self.opens_if = {m.name: sql.parse(m.condition) for m in self.declared.models if m.condition}
         self.deadline_columns = [column for column in self.declared.columns if column.kind == "deadline"]
         check_names(self.declared)
 
@@ -90,8 +91,10 @@ class Reference:
         words |= {f"ids[{index}]": number for index, number in enumerate(row.ids)}
         for name, column in row.columns.items():
             words |= {f"{name}.{word}": value for word, value in column.items()}
-        for name, example in row.examples.items():
-            words |= {f"model.{name}.{word}": value for word, value in vars(example).items()}
+        for model in self.declared.models:
+            example = vars(row.examples[model.name])
+            without = {"sum": model.amount is None, "same": model.same is None}
+            words |= {f"model.{model.name}.{word}": v for word, v in example.items() if not without.get(word)}
         for name, fired in row.policies.items():
             words |= {f"policy.{name}.{word}": value for word, value in vars(fired).items()}
         return words
@@ -139,7 +142,13 @@ class Reference:
         for model in self.declared.models:
             example = row.examples[model.name]
             if example.opened and event.kind in model.proof and event.time > example.opened:
-                if event.time <= example.due:
+                if model.same and event.fields[model.same] != example.same:
+                    continue
+                if model.amount:
+                    amount = event.fields[model.amount]
+                    if event.time <= example.due and not math.isnan(amount):
+                        example.sum += amount
+                elif event.time <= example.due:
                     self._close(partition, row, model, model.proof_label, event.time)
                 else:
                     self._close(partition, row, model, 1 - model.proof_label, example.due)
@@ -153,9 +162,12 @@ class Reference:
             due = event.time + model.within_ms
             closed = not row.examples[model.name].opened
             if event.kind in model.open and not late and closed and due > self._watermark(partition):
+                same = event.fields[model.same] if model.same else 0.0
+                if math.isnan(same) or not self._opens(model, row, event):
+                    continue
                 packed = tuple(float32(value) for value in features)
-                version = self._version(model.name)
-                row.examples[model.name] = Example(event.time, due, scores[model.name], version, packed)
+                version, score = self._version(model.name), scores[model.name]
+                row.examples[model.name] = Example(event.time, due, score, version, packed, 0.0, same)
                 self._set_deadline(partition, row, len(self.deadline_columns) + index, due)
         # 9
         policies = [policy for policy in self.declared.policies if event.kind in policy.on]
@@ -164,6 +176,13 @@ class Reference:
             views = self.views(row, row.clock)
             moment = Moment(row.clock, event.kind, partition.number, event, stem, views, scores)
             self._decide(partition, row, policies, moment)
+
+    def _opens(self, model: Model, row: Row, event: Event) -> bool:
+        """Whether the model's condition is true of the row with the event in it."""
+        if model.name not in self.opens_if:
+            return True
+        known = self.views(row, row.clock) | {f"event.{name}": value for name, value in event.fields.items()}
+        return sql.is_true(self.opens_if[model.name], known)
 
     def _new_row(self, key: bytes) -> Row:
         return Row(
@@ -240,13 +259,14 @@ class Reference:
             "id": f"{row.customer}:{model.name}:{example.opened}",
             "customer": row.customer,
             "model": model.name,
-            "label": label,
+            "label": 0 if model.amount else label,
             "opened": example.opened,
             "due": example.due,
             "label_time": label_time,
             "score": example.score,
             "snapshot": example.snapshot,
             "features": list(example.features),
+            "amount": example.sum if model.amount else None,
         }
         partition.outputs.append(Output("training_example", fields))
         row.examples[model.name] = self._no_example()

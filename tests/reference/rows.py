@@ -18,13 +18,16 @@ class Output(NamedTuple):
 
 @dataclass
 class Example:
-    """The open example of one model; none is open while `opened` is 0."""
+    """The open example of one model; none is open while `opened` is 0. `sum` and `same` are words of the models that
+    have an amount or something in common with their proofs."""
 
     opened: int = 0
     due: int = 0
     score: float = 0.0
     snapshot: int = 0
     features: tuple[float, ...] = ()
+    sum: float = 0.0
+    same: float = 0.0
 
 
 @dataclass

@@ -18,12 +18,13 @@ from tests.reference import batches
 from tests.reference.hashing import hash64
 from tests.reference.record import Log, Record
 
-SCHEMAS = {number: schemas.by_id(number) for number in (1, 2, 3, 4)}
-TOPICS = ("web.events", "social.events", "sales.events")
+SCHEMAS = {number: schemas.by_id(number) for number in (1, 2, 3, 4, 5, 13, 17)}
+TOPICS = ("web.events", "social.events", "sales.events", "offer.outcomes")
 KINDS = {
     "web.events": ("page", "search", "view", "cart_add", "cart_remove", "checkout", "other"),
     "social.events": ("mention", "review", "email", "ticket", "survey", "other"),
     "sales.events": ("order", "return", "other"),
+    "offer.outcomes": ("sent", "redeemed", "dismissed", "other"),
 }
 NEW_KINDS = ("subscription", "quote")  # only version 2 of sales_event has them
 BAD = (
@@ -51,6 +52,7 @@ BAD = (
     "key led by a zero byte",
     "ahead of its append",
 )
+VERSIONED = ("sales.events", "offer.outcomes")
 START_MS = 1_700_000_000_000
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 CATEGORIES = (None, "", "shoes", "Käse", "a category with quite a long name")
@@ -74,7 +76,7 @@ class Step:
     number: float | None = None  # the value, sentiment and rating, or amount
     category: str | None = None
     lines: tuple[Line, ...] = ()
-    version: int = 1  # of sales_event; the others have one
+    version: int = 1  # of all but web_event, which has one
     repeats: int = 0  # carries the message id of the customer's event this many before; 0: its own
     bad: str | None = None
     skipped_offsets: int = 0  # as compaction leaves them before this record
@@ -124,8 +126,12 @@ def _record(step: Step, index: int, number: int, running: _Running) -> Record:
 
 def body(step: Step, message_id: str, time_ms: int) -> dict[str, Any]:
     """The event of a good step, as its schema has it."""
-    event: dict[str, Any] = {"message_id": message_id, "time": time_ms, "kind": step.kind}
     number = step.number
+    if step.topic == "offer.outcomes":
+        outcome: dict[str, Any] = {"id": message_id, "customer": customer_key(step.customer).decode()}
+        outcome |= {"offer": f"offer of {step.category}", "kind": step.kind, "time": time_ms, "value": number}
+        return {**outcome, "type": step.category or ""} if step.version == 2 else outcome
+    event: dict[str, Any] = {"message_id": message_id, "time": time_ms, "kind": step.kind}
     if step.topic == "web.events":
         properties = {"from": "newsletter"} if step.customer % 2 else {}
         return event | {
@@ -145,6 +151,10 @@ def body(step: Step, message_id: str, time_ms: int) -> dict[str, Any]:
             "rating": rating,
             "text": text,
         }
+        if step.version == 2:
+            said["topics"] = [] if step.category is None else ["app", step.category]
+            said["complaint"] = number is not None and number <= 0
+            said["churn_intent"] = step.kind == "ticket"
         return event | said
     lines = [
         {
@@ -168,7 +178,9 @@ def framed(topic: str, event: dict[str, Any], version: int = 1) -> bytes:
 
 def _spoilt(step: Step, key: bytes, event: dict[str, Any]) -> tuple[bytes | None, bytes | None]:
     """Key and value of the step, made bad in the way that it names."""
-    bounded = {"web.events": "value", "social.events": "rating", "sales.events": "amount"}[step.topic]
+    outcome = step.topic == "offer.outcomes"
+    bounded = {"social.events": "rating", "sales.events": "amount"}.get(step.topic, "value")
+    identity = "id" if outcome else "message_id"
     early, late = 631_152_000_000 - 1, 4_102_444_800_000
     changes: dict[str, dict[str, Any]] = {
         "time too early": {"time": early},
@@ -178,14 +190,16 @@ def _spoilt(step: Step, key: bytes, event: dict[str, Any]) -> tuple[bytes | None
         "infinite": {bounded: float("inf")},
         "not a number": {bounded: float("nan")},
         "ahead of its append": {"time": event["time"] + step.behind_ms + DAY + 1},
-        "text not UTF-8": {"message_id": "broken"},
+        "text not UTF-8": {identity: "broken"},
     }
     changed = event | changes.get(step.bad or "", {})
-    value = framed(step.topic, changed, step.version if step.topic == "sales.events" else 1)
-    message_id = str(event["message_id"]).encode()
-    # After the frame: the message id (its length takes one byte), the time (varint), the kind's index.
-    kind_at = 5 + 1 + len(message_id) + len(batches.varint(event["time"]))
-    other_id = {"web.events": 2, "social.events": 3, "sales.events": 1}[step.topic]
+    value = framed(step.topic, changed, step.version if step.topic in VERSIONED else 1)
+    # After the frame: the message id (its length takes one byte), the time (varint), the kind's index; of an outcome
+    # the id, the customer and the offer (a byte each for their lengths), the kind's index.
+    texts = (event["id"], event["customer"], event["offer"]) if outcome else (event["message_id"],)
+    before = b"".join(b" " + text.encode() for text in texts)
+    kind_at = 5 + len(before) + (0 if outcome else len(batches.varint(event["time"])))
+    other_id = {"web.events": 2, "social.events": 3}.get(step.topic, 1)
     match step.bad:
         case "null key":
             return None, value
@@ -235,12 +249,14 @@ def random_steps(
     repeated: float = 0.03,
     jump: float = 0.002,
     mean_advance_ms: float = 5 * MINUTE,
+    shares: tuple[float, ...] = (6, 2, 2, 1),
 ) -> list[Step]:
-    """Steps with hot customers (a third of all events go to the first three) and jumps over deadlines."""
+    """Steps with hot customers (a third of all events go to the first three) and jumps over deadlines. `shares` are
+    those of the topics."""
     draw = random.Random(seed)
     steps = []
     for _ in range(count):
-        topic = draw.choices(TOPICS, (6, 2, 2))[0]
+        topic = draw.choices(TOPICS, shares)[0]
         version = draw.choice((1, 2))
         kinds = KINDS[topic] + (NEW_KINDS if topic == "sales.events" and version == 2 else ())
         hot = draw.random() < 1 / 3

@@ -42,6 +42,19 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "sentiment": -0.5,
         "rating": None,
         "text": "späť",
+        "topics": ["billing", "app"],
+        "complaint": True,
+        "churn_intent": False,
+    },
+    "correction": {
+        "id": "i",
+        "message_id": "m1",
+        "time": 1,
+        "text": "Na super",
+        "language": "de",
+        "sentiment": -0.5,
+        "labels": {"complaint": True, "app": False},
+        "by": None,
     },
     "sales_event": {**ORDER, "store": "s", "currency": "EUR"},
     "decision": {
@@ -68,6 +81,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "snapshot": 3,
         "features": [0.5, 1.0],
         "layout": 7,
+        "amount": 12.5,
     },
     "model_snapshot": {
         "model": "churn",
@@ -95,6 +109,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "kind": "redeemed",
         "time": 1,
         "value": None,
+        "type": "coupon",
     },
     "dead_letter": {
         "topic": "web.events",
@@ -137,17 +152,21 @@ def test_ids_are_pinned() -> None:
         ("social_event", 1): 2,
         ("sales_event", 1): 3,
         ("sales_event", 2): 4,
+        ("social_event", 2): 5,
         ("decision", 1): 10,
         ("training_example", 1): 11,
         ("model_snapshot", 1): 12,
         ("outcome", 1): 13,
         ("dead_letter", 1): 14,
         ("training_example", 2): 15,
+        ("training_example", 3): 16,
+        ("outcome", 2): 17,
         ("model_snapshot", 2): 18,
         ("model_change", 1): 19,
         ("forecast", 1): 20,
         ("departure", 1): 21,
         ("recommendation", 1): 22,
+        ("correction", 1): 23,
     }
 
 
@@ -175,7 +194,7 @@ def test_the_kernels_rely_on_the_order_of_these_fields() -> None:
     assert fields("decision") == "id customer policy kind time cause topic partition offset receipt"
     assert (
         fields("training_example")
-        == "id customer model label opened due label_time score snapshot features layout"
+        == "id customer model label opened due label_time score snapshot features layout amount"
     )
 
 
@@ -198,6 +217,13 @@ def test_what_version_1_wrote_reads_as_version_2() -> None:
     value = schemas.encode("sales_event", ORDER, version=1)
     assert value[:5] == b"\0\0\0\0\3"
     assert schemas.decode(value) == ("sales_event", {**ORDER, "store": None, "currency": ""})
+
+
+def test_social_events_of_version_1_name_no_topic_and_raise_no_flag() -> None:
+    said = {"message_id": "m", "time": 5, "kind": "email", "sentiment": -0.5, "text": "no"}
+    record = schemas.decode(schemas.encode("social_event", said, version=1))[1]
+    found = [record[name] for name in ("sentiment", "topics", "complaint", "churn_intent")]
+    assert found == [-0.5, [], False, False]
 
 
 def test_a_field_left_out_gets_its_default_and_an_unknown_one_is_refused() -> None:

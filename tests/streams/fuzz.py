@@ -40,7 +40,7 @@ def _damaged(draw: random.Random, offset: int) -> Record:
         case 2:  # cut short
             del damaged[at:]
         case 3:  # a schema id of another topic, of none, of the other version
-            damaged[1:5] = draw.choice((0, 1, 2, 3, 4, 5, 10, 2**31, 2**32 - 1)).to_bytes(4, "big")
+            damaged[1:5] = draw.choice((0, 1, 2, 3, 4, 5, 10, 13, 17, 2**31, 2**32 - 1)).to_bytes(4, "big")
         case 4:  # a huge or negative length, count, index
             damaged[at : at + 1] = draw.choice(HUGE)
         case 5:  # the body of another topic

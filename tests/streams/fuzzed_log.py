@@ -224,7 +224,7 @@ def _numbers(draw: random.Random, topic: str, value: bytes, now: int) -> bytes:
     event = _event(topic, value) | {"time": now}
     number = draw.choice(NUMBERS)
     match topic:
-        case "web.events":
+        case "web.events" | "offer.outcomes":
             event["value"] = number
         case "social.events":
             event[draw.choice(("sentiment", "rating"))] = number
@@ -249,7 +249,8 @@ def _large(
     event = _event(topic, value) | {"time": now}
     match draw.randrange(4):
         case 0:
-            return schemas.encode(schemas.TOPICS[topic], event | {"message_id": "m" * size}), ()
+            name = schemas.TOPICS[topic]
+            return schemas.encode(name, event | {schemas.EVENTS[name]: "m" * size}), ()
         case 1:
             return value + bytes(size), ()
         case 2:
@@ -271,7 +272,7 @@ def _bytes(draw: random.Random, value: bytes) -> bytes:
         case 2:  # cut short
             del damaged[at:]
         case 3:  # a schema id of another topic, of none, of the other version
-            damaged[1:5] = draw.choice((0, 1, 2, 3, 4, 5, 10, 2**31, 2**32 - 1)).to_bytes(4, "big")
+            damaged[1:5] = draw.choice((0, 1, 2, 3, 4, 5, 10, 13, 17, 2**31, 2**32 - 1)).to_bytes(4, "big")
         case 4:  # a huge or negative length, count, index
             damaged[at : at + 1] = draw.choice(HUGE)
         case 5:  # the body of another record, often of another topic
