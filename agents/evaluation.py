@@ -33,6 +33,7 @@ from .topics import EXAMPLES
 
 ADOPT_EVENTS = 100  # a quarter of a day of the Complete Journey
 NIGHTLY = "nightly-lightgbm"
+_COMPARED = ("auc", "log_loss", "ece", "mae", "rmse", "spearman")
 
 
 class Captured:
@@ -59,8 +60,9 @@ class Trial:
         self._partition.activate()
         self._offsets = dict.fromkeys(self._work.layout.topics, 0)
         names = config.models.names
-        self.families = {spec.name: Family(spec.name, names, spec.learners) for spec in config.models.learned}
-        amounts = [spec.name for spec in config.models.models if spec.amount is not None]
+        self.models = config.models.models
+        self.families = {spec.name: Family.of(spec, names) for spec in self.models}
+        amounts = [spec.name for spec in self.models if spec.amount is not None]
         self.evaluation = Evaluation(names, amounts)
         self.events = self.examples = 0
         self.first_ms, self.last_ms = 0, 0
@@ -102,19 +104,18 @@ class Trial:
     ) -> dict[str, Any]:
         """Figures by the scores at the time of the decision: from `start_ms` on, and over `all` of the stream.
 
-        `baseline`: those of a model refitted every night, too, over the same examples from `start_ms` on; of yes or no.
+        `baseline`: those of a model refitted every night, too, over the same examples from `start_ms` on.
         """
         chosen = list(models or self._work.models)
         late = self.evaluation.figures(start_ms, self.last_ms)
         whole = self.evaluation.figures(end_ms=self.last_ms)
         found = {name: self._plain(late, name) for name in chosen}
         if baseline:
-            answers = [name for name in chosen if name not in self.evaluation.amounts]
-            nightly = self.evaluation.nightly(start_ms, answers, on_day)
+            nightly = self.evaluation.nightly(start_ms, chosen, on_day)
             theirs = self.evaluation.figures(start_ms, self.last_ms, other=nightly)
-            for name in answers:
+            for name in chosen:
                 figures = self._plain(theirs, name)
-                found[name]["baseline"] = {key: figures[key] for key in ("auc", "log_loss", "ece")}
+                found[name]["baseline"] = {key: figures[key] for key in figures if key in _COMPARED}
         return {
             "models": found,
             "all": {name: self._plain(whole, name) for name in chosen},

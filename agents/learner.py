@@ -77,8 +77,7 @@ class LearnerRole:
     ) -> None:
         self.settings = settings
         config = load_models(settings.config / "models.yaml")
-        self.features, self.models = config.names, {model.name: model for model in config.learned}
-        self.passed_over = {model.name for model in config.models} - {*self.models}
+        self.features, self.models = config.names, {model.name: model for model in config.models}
         self._wall_clock_ms = wall_clock_ms
         broker = {**client(settings.access), "log_level": 0}
         self.layouts = Layouts(settings.access)
@@ -93,7 +92,7 @@ class LearnerRole:
             partitions=settings.partitions,
             folder=settings.state / "learner",
         )
-        self.families = {n: Family(n, self.features, spec.learners) for n, spec in self.models.items()}
+        self.families = {name: Family.of(spec, self.features) for name, spec in self.models.items()}
         self.period = PeriodFigures(period or Period())
         self.failpoints: Points = {}
         self.whole = False
@@ -203,9 +202,6 @@ class LearnerRole:
                 self.letters.send(tp, offset, str(error), "not a training example", key, value, time_ms)
 
     def _learn(self, tp: TP, offset: int, example: Example, before: bool) -> None:
-        if example.model in self.passed_over:
-            self.taken += not before
-            return
         family = self.families.get(example.model)
         if family is None:
             raise Poison(f"example {example.id}: config/models.yaml declares no model {example.model}")
@@ -238,6 +234,8 @@ class LearnerRole:
     def _judge(self, family: Family, learned: Mapping[str, Sequence[Learned]]) -> None:
         """Count what the champion has learned, and compare the others with it."""
         counted, new = (family.model, family.champion), learned.get(family.champion, ())
+        if self.models[family.model].amount is not None:
+            new = ()  # the period has figures of yes or no
         for number, (one, score) in enumerate(new, family.leader.examples - len(new)):
             if number >= self._counted[counted]:  # learned again after a rebalance, it counts once
                 self.period.add(family.model, one, score)

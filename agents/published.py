@@ -47,13 +47,15 @@ class Published:
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
     versions: set[int] = field(default_factory=set)
 
-    def restore(self, model: str, features: tuple[str, ...], learning: Learning = DEFAULT) -> Restored:
+    def restore(
+        self, model: str, features: tuple[str, ...], learning: Learning = DEFAULT, *, amounts: bool = False
+    ) -> Restored:
         """A learner of `model` that goes on from the newest snapshot that can be restored."""
         newest = max(self.versions, default=0)
         for version in sorted(self.snapshots, reverse=True):
             snapshot = self.snapshots[version]
             try:
-                learner = Learner.restore(snapshot, features, learning)
+                learner = Learner.restore(snapshot, features, learning, amounts=amounts)
                 if learner.model != model:
                     raise Poison(f"its state is one of {learner.model}")
             except Poison as error:
@@ -61,7 +63,7 @@ class Published:
                 continue
             learner.version = newest
             return Restored(learner, dict(snapshot.applied), version == newest, snapshot.contest)
-        learner = Learner(model, features, learning)
+        learner = Learner(model, features, learning, amounts=amounts)
         learner.version = newest
         return Restored(learner, {}, newest == 0, b"")
 
@@ -112,12 +114,12 @@ def restore_family(
 
     A learner that is new in the config starts from nothing.
     """
-    family = Family(spec.name, features, spec.learners)
+    family, amounts = Family.of(spec, features), spec.amount is not None
     leading = published.get(spec.name, Published())
-    found = leading.restore(spec.name, features, spec.learners[MAIN])
+    found = leading.restore(spec.name, features, spec.learners[MAIN], amounts=amounts)
     champion = champion_of(found.contest)
     if champion in spec.learners and champion != MAIN:
-        found = leading.restore(spec.name, features, spec.learners[champion])
+        found = leading.restore(spec.name, features, spec.learners[champion], amounts=amounts)
     family.restore(found.contest)
     restored = {}
     for name, learning in spec.learners.items():
@@ -125,7 +127,7 @@ def restore_family(
             restored[name] = found
         else:
             own = published.get(f"{spec.name}@{name}", Published())
-            restored[name] = own.restore(spec.name, features, learning)
+            restored[name] = own.restore(spec.name, features, learning, amounts=amounts)
         family.learners[name] = restored[name].learner
     family.leader.version = max(family.leader.version, found.learner.version)
     return family, restored

@@ -246,7 +246,7 @@ def moments(customers: Sequence[str], opened: Sequence[int]) -> Histories:
         again = [amount for _, amount in past[1:]]
         row[:] = len(again), weeks, weeks, sum(again) / len(again) if again else 0.0
     nothing = np.zeros(len(rows))
-    return Histories(*rows.T, nothing, nothing)
+    return Histories(rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3], nothing, nothing)
 
 
 def _errors(said: Numbers, actual: Numbers) -> dict[str, float]:

@@ -81,11 +81,6 @@ class ModelConfig:
         """What the features are, in the order of every vector, example and snapshot."""
         return tuple(feature.identity for feature in self.features)
 
-    @property
-    def learned(self) -> tuple[ModelSpec, ...]:
-        """The models that are learned: those of yes or no. Amounts are collected, and nobody learns them yet."""
-        return tuple(model for model in self.models if model.amount is None)
-
 
 def load_models(path: str | Path) -> ModelConfig:
     """Read the file; a ConfigError names the line to mend and what was expected there."""

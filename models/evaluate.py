@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,14 @@ class AmountFigures:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+class Opened(NamedTuple):
+    """Examples: whose, opened when (ms since the epoch), and their labels (float64[n])."""
+
+    customers: list[str]
+    opened: list[int]
+    labels: NDArray[np.float64]
 
 
 class Evaluation:
@@ -149,8 +157,27 @@ class Evaluation:
             mine = names == model
             x = self._features()[mine]
             opened, due = times[mine, 0], times[mine, 1]
-            scores[mine] = nightly_scores(x, labels[mine], opened, due, start_ms, on_day)
+            scores[mine] = nightly_scores(
+                x, labels[mine], opened, due, start_ms, on_day, amounts=model in self.amounts
+            )
         return scores
+
+    def of(self, model: str, start_ms: float, end_ms: float) -> Opened:
+        """The examples of a model that count."""
+        times, labels, _, models = self._arrays()
+        places = np.flatnonzero((models == model) & (times[:, 0] >= start_ms) & (times[:, 1] <= end_ms))
+        return Opened([self._customers[at] for at in places], times[places, 0].tolist(), labels[places])
+
+    def examples(self, model: str) -> Iterator[Example]:
+        """All examples of a model in the order they came."""
+        wide = len(self.features)
+        for at in (at for at, name in enumerate(self._models) if name == model):
+            opened, due, label_time = self._times[3 * at : 3 * at + 3]
+            features = tuple(self._values[wide * at : wide * (at + 1)])
+            yield Example(
+                self._ids[at], self._customers[at], model, self._labels[at], opened, due, label_time,
+                self._scores[at], self._snapshots[at], features,
+            )  # fmt: skip
 
     def write_parquet(self, path: str | Path) -> None:
         """All examples, in the order they came: the columns above, then each feature as float32."""

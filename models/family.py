@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from models.config import MAIN, Learning
+from models.config import MAIN, Learning, ModelSpec
 from models.contest import Contest, ContestState
 from models.learner import Learned, Learner
 from models.snapshot import Snapshot
@@ -58,6 +58,11 @@ class Family:
         self.champion = next(iter(self.learners))
         self.contests = {name: Contest() for name in self.challengers}
         self.changes: list[Change] = []
+
+    @classmethod
+    def of(cls, spec: ModelSpec, features: Sequence[str]) -> Family:
+        """As the config declares it."""
+        return cls(spec.name, features, spec.learners, amounts=spec.amount is not None)
 
     @property
     def challengers(self) -> list[str]:

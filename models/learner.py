@@ -273,8 +273,7 @@ class Learner:
     def _item(self, example: Example, partition: int, offset: int) -> Item:
         if example.model != self.model:
             raise Poison(f"example {example.id} is for {example.model}, not for {self.model}")
-        if flaw := self.task.flaw(example.label):
-            raise Poison(f"example {example.id}: {flaw}")
+        self.task.check(example)
         if len(example.features) != len(self.features):
             have, want = len(example.features), len(self.features)
             raise Poison(f"example {example.id} has {have} features; expected {want}")

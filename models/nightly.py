@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 DAY_MS: Final = 86_400_000
 
 PARAMETERS: Final[dict[str, Any]] = {
-    "objective": "binary",
     "learning_rate": 0.05,
     "deterministic": True,
     "force_row_wise": True,
@@ -33,23 +32,29 @@ def nightly_scores(
     due: NDArray[np.int64],
     start_ms: float,
     on_day: Callable[[], None] = lambda: None,
+    *,
+    amounts: bool = False,
 ) -> NDArray[np.float64]:
     """Scores float64[n] of the examples that opened at `start_ms` or later, NaN for the others.
 
-    x: float32[n, F]; labels: 0 or 1; opened, due: ms since the epoch. While all that is due is of one class the score
-    is a half. `on_day` is called after each day.
+    x: float32[n, F]; labels: 0 or 1, or `amounts` of 0 or more; opened, due: ms since the epoch. While all that is due
+    is the same the score is a half, or the mean amount. `on_day` is called after each day.
     """
     import lightgbm
 
+    objective = {"objective": "tweedie" if amounts else "binary"}
+    labels = np.maximum(labels, 0.0)
     scores = np.full(len(labels), np.nan)
     days = opened // DAY_MS
     for day in np.unique(days[opened >= start_ms]):
         wanted = (days == day) & (opened >= start_ms)
         known = due <= day * DAY_MS
         if len(np.unique(labels[known])) < 2:
-            scores[wanted] = 0.5
+            scores[wanted] = np.mean(labels[known]) if amounts and known.any() else 0.0 if amounts else 0.5
         else:
-            model = lightgbm.train(PARAMETERS, lightgbm.Dataset(x[known], labels[known]), ROUNDS)
+            model = lightgbm.train(
+                {**PARAMETERS, **objective}, lightgbm.Dataset(x[known], labels[known]), ROUNDS
+            )
             scores[wanted] = model.predict(x[wanted])
         on_day()
     return scores

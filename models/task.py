@@ -8,8 +8,10 @@ from typing import Any, Final, Protocol
 import msgspec
 from river import optim
 
+from models.example import Example
 from models.metrics import amount_figures, figures
 from models.scorer import LARGEST_LOGIT, logistic
+from streams.errors import Poison
 
 LARGEST_LOSS: Final = 4.0  # what is beyond says no more: a score that was sure and wrong
 _LEAST_INFORMATION: Final = 1e-4
@@ -34,8 +36,8 @@ class Task(Protocol):
     river: Any
     state: TaskState
 
-    def flaw(self, label: float) -> str:
-        """Why this is no label; empty when it is one."""
+    def check(self, example: Example) -> None:
+        """Raise Poison where the example has no such label."""
 
     def target(self, label: float) -> float:
         """What the experts learn in place of the label."""
@@ -68,8 +70,8 @@ class Binary:
     def __init__(self) -> None:
         self.state = TaskState()
 
-    def flaw(self, label: float) -> str:
-        return "" if label in (0.0, 1.0) else f"expected label 0 or 1, got {label:g}"
+    def check(self, example: Example) -> None:
+        example.check_binary()
 
     def target(self, label: float) -> float:
         return label
@@ -106,8 +108,9 @@ class Amount:
     def __init__(self) -> None:
         self.state = TaskState(unit=_LEAST_UNIT)
 
-    def flaw(self, label: float) -> str:
-        return "" if abs(label) <= _LARGEST_UNIT else f"expected an amount, got {label:g}"
+    def check(self, example: Example) -> None:
+        if not abs(example.label) <= _LARGEST_UNIT:
+            raise Poison(f"training example {example.id}: expected an amount, got {example.label:g}")
 
     def target(self, label: float) -> float:
         return min(max(label, 0.0) / self.state.unit, _LARGEST_ERROR)

@@ -203,10 +203,13 @@ def test_a_kill_loses_and_repeats_no_example(
         assert found.applied["0"] == 5999
 
 
-def test_amounts_are_taken_and_left_until_somebody_learns_them(
-    role: LearnerRole, example: MakeExample, encode: Encode
-) -> None:
+def test_amounts_are_learned(role: LearnerRole, example: MakeExample, encode: Encode) -> None:
     take(role, 0, encode("training_example", [example(1, "value", label=0, amount=12.5), example(2)]))
-    assert (role.taken, role.families["purchase"].leader.taken) == (2, 1)
-    assert set(role.families) == set(role.models) == {"purchase", "churn", "response", "lead"}
+    assert (role.taken, role.families["value"].leader.examples) == (2, 1)
+    asyncio.run(role.commit())
+    kinds = {
+        r["model"]: r["kind"] for r in (schemas.decode(sent.value)[1] for sent in outputs(role).of("models"))
+    }
+    assert kinds == {"purchase": "mixture", "value": "amount"}
+    assert set(role.status()["period"]) == {"purchase"}
     assert not outputs(role).of("dead-letters")

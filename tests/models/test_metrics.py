@@ -13,7 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.metrics import (
-    Window, amount_figures, auc, brier, ece, figures, log_loss, mae, rmse, spearman,
+    Window,
+    amount_figures,
+    auc,
+    brier,
+    ece,
+    figures,
+    log_loss,
+    mae,
+    rmse,
+    spearman,
 )  # fmt: skip
 
 PAIRS = st.lists(
