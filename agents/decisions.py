@@ -27,8 +27,8 @@ AGAIN_S = 1.0
 class DecisionFeed:
     """A thread that puts each new decision on a board, with its policy's message and its scores by name.
 
-    `models` gives those of the layout that a decision names, in the order of its scores. `seen` is called with
-    each decision, in this thread.
+    `models` gives those of the layout that a decision names, in the order of its scores; `reasons` says why its score
+    is what it is. `seen` is called with each decision, in this thread.
     """
 
     def __init__(
@@ -38,10 +38,11 @@ class DecisionFeed:
         *,
         messages: Mapping[str, str],
         models: Callable[[int], Sequence[str]],
+        reasons: Callable[[Mapping[str, Any]], Sequence[str]] = lambda decision: (),
         seen: Callable[[Mapping[str, Any]], None] = lambda decision: None,
     ) -> None:
         self._bootstrap, self._board, self._seen = bootstrap, board, seen
-        self._messages, self._models = dict(messages), models
+        self._messages, self._models, self._reasons = dict(messages), models, reasons
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
 
@@ -86,6 +87,7 @@ class DecisionFeed:
         if name == "decision":
             scores = self._scores(record["receipt"])
             decision = {**record, "message": self._messages.get(record["policy"], ""), "scores": scores}
+            decision["reasons"] = self._reasons(record)
             self._board.add_decision(decision)
             self._seen(decision)
 

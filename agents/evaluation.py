@@ -77,7 +77,7 @@ class Trial:
         began = time.perf_counter()
         events = self._events(limit)
         while chunk := list(islice(events, ADOPT_EVENTS)):
-            self.first_ms = self.first_ms or chunk[0][2]
+            self.first_ms = self.first_ms or self._source.begins_ms or chunk[0][2]
             self.last_ms = max(self.last_ms, chunk[-1][2])
             self._fold(chunk)
             self._learn()

@@ -326,6 +326,7 @@ class LearnerRole:
                     "examples": family.leader.examples,
                     "waiting": family.leader.waiting,
                     "drifts": family.leader.drifts,
+                    "ignored": family.leader.ignored,
                     "auc": self._metrics.get(name, {}).get("auc"),
                     "log_loss": self._metrics.get(name, {}).get("log_loss"),
                 }

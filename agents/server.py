@@ -33,6 +33,7 @@ from . import recommended
 from .decisions import DecisionFeed
 from .layouts import Layouts
 from .outlooks import OutlookFeed
+from .reasons import Reasons
 from .role import READY_LINE
 from .topics import LAYOUTS
 
@@ -50,7 +51,9 @@ class ServerRole:
         config = load_config(settings.config)
         self.board = Board()
         self.poller = RolePoller(settings.role_addresses, self.board)
-        self.feed = decision_feed(settings.access, self.board, config)
+        layouts = Layouts(settings.access, config.layout)
+        self.reasons = Reasons(settings.access, config, layouts.get)
+        self.feed = decision_feed(settings.access, self.board, config, reasons=self.reasons.of)
         self.outlooks = Outlooks()
         self.outlook_feed = OutlookFeed(settings.access, self.outlooks)
         app = create_app(
@@ -75,6 +78,7 @@ class ServerRole:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
         self.poller.start()
+        self.reasons.start()
         self.feed.start()
         self.outlook_feed.start()
         self.watchdog.start()

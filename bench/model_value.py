@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -23,11 +24,15 @@ from scipy.optimize import minimize
 from scipy.special import betaln, gammaln, hyp2f1
 from scipy.stats import spearmanr
 
+from agents.evaluation import Trial
 from bench.report import keep, say
+from config.settings import load_settings
 from connectors.cdnow import Cdnow
-from models.metrics import auc, log_loss
+from decisions.live import load_config
+from models.metrics import amount_figures, auc, log_loss
 
 CUT: Final = date(1997, 9, 30)  # the last day of the calibration
+WEEK_MS: Final = 7 * 86_400_000
 HOLDOUT_WEEKS: Final = 39.0  # to the last day of the data
 PUBLISHED: Final = {"r": 0.243, "alpha": 4.414, "a": 0.793, "b": 2.426}
 
@@ -49,12 +54,12 @@ class Histories:
     spent: Numbers
 
 
-def histories(customers: set[str] | None = None) -> Histories:
-    """Every customer's, in order of their ids; or those of `customers`."""
+def histories(customers: set[str] | None = None, cut: date = CUT) -> Histories:
+    """Every customer's up to `cut`, in order of their ids; or those of `customers`."""
     days = Cdnow().purchases.group_by("customer", "day").agg(pl.col("amount").sum())
     if customers is not None:
         days = days.filter(pl.col("customer").is_in(list(customers)))
-    before = pl.col("day") <= CUT
+    before = pl.col("day") <= cut
     first = pl.col("day").min().over("customer")
     repeat = before & (pl.col("day") > first)
     table = (
@@ -62,7 +67,7 @@ def histories(customers: set[str] | None = None) -> Histories:
         .agg(
             repeat.filter(before).sum().alias("repeats"),
             ((pl.col("day").filter(before).max() - pl.col("day").min()).dt.total_days() / 7).alias("recency"),
-            ((pl.lit(CUT) - pl.col("day").min()).dt.total_days() / 7).alias("observed"),
+            ((pl.lit(cut) - pl.col("day").min()).dt.total_days() / 7).alias("observed"),
             pl.col("amount").filter(before & (pl.col("day") > pl.col("day").min())).mean().fill_null(0.0),
             (~before).sum().alias("bought"),
             pl.col("amount").filter(~before).sum().alias("spent"),
@@ -203,6 +208,47 @@ def _figures(known: Histories) -> dict[str, Any]:
     }
 
 
+def live(models: Sequence[str] = ("churn", "value")) -> dict[str, Any]:
+    """The models of the stream beside BG/NBD and Gamma-Gamma fitted at the middle of it, on the same examples: those
+    that open after it, each with what was known of its customer at that moment."""
+    trial = Trial(load_config(load_settings().config), Cdnow())
+    trial.run()
+    start_ms = trial.middle_ms()
+    cut = datetime.fromtimestamp(start_ms / 1000, UTC).date()
+    known = histories(cut=cut)
+    purchases, money = BgNbd.fit(known), GammaGamma.fit(known)
+    report = trial.report(start_ms, list(models))["models"]
+    for name in models:
+        found = trial.evaluation.of(name, start_ms, trial.last_ms)
+        then = moments(found.customers, found.opened)
+        weeks = next(spec.within_ms for spec in trial.models if spec.name == name) / WEEK_MS
+        if name == "churn":
+            said = 1.0 - purchases.buys(then, weeks)
+            other = {"auc": auc(found.labels, said), "log_loss": log_loss(found.labels, said)}
+        else:
+            other = amount_figures(found.labels, purchases.expected(then, weeks) * money.expected(then))
+        report[name]["bg_nbd"] = other
+    return {"cut": cut.isoformat(), "models": report}
+
+
+def moments(customers: Sequence[str], opened: Sequence[int]) -> Histories:
+    """What was known of each customer right after the purchase at this time (ms since the epoch)."""
+    days: dict[str, list[tuple[date, float]]] = {}
+    for customer, day, amount in (
+        Cdnow().purchases.group_by("customer", "day").agg(pl.col("amount").sum()).sort("day").iter_rows()
+    ):
+        days.setdefault(customer, []).append((day, amount))
+    rows = np.zeros((len(customers), 4))
+    for row, customer, time_ms in zip(rows, customers, opened, strict=True):
+        now = datetime.fromtimestamp(time_ms / 1000, UTC).date()
+        past = [(day, amount) for day, amount in days[customer] if day <= now]
+        weeks = (past[-1][0] - past[0][0]).days / 7
+        again = [amount for _, amount in past[1:]]
+        row[:] = len(again), weeks, weeks, sum(again) / len(again) if again else 0.0
+    nothing = np.zeros(len(rows))
+    return Histories(*rows.T, nothing, nothing)
+
+
 def _errors(said: Numbers, actual: Numbers) -> dict[str, float]:
     return {
         "mae": float(np.mean(np.abs(said - actual))),
@@ -213,7 +259,8 @@ def _errors(said: Numbers, actual: Numbers) -> dict[str, float]:
 
 def main() -> int:
     """Measure, keep the figures for the page, print them as one line of JSON."""
-    figures = run()
+    figures = {**run(), "live": live()}
+    say(f"on the stream: {figures['live']}")
     for name in ("sample", "all"):
         say(f"{name}: BG/NBD {figures[name]['bg_nbd']}")
     keep("model_value", figures)

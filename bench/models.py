@@ -20,6 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from bench import model_recommend, model_sentiment
+from bench.drawn import drawn
 from bench.report import keep, say
 from config.settings import load_settings
 from models.config import load_models
@@ -40,14 +41,6 @@ def _scores(rows: NDArray[np.float64], count: int, weights: Weights) -> float:
     for number in range(count):
         total += score(rows[number % len(rows)], 0, weights)
     return total
-
-
-def drawn(features: int, count: int, seed: int = 1) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Synthetic examples: features as logarithms of counts, sums and hours, labels that depend on a few of them."""
-    draw = np.random.default_rng(seed)
-    x = np.log1p(draw.lognormal(1.0, 2.0, (count, features)) * (draw.random((count, features)) > 0.3))
-    logit = x[:, 0] - x[:, 1] + np.sin(2 * x[:, 2]) + 0.5 * x[:, 3] * (x[:, 4] > 1) - 0.5
-    return x.astype(np.float32), (draw.random(count) < 1 / (1 + np.exp(-logit))).astype(np.int64)
 
 
 def learn(names: tuple[str, ...]) -> tuple[float, Learner, NDArray[np.float64]]:

@@ -29,11 +29,16 @@ from confluent_kafka.admin import AdminClient
 import schemas
 from agents.topics import MODELS, topics
 from bench import mix
+from bench.drawn import drawn
 from bench.engine import kafka_streams_rate
 from bench.product_worker import SETTLED
 from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
+from models.boosted import fit
 from models.config import load_models
+from models.scorer import CELLS
+from models.snapshot import MIXTURE, Snapshot
+from models.task import Binary
 from streams.topics import ensure
 
 PARTITIONS = 4
@@ -84,20 +89,21 @@ def produce(
 
 
 def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1) -> None:
-    """Give both models weights, so that every event is scored. Synthetic: drawn, not learned."""
+    """Give each model a mixture of the shipped size, trees and all. Synthetic: weights are drawn, and the trees fitted
+    to drawn examples, so the score is the linear expert's; what the others say is worked out and weighs nothing."""
     models = load_models(config / "models.yaml")
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
     rng = np.random.default_rng(1)
+    x, labels = drawn(len(models.names), 5000)
+    trees = fit(x, labels.astype(np.float32), Binary.objective)
     for model in models.models:
-        record = {
-            "model": model.name, "version": version, "created": FIRST_MS, "kind": "linear",
-            "features": list(models.names), "bias": -1.0,
-            "weights": (rng.normal(size=len(models.names)) * 0.05).tolist(), "examples": 0, "metrics": {},
-            "state": b"", "applied": {},
-        }  # fmt: skip
-        producer.produce(
-            MODELS, key=f"{model.name}/{version}", value=schemas.encode("model_snapshot", record)
-        )
+        snapshot = Snapshot(
+            model.name, version, FIRST_MS, MIXTURE, models.names, -1.0,
+            tuple((rng.normal(size=len(models.names)) * 0.05).tolist()), 0,
+            mixing=(0.0, 1.0, 0.0, 0.0), table=bytes(4 * CELLS), trees=trees.packed(),
+        )  # fmt: skip
+        value = schemas.encode("model_snapshot", snapshot.to_record())
+        producer.produce(MODELS, key=f"{model.name}/{version}", value=value)
     producer.flush(10)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import schemas
+from models import warm as learning
 from streams.batch import RawBatch
 from streams.engine import Engine
 from streams.partition import Partition
@@ -48,6 +49,7 @@ def exercise(work: LivePass) -> None:
     again.forget(b"w")
     partition.index.find(b"nobody")
     work.counters[:] = counters
+    learning.exercise()
 
 
 def _one_record(topic: str, work: LivePass) -> RawBatch:

@@ -6,6 +6,7 @@ LightGBM runs in one thread and deterministically: the same examples, the same t
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +22,6 @@ LEAVES: Final = 15
 NODES: Final = TREES * (2 * LEAVES - 1)
 
 _PARAMETERS: Final[dict[str, Any]] = {
-    "objective": "binary",
     "num_leaves": LEAVES,
     "learning_rate": 0.05,
     "min_data_in_leaf": 100,
@@ -115,13 +115,13 @@ class Trees:
         return Trees(self.roots, feature, self.number, self.right)
 
 
-def fit(x: NDArray[np.float32], labels: NDArray[np.float32]) -> Trees:
+def fit(x: NDArray[np.float32], labels: NDArray[np.float32], objective: Mapping[str, Any]) -> Trees:
     """Trees for these examples, x: float32[n, F]; none where all labels are the same."""
     lightgbm = _lightgbm()
     if len(labels) == 0 or labels.min() == labels.max():
         return Trees.none()
     finite = np.nan_to_num(x)
-    model = lightgbm.train(_PARAMETERS, lightgbm.Dataset(finite, labels), TREES)
+    model = lightgbm.train({**_PARAMETERS, **objective}, lightgbm.Dataset(finite, labels), TREES)
     return _flat(model.dump_model(num_iteration=-1)["tree_info"])
 
 

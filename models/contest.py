@@ -1,6 +1,6 @@
 """Whether a challenger is better than the champion: a bet on it that is fair while it is not.
 
-For each example the difference of their losses (log-loss, cut at 4 nats and divided by it, so within -1 and 1) pays a
+For each example the difference of their losses (see `models.task`; a fourth of it, so within -1 and 1) pays a
 gambler who stakes a share of what he has on the challenger. While the challenger is no better in the mean, given what
 was before, no strategy gains, so that by Ville's inequality his capital ever reaches 1/a with a chance of a at most,
 however often one looks (Waudby-Smith and Ramdas 2024, Estimating means of bounded random variables by betting). The
@@ -16,10 +16,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from models.task import LARGEST_LOSS
+
 # A worse challenger gets here in one contest of a thousand at most.
 BEYOND_DOUBT: Final = 1000.0
 
-_LARGEST_LOSS: Final = 4.0
 _STAKES: Final = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
 _STARTS: Final = 24  # at 0, 500, 1000, 2000 … examples
 _FIRST: Final = 500
@@ -37,18 +38,18 @@ class ContestState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Contest:
-    """One challenger against the champion. `gain`: the sum of the differences in nats an example, each loss cut."""
+    """One challenger against the champion. `gain`: the sum of the differences."""
 
     def __init__(self) -> None:
         self.examples = 0
         self.gain = 0.0
         self._capital = np.zeros((_STARTS, len(_STAKES)))
 
-    def add(self, champion: float, challenger: float, label: float) -> None:
-        """Both scores of an example, and its label."""
-        difference = _loss(champion, label) - _loss(challenger, label)
+    def add(self, champion: float, challenger: float) -> None:
+        """What an example cost both, from 0 to LARGEST_LOSS."""
+        difference = champion - challenger
         begun = 1 if self.examples < _FIRST else 2 + int(math.log2(self.examples // _FIRST))
-        self._capital[: min(begun, _STARTS)] += np.log1p(_STAKES * (difference / _LARGEST_LOSS))
+        self._capital[: min(begun, _STARTS)] += np.log1p(_STAKES * (difference / LARGEST_LOSS))
         self.examples += 1
         self.gain += difference
 
@@ -79,8 +80,3 @@ class Contest:
         contest.examples, contest.gain = known.examples, known.gain
         contest._capital[:] = numbers[1:].reshape(contest._capital.shape)
         return contest
-
-
-def _loss(score: float, label: float) -> float:
-    likely = score if label else 1.0 - score
-    return min(-math.log(likely), _LARGEST_LOSS) if likely > 0.0 else _LARGEST_LOSS

@@ -8,9 +8,8 @@ from typing import Final
 import msgspec
 from river import drift
 
-# The loss of an example in nats, cut; its mean has to rise by more than the slack to count, and what is beyond
-# has to add up to the threshold: by 0.3 for 200 examples. Chance alone gets there once in e^30.
-_LARGEST_LOSS: Final = 4.0
+# The mean loss has to rise by more than the slack to count, and what is beyond has to add up to the threshold: by 0.3
+# for 200 examples. Chance alone gets there once in e^30.
 _SLACK: Final = 0.05
 _THRESHOLD: Final = 50.0
 _LEAST_EXAMPLES: Final = 500
@@ -34,8 +33,8 @@ class Drift:
         self._test = _test()
 
     def add(self, loss: float) -> bool:
-        """Whether with this loss, in nats, the world has changed; the next example begins a new test."""
-        self._test.update(min(loss, _LARGEST_LOSS))
+        """Whether with this loss (from 0 to 4, see `models.task`) the world has changed; then a new test begins."""
+        self._test.update(loss)
         if not self._test.drift_detected:
             return False
         self.found += 1

@@ -48,9 +48,13 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
 class Family:
     """One model. `learners`: by name; `champion`: whose snapshots score."""
 
-    def __init__(self, model: str, features: Sequence[str], learnings: Mapping[str, Learning]) -> None:
+    def __init__(
+        self, model: str, features: Sequence[str], learnings: Mapping[str, Learning], *, amounts: bool = False
+    ) -> None:
         self.model = model
-        self.learners = {name: Learner(model, features, learning) for name, learning in learnings.items()}
+        self.learners = {
+            name: Learner(model, features, learning, amounts=amounts) for name, learning in learnings.items()
+        }
         self.champion = next(iter(self.learners))
         self.contests = {name: Contest() for name in self.challengers}
         self.changes: list[Change] = []
@@ -72,7 +76,8 @@ class Family:
             contest = self.contests[name]
             for one, score in learned.get(name, ()):
                 if one.key in scores:
-                    contest.add(scores[one.key][0], score, one.label)
+                    loss = self.leader.task.loss
+                    contest.add(loss(scores[one.key][0], one.label), loss(score, one.label))
             if contest.won:
                 return self._change(name, BETTER)
         return None

@@ -24,8 +24,9 @@ from models.metrics import Window
 from models.mixing import Mixing
 from models.raw import raw
 from models.replay import Item, Replay, Waiting
-from models.scorer import cut, logistic
-from models.snapshot import LARGEST_VERSION, MIXTURE, Snapshot
+from models.scorer import cut
+from models.snapshot import AMOUNT, LARGEST_VERSION, MIXTURE, Snapshot
+from models.task import Amount, Binary, Task, TaskState, restored
 from streams.errors import Poison
 
 # Trees are refitted after so many examples, then after a fifth of those since the world last changed.
@@ -68,6 +69,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     positives: int
     linear: LinearState
     additive_squares: bytes
+    mixing: list[float]
     mixing_spread: list[float]
     drift: DriftState
     drifts: int
@@ -77,6 +79,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     cut: tuple[int, int]
     fresh: int
     next_fit: int
+    task: TaskState
     window: _WindowState
     earliest: dict[int, int]
 
@@ -84,8 +87,11 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
 class Learner:
     """Learns one model, deterministically: the same examples, the same bits."""
 
-    def __init__(self, model: str, features: Sequence[str], learning: Learning = DEFAULT) -> None:
+    def __init__(
+        self, model: str, features: Sequence[str], learning: Learning = DEFAULT, *, amounts: bool = False
+    ) -> None:
         self.model = model
+        self.task: Task = Amount() if amounts else Binary()
         self.features = tuple(features)
         self.learning = learning
         self.version = 0
@@ -94,7 +100,7 @@ class Learner:
         self.positives = 0
         self.window = Window()
         self.earliest: dict[int, int] = {}  # where a restored one begins to `recall`, by partition
-        self._linear = Linear(self.features, rate=learning.linear_rate)
+        self._linear = Linear(self.features, rate=learning.linear_rate, loss=self.task.river)
         self._additive = Additive(self.features, rate=learning.additive_rate)
         self._trees = Trees.none()
         self._mixing = Mixing(learning.experts)
@@ -158,7 +164,7 @@ class Learner:
             model=self.model,
             version=self.version,
             created=created,
-            kind=MIXTURE,
+            kind=AMOUNT if isinstance(self.task, Amount) else MIXTURE,
             features=self.features,
             bias=bias,
             weights=weights,
@@ -166,7 +172,7 @@ class Learner:
             metrics=self.metrics(),
             state=self._state(),
             applied=dict(applied or {}),
-            mixing=tuple(self._mixing.weights.tolist()),
+            mixing=(self._mixing.weights[0] + self._offset(), *self._mixing.weights[1:].tolist()),
             table=raw(self._additive.table),
             trees=self._trees.packed(),
             typical=self._linear.means(),
@@ -184,13 +190,20 @@ class Learner:
         }
         weights = zip(EXPERTS, self._mixing.weights[1:].tolist(), strict=True)
         return {
-            **self.window.figures(),
+            **self.task.figures(*self.window.kept()),
             **{name: float(count) for name, count in counts.items()},
             **{f"weight.{name}": weight for name, weight in weights},
         }
 
     @classmethod
-    def restore(cls, snapshot: Snapshot, features: Sequence[str], learning: Learning = DEFAULT) -> Learner:
+    def restore(
+        cls,
+        snapshot: Snapshot,
+        features: Sequence[str],
+        learning: Learning = DEFAULT,
+        *,
+        amounts: bool = False,
+    ) -> Learner:
         """Go on from a snapshot, after `recall` of the examples from `earliest` up to those applied.
 
         Features are matched by name: a new one starts from nothing, a gone one goes. Raises Poison where the state is
@@ -200,30 +213,33 @@ class Learner:
             known = msgspec.msgpack.decode(snapshot.state, type=_State)
             if known.format != _FORMAT:
                 raise ValueError(f"expected format {_FORMAT}, got {known.format}")
-            learner = cls(known.model, features, learning)
+            if (snapshot.kind == AMOUNT) != amounts:
+                raise ValueError(f"it is of the kind {snapshot.kind!r}")
+            learner = cls(known.model, features, learning, amounts=amounts)
             learner._restore(known, snapshot)
         except (msgspec.MsgspecError, ValueError, OverflowError) as error:
             raise Poison(f"not the state of a learner: {error}") from error
         return learner
 
     def _learn(self, item: Item) -> float:
-        x = item.x.astype(np.float64)
+        task, x = self.task, item.x.astype(np.float64)
         logit = self._linear.logit(x.tolist())
         logits = self._logits(x, logit)
         mixed = self._mixing.logit(logits)
-        score = float(logistic(mixed))
-        self.window.add(int(item.label), score)
+        score = task.prediction(mixed)
+        self.window.add(item.label, score)
         self.examples += 1
-        self.positives += int(item.label)
+        self.positives += item.label > 0
 
-        slope = float(logistic(logits[1])) - item.label
-        self._mixing.learn(logits, item.label)
-        self._linear.learn(logit, item.label)
-        self._additive.learn(x, slope)
+        target, mean = task.target(item.label), task.mean(mixed)
+        self._mixing.learn(logits, target - mean, task.information(mean))
+        self._linear.learn(logit, target)
+        self._additive.learn(x, task.mean(logits[1]) - target)
         if "trees" in self.learning.experts:
             self._replay.add(item)
             self._refit()
-        if self._drift.add(_loss(score, item.label)):
+        task.note(item.label, mean)
+        if self._drift.add(task.loss(score, item.label)):
             self._start_over()
         return score
 
@@ -237,7 +253,13 @@ class Learner:
         self._fresh += 1
         if self._fresh >= self._next_fit:
             self._next_fit = self._fresh + min(max(_FIRST_FIT, self._fresh // _FIT_SHARE), _LONGEST_FIT)
-            self._trees = fit(*self._replay.sample())
+            x, labels = self._replay.sample()
+            targets = np.array([self.task.target(label) for label in labels.tolist()], np.float32)
+            self._trees = fit(x, targets, self.task.objective)
+
+    def _offset(self) -> float:
+        """What a logit of the experts lacks to the one of a prediction: the logarithm of the unit of amounts."""
+        return math.log(self.task.state.unit) if isinstance(self.task, Amount) else 0.0
 
     def _start_over(self) -> None:
         """The world has changed: learn fast, and from what came since."""
@@ -251,7 +273,8 @@ class Learner:
     def _item(self, example: Example, partition: int, offset: int) -> Item:
         if example.model != self.model:
             raise Poison(f"example {example.id} is for {example.model}, not for {self.model}")
-        example.check_binary()
+        if flaw := self.task.flaw(example.label):
+            raise Poison(f"example {example.id}: {flaw}")
         if len(example.features) != len(self.features):
             have, want = len(example.features), len(self.features)
             raise Poison(f"example {example.id} has {have} features; expected {want}")
@@ -271,6 +294,7 @@ class Learner:
             positives=self.positives,
             linear=self._linear.state(),
             additive_squares=raw(self._additive.squares),
+            mixing=self._mixing.weights.tolist(),
             mixing_spread=self._mixing.spread.ravel().tolist(),
             drift=self._drift.state(),
             drifts=self._drift.found,
@@ -280,6 +304,7 @@ class Learner:
             cut=self._replay.cut,
             fresh=self._fresh,
             next_fit=self._next_fit,
+            task=self.task.state,
             window=msgspec.convert(self.window.state(), _WindowState),
             earliest=self._replay.earliest(waiting),
         )
@@ -294,7 +319,8 @@ class Learner:
         self._linear.restore(known.linear)
         squares = np.frombuffer(known.additive_squares, "<f4").astype(np.float32)
         self._additive.restore(np.frombuffer(snapshot.table, "<f4").astype(np.float32), squares)
-        self._mixing.restore(np.array(snapshot.mixing), np.array(known.mixing_spread))
+        restored(self.task, known.task)
+        self._mixing.restore(np.array(known.mixing), np.array(known.mixing_spread))
         self._trees = Trees.unpacked(snapshot.trees, len(self.features))
         self._drift.restore(known.drift)
         self._drift.found = known.drifts
@@ -304,11 +330,6 @@ class Learner:
         self._fresh, self._next_fit = known.fresh, known.next_fit
         self.window = Window.restore(**msgspec.structs.asdict(known.window))
         self.earliest = known.earliest
-
-
-def _loss(score: float, label: float) -> float:
-    likely = score if label else 1.0 - score
-    return -math.log(likely) if likely > 0.0 else math.inf
 
 
 def _check_numbers(known: _State) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 from river import optim, preprocessing
 
+from models.scorer import LARGEST_LOGIT
 from models.snapshot import LARGEST_VERSION
 
 # Logarithms stay below 691 and the rest near 1: what is beyond is no measurement. Nor is NaN.
@@ -49,12 +50,12 @@ class LinearState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Linear:
-    """One logistic regression over the features, scaled; deterministic: the same examples, the same bits."""
+    """One regression over the features, scaled; deterministic: the same examples, the same bits."""
 
-    def __init__(self, features: Sequence[str], *, rate: float) -> None:
+    def __init__(self, features: Sequence[str], *, rate: float, loss: Any = None) -> None:
         self.features = tuple(features)
         self.ignored = 0  # values of features that were NaN, infinite or absurd
-        self._loss = optim.losses.Log()
+        self._loss = loss if loss is not None else optim.losses.Log()
         self._optimizer = optim.AdaGrad(rate)
         self._scaler = preprocessing.StandardScaler()
         self._weights: dict[str, float] = dict.fromkeys((_BIAS, *self.features), 0.0)
@@ -70,9 +71,9 @@ class Linear:
         return math.fsum([weights[name] * value for name, value in scaled.items()])
 
     def learn(self, logit: float, label: float) -> None:
-        """One step by the example that `logit` was just asked for."""
+        """One step towards the target by the example that `logit` was just asked for."""
         row, scaled = self._at
-        slope = self._loss.gradient(label, logit)
+        slope = self._loss.gradient(label, min(logit, LARGEST_LOGIT))
         self._optimizer.step(self._weights, {name: slope * value for name, value in scaled.items()})
         self._scaler.learn_one(row)
 

@@ -103,34 +103,44 @@ def _arrays(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], 
     return y, p
 
 
+def figures(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
+    """auc, log_loss, brier, ece; a figure that is not defined is left out."""
+    found = {
+        "auc": auc(labels, scores),
+        "log_loss": log_loss(labels, scores),
+        "brier": brier(labels, scores),
+        "ece": ece(labels, scores),
+    }
+    return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def amount_figures(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
+    """mae, rmse, spearman of predicted amounts; a figure that is not defined is left out."""
+    found = {"mae": mae(labels, scores), "rmse": rmse(labels, scores), "spearman": spearman(labels, scores)}
+    return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
 class Window:
     """The latest `size` predictions and their labels; figures over them are exact.
 
-    Scores are kept as float32 (5 bytes an example in all), so that a state is small and restores unchanged.
+    Both are kept as float32 (8 bytes an example), so that a state is small and restores unchanged.
     """
 
     def __init__(self, size: int = 4096) -> None:
         self.count = 0
         self._scores = np.zeros(size, dtype=np.float32)
-        self._labels = np.zeros(size, dtype=np.uint8)
+        self._labels = np.zeros(size, dtype=np.float32)
 
-    def add(self, label: int, score: float) -> None:
+    def add(self, label: float, score: float) -> None:
         place = self.count % len(self._scores)
         self._scores[place] = score
         self._labels[place] = label
         self.count += 1
 
-    def figures(self) -> dict[str, float]:
-        """auc, log_loss, brier, ece of what is kept; a figure that is not defined is left out."""
-        kept = min(self.count, len(self._scores))
-        labels, scores = self._labels[:kept], self._scores[:kept]
-        found = {
-            "auc": auc(labels, scores),
-            "log_loss": log_loss(labels, scores),
-            "brier": brier(labels, scores),
-            "ece": ece(labels, scores),
-        }
-        return {name: value for name, value in found.items() if not math.isnan(value)}
+    def kept(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Labels and scores, in no order."""
+        count = min(self.count, len(self._scores))
+        return self._labels[:count], self._scores[:count]
 
     def state(self) -> dict[str, int | bytes]:
         kept = min(self.count, len(self._scores))
@@ -138,7 +148,7 @@ class Window:
             "count": self.count,
             "size": len(self._scores),
             "scores": self._scores[:kept].astype("<f4").tobytes(),
-            "labels": self._labels[:kept].tobytes(),
+            "labels": self._labels[:kept].astype("<f4").tobytes(),
         }
 
     @classmethod
@@ -147,6 +157,6 @@ class Window:
         window = cls(size)
         kept = min(count, size)
         window._scores[:kept] = np.frombuffer(scores, dtype="<f4", count=-1)
-        window._labels[:kept] = np.frombuffer(labels, dtype=np.uint8, count=-1)
+        window._labels[:kept] = np.frombuffer(labels, dtype="<f4", count=-1)
         window.count = count
         return window

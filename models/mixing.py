@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.kernel import kernel
-from models.scorer import EXPERTS, logistic, mixed
+from models.scorer import EXPERTS, mixed
 
 _SIZE: Final = 1 + len(EXPERTS)
 _VARIANCE: Final = 0.25  # of a weight before the first example
@@ -35,9 +35,10 @@ class Mixing:
         """logits: float64[3], of the experts."""
         return float(mixed(self.weights, logits[0], logits[1], logits[2]))
 
-    def learn(self, logits: NDArray[np.float64], label: float) -> None:
-        """One step after the score was given."""
-        _step(self.weights, self.spread, self._wanted, logits, label)
+    def learn(self, logits: NDArray[np.float64], error: float, information: float) -> None:
+        """One step after the score was given: by how far the target was above what was expected, and how much an
+        example with this expectation tells (see `models.task`)."""
+        _step(self.weights, self.spread, self._wanted, logits, error, information)
 
     def quicken(self) -> None:
         """All experts count the same again, and steps are as large as at first."""
@@ -63,10 +64,9 @@ def _step(
     spread: NDArray[np.float64],
     wanted: NDArray[np.float64],
     logits: NDArray[np.float64],
-    label: float,
+    error: float,
+    information: float,
 ) -> None:
-    score = logistic(mixed(weights, logits[0], logits[1], logits[2]))
-    information = max(score * (1.0 - score), 1e-4)
     for i in range(_SIZE):
         spread[i, i] += _MOVE * wanted[i]
     # spread x, and 1 / information + x spread x
@@ -85,4 +85,4 @@ def _step(
             right = s0 if j == 0 else s1 if j == 1 else s2 if j == 2 else s3
             spread[i, j] -= left * right / total
         # the gain: (spread - s s' / total) x = s / (information total)
-        weights[i] += left / (information * total) * (label - score)
+        weights[i] += left / (information * total) * error

@@ -28,6 +28,9 @@ ABSENT: Final = -2  # a feature that the row does not have
 # A logit beyond is of an expert that has seen too little to be so sure.
 LARGEST_LOGIT: Final = 12.0
 
+AMOUNTS: Final = 2  # of `Weights.mixed`
+LARGEST_LOG: Final = 50.0  # of an amount
+
 CELLS: Final = 4096  # of an additive expert's table; a power of two
 _BINS: Final = 2.0  # to a unit of a feature: of a logarithm, to a factor of e
 _LARGEST_BIN: Final = 400.0
@@ -41,7 +44,8 @@ class Weights(NamedTuple):
     """The snapshots in force, for m models and f features.
 
     weights: float64[m, f], bias: float64[m]: the linear expert; have: uint8[m], version: int64[m];
-    mixed: uint8[m]: not the linear expert alone; mixing: float64[m, 4]: a0 to a3;
+    mixed: uint8[m]: 0 the linear expert alone, 1 the mixture, 2 the mixture, and the score is an amount;
+    mixing: float64[m, 4]: a0 to a3;
     seeds: int64[m, f], table: float32[m, CELLS]: the additive expert (seed 0: it does not know the feature);
     roots: int32[m, t], count: int64[m]: where the trees begin, and how many there are;
     feature: int16[m, n], number: float64[m, n], right: int32[m, n]: the nodes, the left child next to its parent;
@@ -164,8 +168,9 @@ def logit(x: NDArray[np.float64], model: int, of: Weights) -> Any:
 
 @kernel
 def score(x: NDArray[np.float64], model: int, of: Weights) -> float:
-    """The score of one row by one model: a probability. x: float64[F]."""
-    return logistic(logit(x, model, of))
+    """The score of one row by one model: a probability, or an amount. x: float64[F]."""
+    found = logit(x, model, of)
+    return math.exp(min(found, LARGEST_LOG)) if of.mixed[model] == AMOUNTS else logistic(found)
 
 
 @kernel

@@ -16,6 +16,9 @@ from streams.errors import Poison
 
 LINEAR: Final = "linear"
 MIXTURE: Final = "mixture"
+AMOUNT: Final = "amount"  # a mixture whose score is an amount
+
+_KINDS: Final = (LINEAR, MIXTURE, AMOUNT)  # in the order of `models.scorer.Weights.mixed`
 
 # Far above any weight that is learned; below it a logit of F features within 1e6 cannot overflow.
 _LARGEST_WEIGHT: Final = 1e12
@@ -30,7 +33,7 @@ class Snapshot:
 
     Of the kind `linear`: score = 1 / (1 + exp(-(bias + weights . features))), features unscaled, in the order of their
     names. Of the kind `mixture` that is the first expert; `mixing` (a bias, a weight for each expert), `table` and
-    `trees` are the rest, see `models.scorer`.
+    `trees` are the rest, see `models.scorer`; of the kind `amount` the score is the exponential of the same sum.
     `state` is the learner's own, to go on from; `applied` the last offset learned of each partition.
     """
 
@@ -62,8 +65,8 @@ class Snapshot:
             raise Poison(f"snapshot {self.model}/{self.version} refused: {reason}")
 
     def _flaw(self, features: tuple[str, ...]) -> str:
-        if self.kind not in (LINEAR, MIXTURE):
-            return f"expected kind {LINEAR!r} or {MIXTURE!r}, got {self.kind!r}"
+        if self.kind not in _KINDS:
+            return f"expected a kind of {', '.join(_KINDS)}, got {self.kind!r}"
         if not 0 < self.version <= LARGEST_VERSION:
             return f"expected a version from 1 to {LARGEST_VERSION}, got {self.version}"
         if len(self.weights) != len(self.features):
@@ -77,7 +80,7 @@ class Snapshot:
             # Written so that NaN fails too.
             if not abs(weight) <= _LARGEST_WEIGHT:
                 return f"weight of {name} is {weight}"
-        return self._flaw_of_mixture() if self.kind == MIXTURE else ""
+        return "" if self.kind == LINEAR else self._flaw_of_mixture()
 
     def _flaw_of_mixture(self) -> str:
         if len(self.mixing) != 1 + len(EXPERTS) or not all(abs(a) <= _LARGEST_WEIGHT for a in self.mixing):
@@ -123,8 +126,8 @@ class Snapshot:
     def put(self, weights: Weights, model: int) -> None:
         """Put it in force as model number `model`."""
         weights.weights[model], weights.bias[model] = self.weights, self.bias
-        weights.mixed[model] = self.kind == MIXTURE
-        if self.kind == MIXTURE:
+        weights.mixed[model] = _KINDS.index(self.kind)
+        if self.kind != LINEAR:
             weights.mixing[model], weights.table[model] = self.mixing, self._cells()
             weights.seeds[model] = seeds(self.features)
             if self.known:

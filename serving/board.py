@@ -37,7 +37,7 @@ class Board:
             self._rates.append(sum(r["status"].get("events_per_s", 0.0) for r in workers if r["reachable"]))
 
     def add_decision(self, decision: Mapping[str, Any]) -> None:
-        """Show a decision: id, kind, time (ms), customer, policy; message, cause, scores {name: value}.
+        """Show a decision: id, kind, time (ms), customer, policy; message, cause, scores {name: value}, reasons.
 
         An id that is shown already is left out: replays repeat outputs under the same id.
         """
@@ -97,6 +97,7 @@ def _shown(decision: Mapping[str, Any]) -> dict[str, Any]:
         "cause": decision.get("cause", ""),
         "message": decision.get("message", ""),
         "scores": list(scores.items())[:SCORES],
+        "reasons": list(decision.get("reasons") or ()),
     }
 
 

@@ -18,6 +18,7 @@ class ModelStatus(TypedDict, total=False):
     examples: int
     waiting: int  # known, and not due yet
     drifts: int  # changes of the world that were found
+    ignored: int  # values of features that were no number or absurd
 
 
 class RoleStatus(TypedDict, total=False):

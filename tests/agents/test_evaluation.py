@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -13,6 +14,8 @@ from config.settings import load_settings
 from connectors import source
 from decisions.live import load_config
 from models.example import Example
+from models.metrics import auc
+from models.nightly import DAY_MS, nightly_scores
 from streams.errors import ConfigError
 
 EVENTS = 6000
@@ -109,3 +112,44 @@ def test_what_is_wrong_is_said_before_anything_runs(given: dict[str, Any], line:
     with pytest.raises(ConfigError) as caught:
         evaluate(load_settings(), "complete-journey", **{**arguments, **given})
     assert str(caught.value) == line
+
+
+def test_the_baseline_is_judged_on_the_same_examples(trial: Watched) -> None:
+    days: list[None] = []
+    result = trial.report(trial.middle_ms(), ["purchase"], baseline=True, on_day=lambda: days.append(None))
+    purchase = result["models"]["purchase"]
+    assert purchase["examples"] > 1000
+    assert set(purchase["baseline"]) == {"auc", "log_loss", "ece"}
+    assert 0.6 < purchase["baseline"]["auc"] < 0.9
+    assert 5 < len(days) < 40
+    plain = trial.report(trial.middle_ms(), ["purchase"])["models"]["purchase"]
+    assert plain == {key: value for key, value in purchase.items() if key != "baseline"}
+
+
+def test_a_baseline_knows_nothing_of_its_day() -> None:
+    """Labels that turn every midnight: who looks ahead is right, who does not is wrong each time."""
+    draw = np.random.default_rng(1)
+    x = draw.random((4000, 1)).astype(np.float32)
+    day = np.arange(4000) // 1000
+    labels = ((x[:, 0] > 0.5) ^ (day % 2 == 1)).astype(float)
+    opened = day * DAY_MS + DAY_MS // 2
+    scores = nightly_scores(x, labels, opened, opened + 1, DAY_MS)
+    assert np.isnan(scores[:1000]).all()
+    assert auc(labels[1000:2000], scores[1000:2000]) < 0.01
+    known = nightly_scores(x, labels, opened, opened + 40 * DAY_MS, DAY_MS)
+    assert (known[1000:] == 0.5).all()  # nothing is due
+
+
+def test_another_baseline_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected nightly-lightgbm, got 'x'"):
+        evaluate(
+            load_settings(),
+            "cdnow",
+            mapping=None,
+            examples=None,
+            model=None,
+            start=None,
+            limit=1,
+            baseline="x",
+            quiet=True,
+        )

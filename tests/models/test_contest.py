@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from models.contest import BEYOND_DOUBT, Contest, ContestState
+from models.task import Binary
 
+LOSS = Binary().loss
 RUNS = 100
 EXAMPLES = 8000
 
@@ -26,7 +28,7 @@ def promoted(seed: int, gain: float, *, late: int = 0, examples: int = EXAMPLES)
     challenger[:late] = 0.5
     contest = Contest()
     for one, other, label in zip(champion.tolist(), challenger.tolist(), labels.tolist(), strict=True):
-        contest.add(one, other, label)
+        contest.add(LOSS(one, label), LOSS(other, label))
         if contest.won:
             return True
     return False
@@ -51,7 +53,7 @@ def test_a_champion_that_turns_bad_half_way_is_found() -> None:
     draw = np.random.default_rng(1)
     for number in range(12_000):
         label = float(draw.random() < 0.7)
-        contest.add(0.7 if number < 8000 else 0.3, 0.7, label)
+        contest.add(LOSS(0.7 if number < 8000 else 0.3, label), LOSS(0.7, label))
     assert contest.won
 
 
@@ -59,11 +61,11 @@ def test_it_begins_at_one_and_extremes_stay_finite() -> None:
     contest = Contest()
     assert contest.evidence == pytest.approx(1.0)
     for number in range(3000):
-        contest.add(float(number % 2), 1.0 - number % 2, 1.0 if number % 3 else 0.0)
+        contest.add(4.0 * (number % 2), 4.0 - 4.0 * (number % 3 > 0))
     assert np.isfinite(contest.evidence)
     sure = Contest()
     for _ in range(20_000):
-        sure.add(0.0, 1.0, 1.0)
+        sure.add(4.0, 0.0)
     assert np.isfinite(sure.evidence)
     assert sure.evidence > BEYOND_DOUBT
 
@@ -73,12 +75,12 @@ def test_restored_it_goes_on_bit_for_bit() -> None:
     rows = draw.random((3000, 2)).tolist()
     whole, half = Contest(), Contest()
     for one, other in rows:
-        whole.add(one, other, 1.0)
+        whole.add(one, other)
     for one, other in rows[:1500]:
-        half.add(one, other, 1.0)
+        half.add(one, other)
     again = Contest.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(half.state()), type=ContestState))
     for one, other in rows[1500:]:
-        again.add(one, other, 1.0)
+        again.add(one, other)
     assert again.state() == whole.state()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from models.config import EXPERTS, Learning
 from models.example import Example
 from models.learner import Learner
 from models.metrics import auc
+from models.nightly import DAY_MS, nightly_scores
 from models.snapshot import Snapshot
 from streams.errors import Poison
 
@@ -220,14 +222,23 @@ def test_it_recovers_from_a_stretch_of_nonsense(learning: Learning) -> None:
     assert how_well(learner.snapshot(created=0), stream(2000, seed=5)) > 0.75
 
 
-def test_a_world_that_turns_round_is_found_and_learned_anew() -> None:
-    """Half way every label means the opposite. A model fitted to all of it would need as many examples again."""
-    learner = learned(stream(20_000))
-    former = how_well(learner.snapshot(created=0), stream(2000, seed=8))
+def test_a_world_that_turns_round_is_learned_anew_in_a_tenth_of_what_a_nightly_model_needs() -> None:
+    """Half way every label means the opposite. The nightly model is fitted to all of it."""
+    before, after = stream(20_000), stream(19_000, seed=9, sign=-1, first=20_001)
+    fresh = stream(3000, seed=8, sign=-1)
+    learner = learned(before)
+    former = how_well(learner.snapshot(created=0), stream(3000, seed=8))
     assert learner.drifts == 0
-    give(learner, stream(2000, seed=9, sign=-1, first=20_001))
+    give(learner, after[:1900])
     assert learner.drifts >= 1
-    assert how_well(learner.snapshot(created=0), stream(2000, seed=8, sign=-1)) > former - 0.02
+    assert how_well(learner.snapshot(created=0), fresh) > former - 0.02
+
+    known = [*before, *after]
+    x = np.array([one.features for one in (*known, *fresh)], np.float32)
+    labels = np.array([one.label for one in (*known, *fresh)], np.float64)
+    day = np.repeat([0, DAY_MS], [len(known), len(fresh)])
+    nightly = nightly_scores(x, labels, day, day, DAY_MS)[len(known) :]
+    assert auc(labels[len(known) :], nightly) < former - 0.02
 
 
 def test_more_than_can_wait_is_thinned_by_halves_and_a_restart_changes_nothing() -> None:

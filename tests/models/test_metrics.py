@@ -8,10 +8,13 @@ import statistics
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.metrics import Window, auc, brier, ece, log_loss, mae, rmse, spearman
+from models.metrics import (
+    Window, amount_figures, auc, brier, ece, figures, log_loss, mae, rmse, spearman,
+)  # fmt: skip
 
 PAIRS = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 8).map(lambda n: n / 8)), min_size=1, max_size=30
@@ -111,13 +114,13 @@ def test_window_is_exact_over_the_latest(pairs: list[tuple[int, float]], size: i
         window.add(label, score)
     labels = np.array([label for label, _ in pairs[-size:]])
     scores = np.array([score for _, score in pairs[-size:]])
-    figures = window.figures()
+    found = figures(*window.kept())
     for name, exact in (("auc", auc), ("log_loss", log_loss), ("brier", brier)):
         expected = exact(labels, scores)
         if math.isnan(expected):
-            assert name not in figures
+            assert name not in found
         else:
-            assert figures[name] == pytest.approx(expected, abs=1e-12)
+            assert found[name] == pytest.approx(expected, abs=1e-12)
 
 
 def test_window_restores_unchanged() -> None:
@@ -132,4 +135,14 @@ def test_window_restores_unchanged() -> None:
 
 def test_window_refuses_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="broadcast"):
-        Window.restore(count=3, size=5, scores=bytes(8), labels=bytes(3))
+        Window.restore(count=3, size=5, scores=bytes(8), labels=bytes(12))
+
+
+def test_amounts_are_judged_by_their_errors_and_ranks() -> None:
+    labels, scores = [0.0, 10.0, 4.0, 0.0], [1.0, 7.0, 4.0, 2.0]
+    found = amount_figures(labels, scores)
+    assert found["mae"] == pytest.approx(6 / 4)
+    assert found["rmse"] == pytest.approx(math.sqrt(14 / 4))
+    assert found["spearman"] == pytest.approx(scipy.stats.spearmanr(labels, scores).statistic)
+    assert math.isnan(spearman([1.0, 1.0], [1.0, 2.0]))
+    assert amount_figures([], []) == {}

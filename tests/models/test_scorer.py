@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models.boosted import Trees, fit
 from models.scorer import CELLS, EXPERTS, LARGEST_LOGIT, cell, linear, logistic, score, seeds
 from models.snapshot import LINEAR, MIXTURE, Snapshot, no_weights
+from models.task import Binary
 
 WEIGHTS = st.floats(-10, 10)
 
@@ -65,7 +66,7 @@ def mixture(seed: int, trees: bool = True) -> Snapshot:
         "m", 1, 1, MIXTURE, FEATURES, 0.3, tuple(draw.normal(size=3).tolist()), 10,
         mixing=tuple(draw.normal(size=4).tolist()),
         table=draw.normal(size=CELLS).astype("<f4").tobytes(),
-        trees=fit(x, labels).packed() if trees else b"",
+        trees=fit(x, labels, Binary.objective).packed() if trees else b"",
     )  # fmt: skip
 
 
@@ -122,8 +123,10 @@ def test_the_trees_are_those_of_lightgbm() -> None:
     draw = np.random.default_rng(5)
     x = draw.normal(size=(3000, 6)).astype(np.float32)
     labels = (x[:, 0] * x[:, 1] + 0.3 * draw.normal(size=3000) > 0).astype(np.float32)
-    model = lightgbm.train(boosted._PARAMETERS, lightgbm.Dataset(x, labels), boosted.TREES)
-    trees, fresh = fit(x, labels), draw.normal(size=(500, 6)).astype(np.float32)
+    model = lightgbm.train(
+        {**boosted._PARAMETERS, **Binary.objective}, lightgbm.Dataset(x, labels), boosted.TREES
+    )
+    trees, fresh = fit(x, labels, Binary.objective), draw.normal(size=(500, 6)).astype(np.float32)
     found = [trees.logit(row.astype(np.float64)) for row in fresh]
     assert found == pytest.approx(np.asarray(model.predict(fresh, raw_score=True)), rel=1e-9, abs=1e-12)
 

@@ -67,7 +67,7 @@ def test_a_worker_with_other_features_scores_with_it_by_name() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"kind": "trees"}, "purchase/3 refused: expected kind 'linear' or 'mixture', got 'trees'"),
+        ({"kind": "trees"}, "purchase/3 refused: expected a kind of linear, mixture, amount, got 'trees'"),
         ({"version": 0}, "purchase/0 refused: expected a version from 1 to 9007199254740992, got 0"),
         ({"weights": (1.0,)}, "1 weights for 2 features"),
         ({"features": ("a", "a")}, "a feature appears twice"),

@@ -1,0 +1,150 @@
+"""What a label is: yes or no, or an amount. From a logit to a prediction, and what an error costs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, Protocol
+
+import msgspec
+from river import optim
+
+from models.metrics import amount_figures, figures
+from models.scorer import LARGEST_LOGIT, logistic
+
+LARGEST_LOSS: Final = 4.0  # what is beyond says no more: a score that was sure and wrong
+_LEAST_INFORMATION: Final = 1e-4
+_UNIT_EXAMPLES: Final = 1000
+_LEAST_UNIT: Final = 1e-6
+_LARGEST_UNIT: Final = 1e15
+_LARGEST_ERROR: Final = 20.0  # in units of the mean amount
+
+
+class TaskState(msgspec.Struct, forbid_unknown_fields=True):
+    """What a task of amounts has measured: labels, their mean (the unit) and the dispersion."""
+
+    count: int = 0
+    unit: float = 1.0
+    dispersion: float = 1.0
+
+
+class Task(Protocol):
+    """`objective`: LightGBM's; `river`: the loss of the linear expert, for logits and targets."""
+
+    objective: dict[str, Any]
+    river: Any
+    state: TaskState
+
+    def flaw(self, label: float) -> str:
+        """Why this is no label; empty when it is one."""
+
+    def target(self, label: float) -> float:
+        """What the experts learn in place of the label."""
+
+    def mean(self, logit: float) -> float:
+        """The target that is expected."""
+
+    def prediction(self, logit: float) -> float:
+        """The label that is expected: the score."""
+
+    def information(self, mean: float) -> float:
+        """How much an example with this expectation tells about the logit: the inverse variance of its error there."""
+
+    def loss(self, prediction: float, label: float) -> float:
+        """What the error costs, from 0 to LARGEST_LOSS."""
+
+    def note(self, label: float, mean: float) -> None:
+        """An example was learned that had this expectation."""
+
+    def figures(self, labels: Any, scores: Any) -> dict[str, float]:
+        """How good scores were."""
+
+
+class Binary:
+    """Yes or no: a logistic model, judged by its log-loss in nats."""
+
+    objective: dict[str, Any] = {"objective": "binary"}  # noqa: RUF012
+    river = optim.losses.Log()
+
+    def __init__(self) -> None:
+        self.state = TaskState()
+
+    def flaw(self, label: float) -> str:
+        return "" if label in (0.0, 1.0) else f"expected label 0 or 1, got {label:g}"
+
+    def target(self, label: float) -> float:
+        return label
+
+    def mean(self, logit: float) -> float:
+        return float(logistic(logit))
+
+    def prediction(self, logit: float) -> float:
+        return float(logistic(logit))
+
+    def information(self, mean: float) -> float:
+        return max(mean * (1.0 - mean), _LEAST_INFORMATION)
+
+    def loss(self, prediction: float, label: float) -> float:
+        likely = prediction if label else 1.0 - prediction
+        return min(-math.log(likely), LARGEST_LOSS) if likely > 0.0 else LARGEST_LOSS
+
+    def note(self, label: float, mean: float) -> None:
+        pass
+
+    def figures(self, labels: Any, scores: Any) -> dict[str, float]:
+        return figures(labels, scores)
+
+
+class Amount:
+    """An amount of 0 or more: quasi-Poisson with a logarithmic link (Wedderburn 1974), judged by its absolute error.
+
+    Targets are amounts in units of the mean of the first thousand, so that logits are near 0 whatever the currency.
+    """
+
+    objective: dict[str, Any] = {"objective": "tweedie", "tweedie_variance_power": 1.2}  # noqa: RUF012
+    river = optim.losses.Poisson()
+
+    def __init__(self) -> None:
+        self.state = TaskState(unit=_LEAST_UNIT)
+
+    def flaw(self, label: float) -> str:
+        return "" if abs(label) <= _LARGEST_UNIT else f"expected an amount, got {label:g}"
+
+    def target(self, label: float) -> float:
+        return min(max(label, 0.0) / self.state.unit, _LARGEST_ERROR)
+
+    def mean(self, logit: float) -> float:
+        return math.exp(min(logit, LARGEST_LOGIT))
+
+    def prediction(self, logit: float) -> float:
+        return self.state.unit * self.mean(logit)
+
+    def information(self, mean: float) -> float:
+        return max(mean, _LEAST_INFORMATION) / max(self.state.dispersion, 1.0)
+
+    def loss(self, prediction: float, label: float) -> float:
+        return min(abs(prediction - label) / self.state.unit, LARGEST_LOSS)
+
+    def note(self, label: float, mean: float) -> None:
+        known = self.state
+        error = self.target(label) - mean
+        known.dispersion += (min(error * error / max(mean, 0.01), 1e3) - known.dispersion) / min(
+            known.count + 1, 1000
+        )
+        if known.count < _UNIT_EXAMPLES:
+            sum_ = known.unit * known.count + max(label, 0.0)
+            known.unit = min(max(sum_ / (known.count + 1), _LEAST_UNIT), _LARGEST_UNIT)
+        known.count += 1
+
+    def figures(self, labels: Any, scores: Any) -> dict[str, float]:
+        return amount_figures(labels, scores)
+
+
+def restored(task: Task, state: TaskState) -> None:
+    """Go on from `state`; ValueError where it is none."""
+    if (
+        state.count < 0
+        or not _LEAST_UNIT <= state.unit <= _LARGEST_UNIT
+        or not 0.0 <= state.dispersion <= 1e4
+    ):
+        raise ValueError("the unit of a model's amounts is absurd or no number")
+    task.state = state
