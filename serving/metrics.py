@@ -77,7 +77,9 @@ MODEL_SERIES = (
     Series("examples", "examples_learned", "counter", "Training examples learned", "model"),
     Series("waiting", "examples_waiting", "gauge", "Training examples that are known and not due", "model"),
     Series("drifts", "drifts", "counter", "Changes of the world that a model found", "model"),
-    Series("ignored", "values_ignored", "counter", "Values of features that were no number or absurd", "model"),
+    Series(
+        "ignored", "values_ignored", "counter", "Values of features that were no number or absurd", "model"
+    ),
 )
 
 

@@ -13,8 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.metrics import (
-    Window, amount_figures, auc, brier, ece, figures, log_loss, mae, rmse, spearman,
-)  # fmt: skip
+    Window,
+    amount_figures,
+    auc,
+    brier,
+    ece,
+    figures,
+    log_loss,
+    mae,
+    rmse,
+    spearman,
+)
 
 PAIRS = st.lists(
     st.tuples(st.integers(0, 1), st.integers(0, 8).map(lambda n: n / 8)), min_size=1, max_size=30
