@@ -72,6 +72,7 @@ def test_all_commands_of_the_design_are_there() -> None:
         "dead-letters",
         "corrections",
         "changes",
+        "models",
         "backup",
         "restore",
     }
@@ -130,7 +131,8 @@ def test_a_role_waits_for_a_broker_within_bounds(run: Run, monkeypatch: pytest.M
         ),
         (
             ["bench", "nothing"],
-            "bench: expected one of engine, product, latency, scale, workers, failover, soak, faults, got 'nothing'",
+            "bench: expected one of engine, product, latency, scale, workers, failover, soak, faults, models, "
+            "got 'nothing'",
         ),
     ],
 )

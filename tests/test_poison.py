@@ -235,4 +235,4 @@ def test_every_role_goes_on_and_every_record_is_answered_for(bootstrap: str, set
             assert kept >= {f"good {kind} {number}" for number in range(100)}
     connection.close()
     newest = read_published(bootstrap, "models")["churn"].restore("churn", FEATURES)[0]
-    assert newest.examples >= 100
+    assert newest.taken >= 100

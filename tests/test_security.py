@@ -170,7 +170,7 @@ def test_events_reach_the_ledger_through_secured_servers(
                 status["worker"].get("events") == CUSTOMERS * ORDERS
                 and status["worker"]["offers"] + status["worker"]["alerts"] >= CUSTOMERS
                 and sum(status["worker"]["examples"].values()) > 0
-                and status["learner"]["learned"] == sum(status["worker"]["examples"].values())
+                and status["learner"]["taken"] == sum(status["worker"]["examples"].values())
                 and status["learner"]["models"]["purchase"]["version"] > 0
                 and status["worker"]["models"]["purchase"]["version"] > 0
                 and status["ledger"]["ledger_inserted"]

@@ -26,4 +26,8 @@ def test_models_know_neither_faust_nor_kafka_nor_our_engine() -> None:
     found = loaded(*every)
     assert "models.learner" in found
     assert not found & {"faust", "aiokafka", "confluent_kafka", "agents", "serving", "customers", "decisions"}
-    assert {name for name in found if name.startswith("streams.")} == {"streams.errors", "streams.hashing", "streams.kernel"}
+    assert {name for name in found if name.startswith("streams.")} == {
+        "streams.errors",
+        "streams.hashing",
+        "streams.kernel",
+    }

@@ -52,7 +52,7 @@ BAD = (
     "key led by a zero byte",
     "ahead of its append",
 )
-VERSIONED = ("sales.events", "offer.outcomes")
+VERSIONED = ("social.events", "sales.events", "offer.outcomes")
 START_MS = 1_700_000_000_000
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 CATEGORIES = (None, "", "shoes", "Käse", "a category with quite a long name")
