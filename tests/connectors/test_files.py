@@ -278,6 +278,7 @@ fields: {offer: campaign, value: worth}
             "kind": "redeemed",
             "time": 1_500_000_000_000,
             "value": 2.5,
+            "type": "",
         }
     ]
 
