@@ -154,6 +154,7 @@ class LearnerRole:
         for name, learner in family.learners.items():
             key = family.published_as(name)
             self._published[key], self._metrics[key] = learner.taken, learner.metrics()
+        for key in (family.model, *(f"{family.model}@{name}" for name in family.learners)):
             self._kept[key] = sorted(published[key].versions) if key in published else []
 
     async def take(self, batches: Batches) -> None:

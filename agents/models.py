@@ -32,7 +32,10 @@ def listed(settings: Settings) -> dict[str, Any]:
 
 def shown(settings: Settings, model: str) -> dict[str, Any]:
     """What `models show` reports."""
-    published = read_published(settings.access, MODELS)
+    return _shown(model, read_published(settings.access, MODELS))
+
+
+def _shown(model: str, published: Mapping[str, Published]) -> dict[str, Any]:
     newest = _newest(model, published)
     standing = Standing.of(newest.contest)
     changes = [
@@ -57,10 +60,9 @@ def changed(settings: Settings, model: str, to: str | None) -> dict[str, Any]:
     _send(settings, model, {"id": order, "model": model, "to": to or "", "time": int(time.time() * 1000)})
     until = time.monotonic() + WAIT_S
     while time.monotonic() < until:
-        found = shown(settings, model)
-        newest = Standing.of(_newest(model, read_published(settings.access, MODELS)).contest)
-        if any(change.order == order for change in newest.changes):
-            return found
+        published = read_published(settings.access, MODELS)
+        if any(change.order == order for change in Standing.of(_newest(model, published).contest).changes):
+            return _shown(model, published)
         time.sleep(0.2)
     raise Retryable(f"no learner has taken it up in {WAIT_S:.0f} s; it stands in {EXAMPLES}, start one")
 

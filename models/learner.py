@@ -328,6 +328,8 @@ class Learner:
         self._replay.cut = known.cut
         self._fresh, self._next_fit = known.fresh, known.next_fit
         self.window = Window.restore(**msgspec.structs.asdict(known.window))
+        if not self.task.possible(*self.window.kept()):
+            raise ValueError("a label or a score of the window is none")
         self.earliest = known.earliest
 
 

@@ -6,6 +6,7 @@ import math
 from typing import Any, Final, Protocol
 
 import msgspec
+import numpy as np
 from river import optim
 
 from models.example import Example
@@ -57,6 +58,9 @@ class Task(Protocol):
     def note(self, label: float, mean: float) -> None:
         """An example was learned that had this expectation."""
 
+    def possible(self, labels: Any, scores: Any) -> bool:
+        """Whether these can be labels and scores."""
+
     def figures(self, labels: Any, scores: Any) -> dict[str, float]:
         """How good scores were."""
 
@@ -91,6 +95,9 @@ class Binary:
 
     def note(self, label: float, mean: float) -> None:
         pass
+
+    def possible(self, labels: Any, scores: Any) -> bool:
+        return bool(((labels == 0) | (labels == 1)).all() and ((scores >= 0) & (scores <= 1)).all())
 
     def figures(self, labels: Any, scores: Any) -> dict[str, float]:
         return figures(labels, scores)
@@ -137,6 +144,9 @@ class Amount:
             sum_ = known.unit * known.count + max(label, 0.0)
             known.unit = min(max(sum_ / (known.count + 1), _LEAST_UNIT), _LARGEST_UNIT)
         known.count += 1
+
+    def possible(self, labels: Any, scores: Any) -> bool:
+        return bool((np.abs(labels) <= _LARGEST_UNIT).all() and np.isfinite(scores).all())
 
     def figures(self, labels: Any, scores: Any) -> dict[str, float]:
         return amount_figures(labels, scores)

@@ -213,3 +213,12 @@ def test_amounts_are_learned(role: LearnerRole, example: MakeExample, encode: En
     assert kinds == {"purchase": "mixture", "value": "amount"}
     assert set(role.status()["period"]) == {"purchase"}
     assert not outputs(role).of("dead-letters")
+
+
+def test_a_wish_that_cannot_be_granted_is_a_dead_letter(role: LearnerRole, encode: Encode) -> None:
+    wish = {"id": "w", "model": "purchase", "to": "x", "time": 1}
+    other = {"id": "v", "model": "nobody", "to": "x", "time": 1}
+    take(role, 0, encode("model_change", [wish, other]))
+    reasons = [schemas.decode(sent.value)[1]["reason"] for sent in outputs(role).of("dead-letters")]
+    assert "purchase has no challenger 'x'; expected one of: it has none" in reasons[0]
+    assert "config/models.yaml declares no model nobody" in reasons[1]
