@@ -285,7 +285,7 @@ class LearnerRole:
         applied = {str(tp.partition): offset - 1 for tp, offset in offsets.items()}
         snapshot = family.snapshot(name, self._wall_clock_ms(), applied)
         key = snapshot.model
-        kept = [*self._kept[key], snapshot.version]
+        kept = [*self._kept.get(key, ()), snapshot.version]
         old, self._kept[key] = kept[:-VERSIONS_KEPT], kept[-VERSIONS_KEPT:]
         value = schemas.encode("model_snapshot", snapshot.to_record())
         messages: list[dict[str, Any]] = [{"key": snapshot_key(key, snapshot.version), "value": value}]
