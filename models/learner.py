@@ -249,7 +249,7 @@ class Learner:
 
     def _mix(self, item: Item, x: NDArray[np.float64], logits: NDArray[np.float64], target: float) -> None:
         """Learn the weights of the mixture by what the experts would have said when the example opened."""
-        then = self._lag.logits(x, self._additive.seeds, item.opened)
+        then = self._lag.logits(x, self._additive.seeds, item.opened, self.task.largest)
         if then is not None:
             logits[:2] = then
             if not len(self._trees):
@@ -261,8 +261,9 @@ class Learner:
 
     def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
         """float64[3], as `models.scorer.score` has them."""
-        one, two = float(cut(first)), float(cut(self._additive.logit(x)))
-        three = float(cut(self._trees.logit(x))) if len(self._trees) else 0.5 * (one + two)
+        most = self.task.largest
+        one, two = float(cut(first, most)), float(cut(self._additive.logit(x), most))
+        three = float(cut(self._trees.logit(x), most)) if len(self._trees) else 0.5 * (one + two)
         return np.array([one, two, three])
 
     def _refit(self) -> None:

@@ -18,7 +18,8 @@ from models.scorer import EXPERTS, mixed
 
 _SIZE: Final = 1 + len(EXPERTS)
 _VARIANCE: Final = 0.25  # of a weight before the first example
-_MOVE: Final = 1e-8  # what an example adds to it
+_MOVE: Final = 1e-7  # what an example adds to it: some ten thousand count
+_START: Final = {"linear": 0.1, "additive": 0.1, "trees": 0.8}  # of the weight, before the first example
 _LARGEST: Final = 1e3
 
 
@@ -41,9 +42,9 @@ class Mixing:
         _step(self.weights, self.spread, self._wanted, logits, error, information)
 
     def quicken(self) -> None:
-        """All experts count the same again, and steps are as large as at first."""
-        self.weights[:] = self._wanted / max(1.0, self._wanted[1:].sum())
-        self.weights[0] = 0.0
+        """The experts count as at first again, and steps are as large."""
+        self.weights[:] = self._wanted * [0.0, *(_START[name] for name in EXPERTS)]
+        self.weights /= max(self.weights.sum(), 0.1)
         self.spread[:] = np.diag(_VARIANCE * self._wanted)
 
     def restore(self, weights: NDArray[np.float64], spread: NDArray[np.float64]) -> None:

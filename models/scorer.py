@@ -27,6 +27,7 @@ ABSENT: Final = -2  # a feature that the row does not have
 
 # A logit beyond is of an expert that has seen too little to be so sure.
 LARGEST_LOGIT: Final = 12.0
+LARGEST_FACTOR: Final = 3.0  # of an amount: 20 times the mean, or a twentieth of it
 
 AMOUNTS: Final = 2  # of `Weights.mixed`
 LARGEST_LOG: Final = 50.0  # of an amount
@@ -158,11 +159,12 @@ def logit(x: NDArray[np.float64], model: int, of: Weights) -> Any:
     first = linear(x, model, of.weights, of.bias)
     if not of.mixed[model]:
         return first
-    first = cut(first)
-    second = cut(additive(x, model, of.seeds, of.table))
+    largest = LARGEST_FACTOR if of.mixed[model] == AMOUNTS else LARGEST_LOGIT
+    first = cut(first, largest)
+    second = cut(additive(x, model, of.seeds, of.table), largest)
     third = 0.5 * (first + second)  # until there are trees
     if of.count[model] > 0:
-        third = cut(boosted(x, model, of.roots, of.count[model], of.feature, of.number, of.right))
+        third = cut(boosted(x, model, of.roots, of.count[model], of.feature, of.number, of.right), largest)
     return mixed(of.mixing[model], first, second, third)
 
 
@@ -191,11 +193,11 @@ def contributions(
 
 
 @kernel
-def cut(logit: float) -> float:
+def cut(logit: float, largest: float) -> float:
     """A logit as the mixture takes it; NaN, of a row with a feature that is no number, counts as 0."""
     if logit != logit:
         return 0.0
-    return min(max(logit, -LARGEST_LOGIT), LARGEST_LOGIT)
+    return min(max(logit, -largest), largest)
 
 
 @kernel

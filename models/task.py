@@ -11,7 +11,7 @@ from river import optim
 
 from models.example import Example
 from models.metrics import amount_figures, figures
-from models.scorer import LARGEST_LOGIT, logistic
+from models.scorer import LARGEST_FACTOR, LARGEST_LOGIT, logistic
 from streams.errors import Poison
 
 LARGEST_LOSS: Final = 4.0  # what is beyond says no more: a score that was sure and wrong
@@ -31,9 +31,11 @@ class TaskState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Task(Protocol):
-    """`objective`: LightGBM's; `river`: the loss of the linear expert, for logits and targets."""
+    """`objective`: LightGBM's; `river`: the loss of the linear expert, for logits and targets; `largest`: how far a
+    logit of an expert may be from 0."""
 
     objective: dict[str, Any]
+    largest: float
     river: Any
     state: TaskState
 
@@ -70,6 +72,7 @@ class Binary:
 
     objective: dict[str, Any] = {"objective": "binary"}  # noqa: RUF012
     river = optim.losses.Log()
+    largest = LARGEST_LOGIT
 
     def __init__(self) -> None:
         self.state = TaskState()
@@ -111,6 +114,7 @@ class Amount:
 
     objective: dict[str, Any] = {"objective": "tweedie", "tweedie_variance_power": 1.2}  # noqa: RUF012
     river = optim.losses.Poisson()
+    largest = LARGEST_FACTOR
 
     def __init__(self) -> None:
         self.state = TaskState(unit=_LEAST_UNIT)

@@ -7,7 +7,7 @@ import numpy as np
 from models.additive import Additive
 from models.boosted import Trees
 from models.mixing import Mixing
-from models.scorer import CELLS, LEAF, cut, logistic
+from models.scorer import CELLS, LARGEST_LOGIT, LEAF, cut, logistic
 from models.snapshot import MIXTURE, Snapshot
 
 _STUMP = Trees(np.zeros(1, np.int32), np.array([LEAF], np.int16), np.zeros(1), np.zeros(1, np.int32))
@@ -21,7 +21,7 @@ def exercise() -> None:
     mixing.learn(np.zeros(3), 0.0, 1.0)
     mixing.logit(np.zeros(3))
     _STUMP.logit(x)
-    logistic(cut(experts.logit(x)))
+    logistic(cut(experts.logit(x), LARGEST_LOGIT))
     table = np.zeros(CELLS, "<f4").tobytes()
     snapshot = Snapshot(
         "m", 1, 0, MIXTURE, ("a",), 0.0, (0.0,), 0, mixing=(0.0,) * 4, table=table, trees=_STUMP.packed(),

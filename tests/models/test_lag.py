@@ -27,22 +27,22 @@ def filled() -> Lag:
 
 @pytest.mark.parametrize(("opened", "copy"), [(99, 90), (90, 90), (89, 80), (80, 80)])
 def test_what_was_in_force_then_is_asked(opened: int, copy: int) -> None:
-    found = filled().logits(X, SEEDS, opened)
+    found = filled().logits(X, SEEDS, opened, 12.0)
     assert found == pytest.approx((min(12.0, copy + 2.0), 2 * copy / 100), rel=1e-6)
 
 
 def test_what_is_not_known_is_not_told() -> None:
     lag = filled()
-    assert lag.logits(X, SEEDS, 79) is None
+    assert lag.logits(X, SEEDS, 79, 12.0) is None
     lag.clear()
-    assert lag.logits(X, SEEDS, 99) is None
+    assert lag.logits(X, SEEDS, 99, 12.0) is None
 
 
 def test_restored_it_says_the_same() -> None:
     lag, again = filled(), Lag()
     again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(lag.state()), type=list[CopyState]), 2)
     assert again.state() == lag.state()
-    assert again.logits(X, SEEDS, 95) == lag.logits(X, SEEDS, 95)
+    assert again.logits(X, SEEDS, 95, 12.0) == lag.logits(X, SEEDS, 95, 12.0)
 
 
 @pytest.mark.parametrize(
