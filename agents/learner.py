@@ -139,6 +139,11 @@ class LearnerRole:
                     starts = {
                         tp: min(start, applied.get(str(tp.partition), -1) + 1) for tp, start in starts.items()
                     }
+        if gone := [str(tp.partition) for tp in starts if again[tp] < min(earliest[tp], starts[tp])]:
+            log.warning(
+                "%s, partitions %s: examples that wait or are refitted from are gone; keep the topic as long as the "
+                "longest `within` of models.yaml", EXAMPLES, ", ".join(gone),
+            )  # fmt: skip
         self._seen, self._wanted = Seen(), starts
         return {tp: max(earliest[tp], min(start - WINDOW, again[tp])) for tp, start in starts.items()}
 

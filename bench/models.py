@@ -1,8 +1,8 @@
 """How fast models learn and score, and how well the readers of messages and baskets do.
 
-`learn_examples_per_s`: the shipped mixture with the shipped features, refits of the trees included, on one core; the
-examples are synthetic (drawn with a seed). `score_us_per_row`: one row by one such mixture, its trees and all, in the
-kernel that the worker calls. Sentiment is measured on rated tweets and review sentences (`bench/model_sentiment.py`),
+`learn_examples_per_s`: the shipped mixture learning all examples of `purchase` of Complete Journey in their order,
+refits of the trees included, on one core. `score_us_per_row`: one row by that mixture, its trees and all, in the kernel
+that the worker calls. Sentiment is measured on rated tweets and review sentences (`bench/model_sentiment.py`),
 recommendations on Complete Journey (`bench/model_recommend.py`).
 """
 
@@ -19,17 +19,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from agents.evaluation import Trial
 from bench import model_recommend, model_sentiment
-from bench.drawn import drawn
 from bench.report import keep, say
 from config.settings import load_settings
-from models.config import load_models
-from models.example import Example
+from connectors import source
+from decisions.live import load_config
 from models.learner import Learner
 from models.scorer import Weights, score
 from models.snapshot import no_weights
 
-EXAMPLES = 80_000  # the replay buffer is full after 50,000
+MODEL = "purchase"
 ROWS = 1024
 SCORES = 200_000
 RUNS = 5
@@ -43,20 +43,18 @@ def _scores(rows: NDArray[np.float64], count: int, weights: Weights) -> float:
     return total
 
 
-def learn(names: tuple[str, ...]) -> tuple[float, Learner, NDArray[np.float64]]:
+def learn() -> tuple[float, Learner, NDArray[np.float64]]:
     """Examples a second of CPU, the learner, and rows to score."""
-    x, labels = drawn(len(names), EXAMPLES)
-    examples = [
-        Example(f"{at}", "c", "m", label, at, at, at, 0.5, 0, tuple(row))
-        for at, (row, label) in enumerate(zip(x.tolist(), labels.tolist(), strict=True), 1)
-    ]
-    learner = Learner("m", names)
-    for example in examples[:100]:  # compiles the kernels
-        learner.learn(example)
+    trial = Trial(load_config(load_settings().config), source("complete-journey"))
+    trial.run()
+    examples = list(trial.evaluation.examples(MODEL))
+    learner = Learner(MODEL, trial.evaluation.features)
     start_s = time.process_time()
-    for example in examples[100:]:
-        learner.learn(example, 0, example.due)
-    return (EXAMPLES - 100) / (time.process_time() - start_s), learner, x[:ROWS].astype(np.float64)
+    for offset, example in enumerate(examples):
+        learner.learn(example, 0, offset)
+    seconds = time.process_time() - start_s
+    rows = np.array([example.features for example in examples[-ROWS:]], np.float64)
+    return len(examples) / seconds, learner, rows
 
 
 def score_us(learner: Learner, rows: NDArray[np.float64]) -> float:
@@ -75,8 +73,7 @@ def score_us(learner: Learner, rows: NDArray[np.float64]) -> float:
 
 def run() -> dict[str, Any]:
     """All figures."""
-    names = load_models(load_settings().config / "models.yaml").names
-    per_s, learner, rows = learn(names)
+    per_s, learner, rows = learn()
     say(f"learn: {per_s:,.0f} examples/s a core")
     us = score_us(learner, rows)
     say(f"score: {us:.2f} us a row")

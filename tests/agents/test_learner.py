@@ -16,7 +16,7 @@ from faust.types.tuples import TP
 import schemas
 from agents.framing import raw_batch
 from agents.learner import VERSIONS_KEPT, LearnerRole
-from agents.published import read_published
+from agents.published import Published, _take, read_published
 from config.settings import Settings, load_settings
 from customers.layout import Described
 from models.config import load_models
@@ -163,6 +163,35 @@ def test_with_a_part_of_the_partitions_nothing_is_learned_or_published(role: Lea
     assert asyncio.run(role.begin({TP(TOPIC, 0): (0, 10)})) == {}
     assert asyncio.run(role.commit()) == {}
     assert role.ready() == (False, "another learner is in the group: learning waits until one of them ends")
+
+
+def test_examples_that_are_gone_are_told(
+    role: LearnerRole,
+    example: MakeExample,
+    encode: Encode,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: Any,
+) -> None:
+    """One waits that the broker has dropped meanwhile."""
+    take(role, 0, encode("training_example", [example(1, due=10**9), example(2)]))
+    asyncio.run(role.commit())
+    sent = outputs(role).of("models")[-1]
+    published: dict[str, Published] = {}
+    _take(published, sent.key, sent.value)
+    monkeypatch.setattr("agents.learner.read_published", lambda *_: published)
+
+    async def earliest(bounds: Any) -> dict[TP, int]:
+        return dict.fromkeys(bounds, first)
+
+    async def alone() -> None:
+        return None
+
+    monkeypatch.setattr(role.intake, "earliest", earliest)
+    monkeypatch.setattr(role, "_write_alone", alone)
+    for first, gone in ((0, False), (1, True)):
+        caplog.clear()
+        assert asyncio.run(role.begin({TP(TOPIC, 0): (2, 2)})) == {TP(TOPIC, 0): first}
+        assert ("are gone; keep the topic" in caplog.text) == gone
 
 
 def test_a_kill_loses_and_repeats_no_example(
