@@ -19,6 +19,7 @@ from models.boosted import Trees, fit
 from models.config import EXPERTS, Learning
 from models.drift import Drift, DriftState
 from models.example import Example
+from models.lag import CopyState, Lag
 from models.linear import Linear, LinearState
 from models.metrics import Window
 from models.mixing import Mixing
@@ -71,6 +72,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     additive_squares: bytes
     mixing: list[float]
     mixing_spread: list[float]
+    lag: list[CopyState]
     drift: DriftState
     drifts: int
     clock: int
@@ -104,6 +106,7 @@ class Learner:
         self._additive = Additive(self.features, rate=learning.additive_rate)
         self._trees = Trees.none()
         self._mixing = Mixing(learning.experts)
+        self._lag = Lag()
         self._drift = Drift()
         self._waiting = Waiting()
         self._replay = Replay(len(self.features) if "trees" in learning.experts else 0)
@@ -232,9 +235,10 @@ class Learner:
         self.positives += item.label > 0
 
         target, mean = task.target(item.label), task.mean(mixed)
-        self._mixing.learn(logits, target - mean, task.information(mean))
+        slope = task.mean(logits[1]) - target
+        self._mix(item, x, logits, target)
         self._linear.learn(logit, target)
-        self._additive.learn(x, task.mean(logits[1]) - target)
+        self._additive.learn(x, slope)
         if "trees" in self.learning.experts:
             self._replay.add(item)
             self._refit()
@@ -242,6 +246,18 @@ class Learner:
         if self._drift.add(task.loss(score, item.label)):
             self._start_over()
         return score
+
+    def _mix(self, item: Item, x: NDArray[np.float64], logits: NDArray[np.float64], target: float) -> None:
+        """Learn the weights of the mixture by what the experts would have said when the example opened."""
+        then = self._lag.logits(x, self._additive.seeds, item.opened)
+        if then is not None:
+            logits[:2] = then
+            if not len(self._trees):
+                logits[2] = 0.5 * (then[0] + then[1])
+        mean = self.task.mean(self._mixing.logit(logits))
+        self._mixing.learn(logits, target - mean, self.task.information(mean))
+        if self._lag.wanted(item.due, item.due - item.opened):
+            self._lag.copy(item.due, *self._linear.folded(), self._additive.table[0])
 
     def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
         """float64[3], as `models.scorer.score` has them."""
@@ -266,6 +282,7 @@ class Learner:
         self._linear.quicken()
         self._additive.quicken()
         self._mixing.quicken()
+        self._lag.clear()
         self._trees = Trees.none()
         self._replay.shrink(_AFTER_DRIFT)
         self._fresh, self._next_fit = 0, _FIRST_FIT
@@ -295,6 +312,7 @@ class Learner:
             additive_squares=raw(self._additive.squares),
             mixing=self._mixing.weights.tolist(),
             mixing_spread=self._mixing.spread.ravel().tolist(),
+            lag=self._lag.state(),
             drift=self._drift.state(),
             drifts=self._drift.found,
             clock=waiting.clock,
@@ -312,6 +330,7 @@ class Learner:
     def _restore(self, known: _State, snapshot: Snapshot) -> None:
         """Raises ValueError where learning on would fail, or make a snapshot that nobody may score with."""
         _check_numbers(known)
+        same = snapshot.features == self.features
         snapshot = snapshot.aligned(self.features)
         self.version, self.taken = known.version, known.taken
         self.examples, self.positives = known.examples, known.positives
@@ -321,6 +340,8 @@ class Learner:
         restored(self.task, known.task)
         self._mixing.restore(np.array(known.mixing), np.array(known.mixing_spread))
         self._trees = Trees.unpacked(snapshot.trees, len(self.features))
+        if same:
+            self._lag.restore(known.lag, len(self.features))
         self._drift.restore(known.drift)
         self._drift.found = known.drifts
         self._waiting.clock, self._waiting.halvings = known.clock, known.halvings
