@@ -190,11 +190,11 @@ def test_the_commands_for_events_of_your_own_run(tmp_path: Path) -> None:
             assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
 
 
-def test_the_column_and_the_policy_are_taken(tmp_path: Path) -> None:
+def test_the_column_the_policy_and_the_model_are_taken(tmp_path: Path) -> None:
     for path in (ROOT / "config").glob("*.yaml"):
         shutil.copy(path, tmp_path)
     examples = [block for block in blocks(README, "yaml") if block.startswith("# config/")]
-    assert len(examples) == 2
+    assert len(examples) == 3
     for example in examples:
         match = re.match(r"# config/(\w+\.yaml), under `(\w+)`\n", example)
         assert match is not None
@@ -204,3 +204,5 @@ def test_the_column_and_the_policy_are_taken(tmp_path: Path) -> None:
     config = load_config(tmp_path)
     assert config.policies[-1].name == "quote-follow-up"
     assert "quotes_30d" in config.names.views
+    model = config.models.models[-1]
+    assert (model.name, set(model.learners)) == ("sent_back", {"main", "quick"})

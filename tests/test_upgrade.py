@@ -228,7 +228,11 @@ def common_words_are_those_of_an_undisturbed_run(found: Rows, old: Version, new:
 
 
 def outputs_are_complete(cluster: Staged, old: Version, new: Version, *, examples: bool) -> None:
-    """`examples`: both versions see the same features, so that no open example is dropped on the way."""
+    """`examples`: both versions see the same features, so that no open example is dropped on the way.
+
+    One that is dropped makes room: the next event that asks its model's question opens another, which an undisturbed
+    run, whose example is still open, does not have.
+    """
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for topic in OUTPUTS:
         for _, _, value in cluster.read(topic):
@@ -248,7 +252,9 @@ def outputs_are_complete(cluster: Staged, old: Version, new: Version, *, example
     expected = due(old.outputs())
     assert expected == due(new.outputs())
     assert expected - found.keys() == set(), "missing"
-    assert found.keys() - (old.outputs().keys() | new.outputs().keys()) == set(), "made up"
+    extra = found.keys() - (old.outputs().keys() | new.outputs().keys())
+    allowed = set() if examples else asked_again(old)
+    assert {records[0].get("model") for records in map(found.pop, extra)} <= allowed, "made up"
     views = {version.layout.layout_id: list(version.layout.view_index) for version in (old, new)}
     written = {
         record["receipt"]["layout"] for records in found.values() for record in records if "receipt" in record
@@ -261,6 +267,12 @@ def outputs_are_complete(cluster: Staged, old: Version, new: Version, *, example
             assert comparable(record, views, both) == comparable(undisturbed_run, views, both), at
             # a sum of the same products in another order
             assert scores(record) == pytest.approx(scores(undisturbed_run), rel=1e-9, nan_ok=True), at
+
+
+def asked_again(version: Version) -> set[str]:
+    """The models with events that would open an example, but do not close the one that is open."""
+    models = version.rig.config.models.models
+    return {model.name for model in models if model.amount is not None or not {*model.open} <= {*model.proof}}
 
 
 def scores(record: dict[str, Any]) -> list[float]:

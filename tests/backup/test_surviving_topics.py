@@ -95,7 +95,7 @@ def test_the_learner_goes_on_bit_for_bit_beside_topics_that_survived(
         (found for found in values if found["model"] == "purchase"), key=lambda found: found["version"]
     )
     expected = undisturbed.snapshot(1)
-    assert newest["examples"] == 400
+    assert (newest["metrics"]["taken"], newest["examples"]) == (400, expected.examples)
     assert (newest["bias"], tuple(newest["weights"])) == (expected.bias, expected.weights)
 
 
