@@ -1,6 +1,7 @@
 """docs/BENCHMARKS.md is written from what the benches measured: `python -m bench.report`.
 
 Each bench leaves its figures in `.bench/results/NAME.json`; a bench that has not run here keeps no place in the page.
+An evaluation is no bench: `streamwise evaluate … --json >FILE`, then `python -m bench.report FILE`.
 """
 
 from __future__ import annotations
@@ -100,17 +101,38 @@ def _evaluate(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## Models on Complete Journey",
         "Scores given at the time of the decision, over the last half of the year, learned from what had matured by",
-        "then. `streamwise evaluate complete-journey --json`",
+        "then; beside them, on the same examples and features, LightGBM refitted at every midnight.",
+        "`streamwise evaluate complete-journey --baseline nightly-lightgbm --json`",
         "",
-        "| model | examples | positives | AUC | log-loss | ECE |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| model | examples | positives | AUC | log-loss | ECE | nightly AUC | log-loss | ECE |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, result in figures["models"].items():
-        lines.append(
-            f"| {name} | {result['examples']:,} | {result['positives']:,} | {result['auc']:.4f} | "
-            f"{result['log_loss']:.4f} | {result['ece']:.4f} |"
-        )
+        if result.get("auc") is None:
+            continue
+        sides = [result, result.get("baseline", {})]
+        numbers = [
+            f"{side[key]:.4f}" if key in side else "" for side in sides for key in ("auc", "log_loss", "ece")
+        ]
+        lines.append(f"| {name} | {result['examples']:,} | {result['positives']:,} | {' | '.join(numbers)} |")
     return [*lines, ""]
+
+
+def _models(figures: dict[str, Any]) -> list[str]:
+    sentiment, recommend = figures["sentiment"], figures["recommend"]
+    return [
+        "## Learning, scoring, reading",
+        "On one core; `bench/models.py` says on what. `streamwise bench models --json`",
+        "",
+        f"- {figures['learn_examples_per_s']:,.0f} examples/s learned by the shipped mixture, refits included; "
+        f"{figures['score_us_per_row']:.1f} µs to score a row",
+        f"- messages: r = {sentiment['tweets_r']:.3f} on tweets, {sentiment['reviews_r']:.3f} on reviews, "
+        f"{sentiment['reviews_learned_r']:.3f} on their second half after corrections from the first; "
+        f"{sentiment['messages_per_s']:,.0f} a second",
+        f"- recall@10 of the next basket: {recommend['recall_at_10']:.4f}; the customer's own most frequent "
+        f"{recommend['own_frequent']:.4f}, the most popular {recommend['popular']:.4f}",
+        "",
+    ]
 
 
 def _faults(figures: dict[str, Any]) -> list[str]:
@@ -203,6 +225,7 @@ PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "failover": _failover,
     "soak": _soak,
     "evaluate": _evaluate,
+    "models": _models,
     "faults": _faults,
 }
 
@@ -225,7 +248,9 @@ def page() -> str:
 
 
 def main() -> int:
-    """Write the page."""
+    """Write the page; what an evaluation printed as JSON may be given as a file."""
+    for path in sys.argv[1:]:
+        keep("evaluate", json.loads(Path(path).read_text(encoding="utf-8").splitlines()[-1]))
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE.relative_to(ROOT))
     return 0

@@ -102,10 +102,12 @@ class Learner:
         self.positives = 0
         self.window = Window()
         self.earliest: dict[int, int] = {}  # where a restored one begins to `recall`, by partition
-        self._linear = Linear(self.features, rate=learning.linear_rate, loss=self.task.river)
+        self._linear = Linear(
+            self.features, rate=learning.linear_rate, loss=self.task.river, largest=self.task.largest
+        )
         self._additive = Additive(self.features, rate=learning.additive_rate)
         self._trees = Trees.none()
-        self._mixing = Mixing(learning.experts)
+        self._mixing = Mixing(learning.experts, self.task.largest, bias_only=amounts)
         self._lag = Lag()
         self._drift = Drift()
         self._waiting = Waiting()

@@ -52,10 +52,13 @@ class LinearState(msgspec.Struct, forbid_unknown_fields=True):
 class Linear:
     """One regression over the features, scaled; deterministic: the same examples, the same bits."""
 
-    def __init__(self, features: Sequence[str], *, rate: float, loss: Any = None) -> None:
+    def __init__(
+        self, features: Sequence[str], *, rate: float, loss: Any = None, largest: float = LARGEST_LOGIT
+    ) -> None:
         self.features = tuple(features)
         self.ignored = 0  # values of features that were NaN, infinite or absurd
         self._loss = loss if loss is not None else optim.losses.Log()
+        self._largest = largest
         self._optimizer = optim.AdaGrad(rate)
         self._scaler = preprocessing.StandardScaler()
         self._weights: dict[str, float] = dict.fromkeys((_BIAS, *self.features), 0.0)
@@ -73,7 +76,7 @@ class Linear:
     def learn(self, logit: float, label: float) -> None:
         """One step towards the target by the example that `logit` was just asked for."""
         row, scaled = self._at
-        slope = self._loss.gradient(label, min(logit, LARGEST_LOGIT))
+        slope = self._loss.gradient(label, min(logit, self._largest))
         self._optimizer.step(self._weights, {name: slope * value for name, value in scaled.items()})
         self._scaler.learn_one(row)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.kernel import kernel
-from models.scorer import EXPERTS, mixed
+from models.scorer import EXPERTS, LARGEST_LOGIT, mixed
 
 _SIZE: Final = 1 + len(EXPERTS)
 _VARIANCE: Final = 0.25  # of a weight before the first example
@@ -24,28 +24,35 @@ _LARGEST: Final = 1e3
 
 
 class Mixing:
-    """`weights`: float64[4], the bias and one for each expert; `spread`: float64[4, 4], their covariance."""
+    """`weights`: float64[4], the bias and one for each expert; `spread`: float64[4, 4], their covariance.
 
-    def __init__(self, experts: Sequence[str] = EXPERTS) -> None:
+    `bias_only`: the experts keep the weights that they have at first, and the bias alone is learned.
+    """
+
+    def __init__(
+        self, experts: Sequence[str] = EXPERTS, largest: float = LARGEST_LOGIT, *, bias_only: bool = False
+    ) -> None:
+        self._largest = largest
         self._wanted = np.array([1.0, *(float(name in experts) for name in EXPERTS)])
+        self._moving = self._wanted * [1.0, *[float(not bias_only)] * len(EXPERTS)]
         self.weights = np.empty(_SIZE)
         self.spread = np.empty((_SIZE, _SIZE))
         self.quicken()
 
     def logit(self, logits: NDArray[np.float64]) -> float:
         """logits: float64[3], of the experts."""
-        return float(mixed(self.weights, logits[0], logits[1], logits[2]))
+        return float(mixed(self.weights, logits[0], logits[1], logits[2], self._largest))
 
     def learn(self, logits: NDArray[np.float64], error: float, information: float) -> None:
         """One step after the score was given: by how far the target was above what was expected, and how much an
         example with this expectation tells (see `models.task`)."""
-        _step(self.weights, self.spread, self._wanted, logits, error, information)
+        _step(self.weights, self.spread, self._moving, logits, error, information)
 
     def quicken(self) -> None:
         """The experts count as at first again, and steps are as large."""
         self.weights[:] = self._wanted * [0.0, *(_START[name] for name in EXPERTS)]
         self.weights /= max(self.weights.sum(), 0.1)
-        self.spread[:] = np.diag(_VARIANCE * self._wanted)
+        self.spread[:] = np.diag(_VARIANCE * self._moving)
 
     def restore(self, weights: NDArray[np.float64], spread: NDArray[np.float64]) -> None:
         """Go on from these; ValueError where they are none of ours."""
@@ -63,13 +70,13 @@ class Mixing:
 def _step(
     weights: NDArray[np.float64],
     spread: NDArray[np.float64],
-    wanted: NDArray[np.float64],
+    moving: NDArray[np.float64],
     logits: NDArray[np.float64],
     error: float,
     information: float,
 ) -> None:
     for i in range(_SIZE):
-        spread[i, i] += _MOVE * wanted[i]
+        spread[i, i] += _MOVE * moving[i]
     # spread x, and 1 / information + x spread x
     s0 = s1 = s2 = s3 = 0.0
     total = 1.0 / information

@@ -165,7 +165,7 @@ def logit(x: NDArray[np.float64], model: int, of: Weights) -> Any:
     third = 0.5 * (first + second)  # until there are trees
     if of.count[model] > 0:
         third = cut(boosted(x, model, of.roots, of.count[model], of.feature, of.number, of.right), largest)
-    return mixed(of.mixing[model], first, second, third)
+    return mixed(of.mixing[model], first, second, third, largest)
 
 
 @kernel
@@ -201,9 +201,9 @@ def cut(logit: float, largest: float) -> float:
 
 
 @kernel
-def mixed(a: NDArray[np.float64], first: float, second: float, third: float) -> Any:
-    """The logit of a mixture. a: float64[4]."""
-    return a[0] + a[1] * first + a[2] * second + a[3] * third
+def mixed(a: NDArray[np.float64], first: float, second: float, third: float, largest: float) -> Any:
+    """The logit of a mixture: the bias, and what the experts say within bounds. a: float64[4]."""
+    return a[0] + cut(a[1] * first + a[2] * second + a[3] * third, largest)
 
 
 @kernel

@@ -127,7 +127,7 @@ class Amount:
         return min(max(label, 0.0) / self.state.unit, _LARGEST_ERROR)
 
     def mean(self, logit: float) -> float:
-        return math.exp(min(logit, LARGEST_LOGIT))
+        return math.exp(min(logit, LARGEST_FACTOR))
 
     def prediction(self, logit: float) -> float:
         return self.state.unit * self.mean(logit)

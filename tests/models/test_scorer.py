@@ -89,8 +89,9 @@ def plain(snapshot: Snapshot, x: list[float]) -> float:
                 node = node + 1 if left else int(trees.right[node])
             third += float(trees.number[node])
         third = clipped(third)
-    logits = (1.0, first, second, third)
-    return float(logistic(math.fsum(a * logit for a, logit in zip(snapshot.mixing, logits, strict=True))))
+    bias, *weights = snapshot.mixing
+    together = math.fsum(a * logit for a, logit in zip(weights, (first, second, third), strict=True))
+    return float(logistic(bias + clipped(together)))
 
 
 @pytest.mark.parametrize("trees", [True, False])
