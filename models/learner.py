@@ -33,7 +33,7 @@ from streams.errors import Poison
 # Trees are refitted after so many examples, then after a fifth of those since the world last changed.
 _FIRST_FIT: Final = 500
 _FIT_SHARE: Final = 5
-_LONGEST_FIT: Final = 15_000
+_LONGEST_FIT: Final = 10_000
 
 # After a drift trees learn from so many of the latest: about what it takes to find it.
 _AFTER_DRIFT: Final = 500
