@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -59,10 +60,12 @@ def test_the_reasons_are_those_of_the_snapshot_in_force(snapshot: Snapshot) -> N
     reasons = Reasons("127.0.0.1:1", CONFIG, layouts)
     assert reasons.of(decision(snapshot)) == []  # not read yet
     reasons.take(snapshot)
-    found = reasons.of(decision(snapshot, order_gap=400.0, orders_30d=1.0))
-    assert found[0].startswith("order_gap 400 (usually ")
-    assert found[0].endswith("raises it")
-    assert any(reason.startswith("orders_30d 1 (usually ") for reason in found)
+    (gap, *_) = reasons.of(decision(snapshot, order_gap=400.0, orders_30d=math.expm1(2)))
+    assert gap.startswith("order_gap 400 (usually 19")
+    assert gap.endswith("raises it")
+    (orders, *_) = reasons.of(decision(snapshot, order_gap=math.expm1(3), orders_30d=0.0))
+    assert orders.startswith("orders_30d 0 (usually 6.3")
+    assert orders.endswith("raises it")
 
 
 def test_without_a_score_a_snapshot_or_a_layout_there_are_none(snapshot: Snapshot) -> None:
