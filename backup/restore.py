@@ -19,6 +19,7 @@ from serving.ledger import Ledger
 from serving.tables import APPLIED
 from streams.cycle import CONTROL_KEY
 from streams.errors import Fatal, Retryable
+from streams.offsets import committed
 
 from .analyst import PARTITION, clamped
 from .chain import Chain
@@ -275,7 +276,7 @@ class Restore:
     def _marked(self) -> tuple[str, str]:
         consumer = Consumer({**self._at.client, "group.id": GROUP})
         try:
-            (found,) = consumer.committed([TopicPartition(self._at.changelog, 0)], timeout=TIMEOUT_S)
+            (found,) = committed(consumer, [TopicPartition(self._at.changelog, 0)], TIMEOUT_S)
         except KafkaException as error:
             raise Retryable(f"the broker refused: {error.args[0].str()}") from error
         finally:

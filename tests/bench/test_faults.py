@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from agents.topics import EXAMPLES
 from bench.faults import comparison, load, schedule, trial
@@ -23,6 +22,7 @@ from bench.servers import KafkaServer
 from bench.servers.postgres import BINARIES
 from customers.layout import APPLIED
 from decisions.live import Config, load_config
+from streams import offsets
 
 PARTITIONS = 2
 EVENTS = 6000
@@ -246,14 +246,7 @@ def _coordinate(bootstrap: str) -> None:
     """Let the broker make its topics of offsets and transactions, or the first commit cycles wait for them."""
     Producer({"bootstrap.servers": bootstrap, "transactional.id": "first"}).init_transactions(30)
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "first"})
-    until = time.monotonic() + 30
-    while True:
-        try:
-            consumer.committed([TopicPartition("first", 0)], timeout=30)
-            break
-        except KafkaException as error:  # the topic is there, and its coordinator is being loaded
-            if not error.args[0].retriable() or time.monotonic() > until:
-                raise
+    offsets.committed(consumer, [TopicPartition("first", 0)])
     consumer.close()
 
 

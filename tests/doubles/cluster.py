@@ -24,6 +24,7 @@ from config.settings import load_settings
 from models.snapshot import LINEAR, Snapshot
 from serving.ledger import Ledger
 from serving.tables import ALERTS, OFFERS
+from streams import offsets
 from streams.packing import unpack_values
 from streams.topics import ensure
 from tests.doubles.rig import Rig, shipped_config
@@ -109,7 +110,7 @@ class Cluster:
     def committed(self, group: str = "streamwise-worker", names: list[str] = SOURCES) -> int:
         consumer = Consumer({"bootstrap.servers": self.kafka.bootstrap, "group.id": group, "log_level": 0})
         wanted = [TopicPartition(name, number) for name in names for number in range(PARTITIONS)]
-        found = consumer.committed(wanted, timeout=20)
+        found = offsets.committed(consumer, wanted)
         consumer.close()
         return sum(max(0, at.offset) for at in found)
 
