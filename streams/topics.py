@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -13,6 +13,7 @@ from .access import Kafka, access, client
 from .errors import Fatal, Retryable
 
 TIMEOUT_S = 10.0
+_LOOK_S = 0.1
 _TRY_S = 1.0  # of the time to wait for an answer, before looking why there is none
 # errors that trying again does not mend, and the settings that may
 CHECK = {
@@ -114,12 +115,32 @@ def ensure(
     if missing and not create:
         names = ", ".join(topic.topic for topic in missing)
         raise Fatal(f"topics are missing: {names}; make them with `streamwise topics`")
-    if missing:
-        admin = AdminClient({**client(bootstrap), "log_level": 0})
-        for name, future in admin.create_topics(missing, operation_timeout=TIMEOUT_S).items():
-            try:
-                future.result()
-            except KafkaException as error:
+    made = _create(bootstrap, missing)
+    theirs = {name: spec for name, spec in specs.items() if name not in (*report, *made)}
+    if theirs:  # somebody else has just made them: check those, too
+        _await_all(bootstrap, theirs)
+        report |= ensure(bootstrap, theirs, partitions=partitions, replication=replication, create=False)
+    return {**report, **dict.fromkeys(made, "created")}
+
+
+def _await_all(bootstrap: Kafka, names: Iterable[str]) -> None:
+    """Until the broker names topics that it says are there already."""
+    until = time.monotonic() + TIMEOUT_S
+    while not set(names) <= existing(bootstrap).keys() and time.monotonic() < until:
+        time.sleep(_LOOK_S)
+
+
+def _create(bootstrap: Kafka, missing: list[NewTopic]) -> list[str]:
+    """Make topics; returns those that were not made by somebody else meanwhile."""
+    if not missing:
+        return []
+    made = []
+    admin = AdminClient({**client(bootstrap), "log_level": 0})
+    for name, future in admin.create_topics(missing, operation_timeout=TIMEOUT_S).items():
+        try:
+            future.result()
+            made.append(name)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise Fatal(f"topic {name} cannot be made: {error.args[0].str()}") from error
-            report[name] = "created"
-    return report
+    return made
