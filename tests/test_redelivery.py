@@ -18,10 +18,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 import schemas
-from agents import learner, ledger, redelivery, worker
+from agents import groups, learner, ledger, redelivery, worker
 from agents.dead_letters import Choice
 from agents.redelivery import ORIGIN_HEADER, Redelivered, redeliver
-from agents.topics import ALERTS, EXAMPLES, OFFERS, OUTCOMES, topics
+from agents.topics import ALERTS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES, topics
 from bench.servers import KafkaServer
 from streams.embedded import PARTITIONS
 from streams.engine import LETTER_BYTES
@@ -264,4 +264,4 @@ def as_they_were(installation: Installation) -> None:
 def test_the_groups_are_those_of_the_roles() -> None:
     assert worker.GROUP == redelivery.WORKER_GROUP
     wanted = {EXAMPLES: learner.GROUP, ALERTS: ledger.GROUP, OFFERS: ledger.GROUP, OUTCOMES: ledger.GROUP}
-    assert wanted == redelivery.GROUPS
+    assert {**wanted, MESSAGES: groups.READER} == redelivery.GROUPS
