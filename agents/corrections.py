@@ -12,14 +12,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 import schemas
 from models.corrections import Correction
-from streams.access import Kafka, client
+from streams.access import Kafka
 from streams.errors import Poison
 
 from . import groups
+from .feed import Feed
 from .seen import Seen
 from .topics import CORRECTIONS
 
@@ -28,10 +29,9 @@ log = logging.getLogger(__name__)
 PARTITION = 0
 WINDOW = 1 << 20  # a long file that is sent once more is learned once, for 100 MB at most
 REFUSED_KEPT = 100
-AGAIN_S = 1.0
 
 
-class CorrectionFeed:
+class CorrectionFeed(Feed):
     """A thread that hands every correction to `learn`, in order, once for each id.
 
     `learn` is called in this thread. `caught_up` is set when all that was there at the start has been handed over.
@@ -39,24 +39,15 @@ class CorrectionFeed:
     """
 
     def __init__(self, bootstrap: Kafka, learn: Callable[[Correction], object]) -> None:
-        self._bootstrap, self._learn = bootstrap, learn
+        more = {"auto.offset.reset": "earliest", "enable.partition.eof": True, "fetch.wait.max.ms": 20}
+        super().__init__(
+            bootstrap, name="corrections", what="corrections", group=groups.CORRECTIONS, more=more
+        )
+        self._learn = learn
         self.caught_up = threading.Event()
         self.position = self.learned = self.refused = self.missed = 0
         self.reasons: deque[str] = deque(maxlen=REFUSED_KEPT)  # the latest
         self._seen = Seen(WINDOW)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="corrections", daemon=True)
-
-    def start(self) -> CorrectionFeed:
-        """Begin to read."""
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """Stop reading."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
 
     def take(self, offset: int, value: bytes | None) -> None:
         """Learn what stands at `offset`."""
@@ -78,28 +69,6 @@ class CorrectionFeed:
         self.refused += 1
         self.reasons.append(f"{offset}: {reason}")
         log.warning("%s[%d] at offset %d: %s", CORRECTIONS, PARTITION, offset, reason)
-
-    def _run(self) -> None:
-        """Read until stopped; after an error of the client once more from where it stopped."""
-        while not self._stop.is_set():
-            consumer = Consumer(
-                {
-                    **client(self._bootstrap),
-                    "group.id": groups.CORRECTIONS,  # never used: the partition is assigned by hand
-                    "enable.auto.commit": False,
-                    "auto.offset.reset": "earliest",
-                    "enable.partition.eof": True,
-                    "fetch.wait.max.ms": 20,
-                    "log_level": 0,
-                }
-            )
-            try:
-                self._read(consumer)
-            except KafkaException as error:
-                log.error("corrections cannot be read: %s", error)
-                self._stop.wait(AGAIN_S)
-            finally:
-                consumer.close()
 
     def _read(self, consumer: Any) -> None:
         consumer.assign([TopicPartition(CORRECTIONS, PARTITION, self.position)])

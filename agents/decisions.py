@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 import schemas
 from serving.board import Board
-from streams.access import Kafka, client
+from streams.access import Kafka
 from streams.errors import Retryable
 
+from .feed import Feed
 from .topics import ALERTS, OFFERS
 
 log = logging.getLogger(__name__)
@@ -21,10 +21,9 @@ log = logging.getLogger(__name__)
 BEFORE = 20  # of each partition, so that a page that has just started is not empty
 POLL_S = 0.2
 TIMEOUT_S = 10.0
-AGAIN_S = 1.0
 
 
-class DecisionFeed:
+class DecisionFeed(Feed):
     """A thread that puts each new decision on a board, with its policy's message and its scores by name.
 
     `models` gives those of the layout that a decision names, in the order of its scores; `reasons` says why its score
@@ -41,37 +40,15 @@ class DecisionFeed:
         reasons: Callable[[Mapping[str, Any]], Sequence[str]] = lambda decision: (),
         seen: Callable[[Mapping[str, Any]], None] = lambda decision: None,
     ) -> None:
-        self._bootstrap, self._board, self._seen = bootstrap, board, seen
+        more = {"auto.offset.reset": "latest", "fetch.wait.max.ms": 50}
+        super().__init__(
+            bootstrap, name="decisions", what="alerts and offers", group="streamwise-decisions", more=more
+        )
+        self._board, self._seen = board, seen
         self._messages, self._models, self._reasons = dict(messages), models, reasons
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="decisions", daemon=True)
-
-    def start(self) -> DecisionFeed:
-        """Begin to read."""
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """Stop reading."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        """Read until stopped; after an error of the client once more from the tails, which shows nothing twice."""
-        settings = {**client(self._bootstrap), "group.id": "streamwise-decisions", "log_level": 0}
-        more = {"enable.auto.commit": False, "auto.offset.reset": "latest", "fetch.wait.max.ms": 50}
-        while not self._stop.is_set():
-            consumer = Consumer({**settings, **more})
-            try:
-                self._read(consumer)
-            except KafkaException as error:
-                log.error("alerts and offers cannot be read: %s", error)
-                self._stop.wait(AGAIN_S)
-            finally:
-                consumer.close()
 
     def _read(self, consumer: Any) -> None:
+        """From the tails: after an error this shows nothing twice."""
         consumer.assign(list(_tails(consumer)))
         while not self._stop.is_set():
             for message in consumer.consume(500, POLL_S):

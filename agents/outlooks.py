@@ -3,54 +3,29 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 import schemas
 from serving.outlooks import Outlooks
-from streams.access import Kafka, client
+from streams.access import Kafka
 
-from .decisions import AGAIN_S, BEFORE, POLL_S, TIMEOUT_S
+from .decisions import BEFORE, POLL_S, TIMEOUT_S
+from .feed import Feed
 from .topics import DEPARTURES, FORECASTS
 
 log = logging.getLogger(__name__)
 
 
-class OutlookFeed:
+class OutlookFeed(Feed):
     """A thread that shows every forecast there is, and the newest departures."""
 
     def __init__(self, bootstrap: Kafka, outlooks: Outlooks) -> None:
-        self._bootstrap, self._outlooks = bootstrap, outlooks
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="outlooks", daemon=True)
-
-    def start(self) -> OutlookFeed:
-        """Begin to read."""
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """Stop reading."""
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        """Read until stopped; after an error of the client once more, which shows nothing twice."""
-        settings = {**client(self._bootstrap), "group.id": "streamwise-outlooks", "log_level": 0}
-        more = {"enable.auto.commit": False, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 50}
-        while not self._stop.is_set():
-            consumer = Consumer({**settings, **more})
-            try:
-                self._read(consumer)
-            except KafkaException as error:
-                log.error("forecasts cannot be read: %s", error)
-                self._stop.wait(AGAIN_S)
-            finally:
-                consumer.close()
+        more = {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 50}
+        super().__init__(bootstrap, name="outlooks", what="forecasts", group="streamwise-outlooks", more=more)
+        self._outlooks = outlooks
 
     def _read(self, consumer: Any) -> None:
         consumer.assign(list(_starts(consumer)))

@@ -9,20 +9,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, TopicPartition
 
 import schemas
 from models.snapshot import Snapshot
-from streams.access import Kafka, client
+from streams.access import Kafka
 from streams.errors import Poison, Retryable
+
+from .feed import Feed
 
 log = logging.getLogger(__name__)
 
 REFUSED_KEPT = 100
-AGAIN_S = 1.0
 
 
-class SnapshotFeed:
+class SnapshotFeed(Feed):
     """A thread that hands each snapshot of `topic` to `take`, oldest first; one that does not verify is refused.
 
     `take` is called in this thread. `caught_up` is set when all that was there at the start has been handed over.
@@ -31,42 +32,13 @@ class SnapshotFeed:
     def __init__(
         self, bootstrap: Kafka, topic: str, features: Sequence[str], take: Callable[[Snapshot], None]
     ) -> None:
-        self._bootstrap, self._topic, self._features, self._take = bootstrap, topic, tuple(features), take
+        more = {"auto.offset.reset": "earliest", "enable.partition.eof": True}
+        super().__init__(
+            bootstrap, name="snapshots", what="snapshots", group="streamwise-snapshots", more=more
+        )
+        self._topic, self._features, self._take = topic, tuple(features), take
         self.caught_up = threading.Event()
         self.refused: deque[str] = deque(maxlen=REFUSED_KEPT)  # the latest
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="snapshots", daemon=True)
-
-    def start(self) -> SnapshotFeed:
-        """Begin to read."""
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """Stop reading."""
-        self._stop.set()
-        self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        """Read until stopped; after an error of the client once more from the start, as that changes nothing."""
-        while not self._stop.is_set():
-            consumer = Consumer(
-                {
-                    **client(self._bootstrap),
-                    "group.id": "streamwise-snapshots",  # never used: partitions are assigned by hand
-                    "enable.auto.commit": False,
-                    "auto.offset.reset": "earliest",
-                    "enable.partition.eof": True,
-                    "log_level": 0,
-                }
-            )
-            try:
-                self._read(consumer)
-            except (KafkaException, Retryable) as error:
-                log.error("snapshots cannot be read: %s", error)
-                self._stop.wait(AGAIN_S)
-            finally:
-                consumer.close()
 
     def _read(self, consumer: Any) -> None:
         waiting = set(_partitions(consumer, self._topic))

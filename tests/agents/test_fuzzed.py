@@ -264,8 +264,8 @@ def test_the_page_reads_on_after_the_broker_was_away(monkeypatch: pytest.MonkeyP
         self._stop.wait()
 
     monkeypatch.setattr(DecisionFeed, "_read", read)
-    monkeypatch.setattr("agents.decisions.AGAIN_S", 0.01)
-    monkeypatch.setattr("agents.decisions.Consumer", lambda settings: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr("agents.feed.AGAIN_S", 0.01)
+    monkeypatch.setattr("agents.feed.Consumer", lambda settings: SimpleNamespace(close=lambda: None))
     feed = DecisionFeed("127.0.0.1:1", Board(), messages={}, models=lambda _layout: MODELS).start()
     until(lambda: len(reads) == 3)
     feed.stop()
