@@ -1,4 +1,8 @@
-"""Whether the world has changed: River's Page-Hinkley test (Page 1954) on the loss of a model."""
+"""Whether the world has changed: River's Page-Hinkley test (Page 1954) on the loss of a model.
+
+Examples that fall due at the same time were opened by one cause, such as a campaign, and stand or fall together: they
+count as one.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,16 @@ _LARGEST_SUM: Final = 1e9
 
 
 class DriftState(msgspec.Struct, forbid_unknown_fields=True):
-    """Of the test under way: examples and their mean loss, the excess and its least."""
+    """Of the test under way: how many and their mean loss, the excess and its least; and of the examples that fell due
+    last."""
 
     count: int = 0
     mean: float = 0.0
     excess: float = 0.0
     least: float | None = None
+    due: int = -1
+    together: int = 0
+    loss: float = 0.0
 
 
 class Drift:
@@ -31,10 +39,19 @@ class Drift:
     def __init__(self) -> None:
         self.found = 0
         self._test = _test()
+        self._due, self._together, self._loss = -1, 0, 0.0
 
-    def add(self, loss: float) -> bool:
-        """Whether with this loss (from 0 to 4, see `models.task`) the world has changed; then a new test begins."""
-        self._test.update(loss)
+    def add(self, loss: float, due: int) -> bool:
+        """Whether with the losses (from 0 to 4, see `models.task`) before this one, of an example that was due at
+        `due`, the world has changed; then a new test begins."""
+        if due == self._due:
+            self._together += 1
+            self._loss += (loss - self._loss) / self._together
+            return False
+        before, known = self._loss, self._together > 0
+        self._due, self._together, self._loss = due, 1, loss
+        if known:
+            self._test.update(before)
         if not self._test.drift_detected:
             return False
         self.found += 1
@@ -45,17 +62,20 @@ class Drift:
         """Plain data from which `restore` goes on bit for bit."""
         test = self._test
         least = None if math.isinf(test._min_increase) else test._min_increase
-        return DriftState(int(test._x_mean.n), test._x_mean.get(), test._sum_increase, least)
+        return DriftState(
+            int(test._x_mean.n), test._x_mean.get(), test._sum_increase, least, self._due, self._together, self._loss
+        )
 
     def restore(self, state: DriftState) -> None:
         """Go on from `state`; ValueError where it is none."""
-        numbers = (state.mean, state.excess, state.least or 0.0)
-        if state.count < 0 or not all(abs(number) <= _LARGEST_SUM for number in numbers):
+        numbers = (state.mean, state.excess, state.least or 0.0, state.loss)
+        if min(state.count, state.together) < 0 or not all(abs(number) <= _LARGEST_SUM for number in numbers):
             raise ValueError("a figure of the drift test is absurd or no number")
         self._test = _test()
         self._test._x_mean = type(self._test._x_mean)._from_state(state.count, state.mean)
         self._test._sum_increase = state.excess
         self._test._min_increase = math.inf if state.least is None else state.least
+        self._due, self._together, self._loss = state.due, state.together, state.loss
 
 
 def _test() -> drift.PageHinkley:

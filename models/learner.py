@@ -22,7 +22,7 @@ from models.example import Example
 from models.lag import CopyState, Lag
 from models.linear import Linear, LinearState
 from models.metrics import Window
-from models.mixing import Mixing
+from models.mixing import Mixing, MixingState
 from models.raw import raw
 from models.replay import Item, Replay, Waiting
 from models.scorer import cut
@@ -38,7 +38,7 @@ _LONGEST_FIT: Final = 10_000
 # After a drift trees learn from so many of the latest: about what it takes to find it.
 _AFTER_DRIFT: Final = 500
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 DEFAULT: Final = Learning()
 _LARGEST_WINDOW: Final = 1 << 20
 _LATEST_MS: Final = 7_258_118_400_000  # 2200
@@ -70,8 +70,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     positives: int
     linear: LinearState
     additive_squares: bytes
-    mixing: list[float]
-    mixing_spread: list[float]
+    mixing: MixingState
     lag: list[CopyState]
     drift: DriftState
     drifts: int
@@ -107,7 +106,7 @@ class Learner:
         )
         self._additive = Additive(self.features, rate=learning.additive_rate)
         self._trees = Trees.none()
-        self._mixing = Mixing(learning.experts, self.task.largest, bias_only=amounts)
+        self._mixing = Mixing(self.task, learning.experts, bias_only=amounts)
         self._lag = Lag()
         self._drift = Drift()
         self._waiting = Waiting()
@@ -245,7 +244,7 @@ class Learner:
             self._replay.add(item)
             self._refit()
         task.note(item.label, mean)
-        if self._drift.add(task.loss(score, item.label)):
+        if self._drift.add(task.loss(score, item.label), item.due):
             self._start_over()
         return score
 
@@ -256,9 +255,9 @@ class Learner:
             logits[:2] = then
             if not len(self._trees):
                 logits[2] = 0.5 * (then[0] + then[1])
-        mean = self.task.mean(self._mixing.logit(logits))
-        self._mixing.learn(logits, target - mean, self.task.information(mean))
-        if self._lag.wanted(item.due, item.due - item.opened):
+        horizon = max(item.due - item.opened, 1)
+        self._mixing.learn(logits, target, item.due, horizon)
+        if self._lag.wanted(item.due, horizon):
             self._lag.copy(item.due, *self._linear.folded(), self._additive.table[0])
 
     def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
@@ -313,8 +312,7 @@ class Learner:
             positives=self.positives,
             linear=self._linear.state(),
             additive_squares=raw(self._additive.squares),
-            mixing=self._mixing.weights.tolist(),
-            mixing_spread=self._mixing.spread.ravel().tolist(),
+            mixing=self._mixing.state(),
             lag=self._lag.state(),
             drift=self._drift.state(),
             drifts=self._drift.found,
@@ -341,7 +339,7 @@ class Learner:
         squares = np.frombuffer(known.additive_squares, "<f4").astype(np.float32)
         self._additive.restore(np.frombuffer(snapshot.table, "<f4").astype(np.float32), squares)
         restored(self.task, known.task)
-        self._mixing.restore(np.array(known.mixing), np.array(known.mixing_spread))
+        self._mixing.restore(known.mixing)
         self._trees = Trees.unpacked(snapshot.trees, len(self.features))
         if same:
             self._lag.restore(known.lag, len(self.features))

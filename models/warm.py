@@ -9,6 +9,7 @@ from models.boosted import Trees
 from models.mixing import Mixing
 from models.scorer import CELLS, LARGEST_LOGIT, LEAF, cut, logistic
 from models.snapshot import MIXTURE, Snapshot
+from models.task import Binary
 
 _STUMP = Trees(np.zeros(1, np.int32), np.array([LEAF], np.int16), np.zeros(1), np.zeros(1, np.int32))
 
@@ -17,8 +18,8 @@ def exercise() -> None:
     """Nothing is learned by anybody."""
     x, experts = np.zeros(1), Additive(("a",), rate=0.1)
     experts.learn(x, 0.0)
-    mixing = Mixing()
-    mixing.learn(np.zeros(3), 0.0, 1.0)
+    mixing = Mixing(Binary())
+    mixing.learn(np.zeros(3), 0.0, 1, 1)
     mixing.logit(np.zeros(3))
     _STUMP.logit(x)
     logistic(cut(experts.logit(x), LARGEST_LOGIT))

@@ -304,5 +304,5 @@ def test_what_is_no_state_is_poison(state: bytes) -> None:
 def test_another_format_is_poison() -> None:
     snapshot = learned(stream(5)).snapshot(created=0)
     plain = msgspec.msgpack.decode(snapshot.state)
-    with pytest.raises(Poison, match="expected format 2, got 3"):
-        Learner.restore(replace(snapshot, state=msgspec.msgpack.encode({**plain, "format": 3})), FEATURES)
+    with pytest.raises(Poison, match="expected format 3, got 4"):
+        Learner.restore(replace(snapshot, state=msgspec.msgpack.encode({**plain, "format": 4})), FEATURES)
