@@ -8,22 +8,22 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.forest import ABSENT, LEAF, LEAVES, Forest, boosted, lay_out, leaves_below, no_forest
 from models.raw import raw
-from models.scorer import ABSENT, LEAF, boosted
 from streams.errors import Fatal
 
-TREES: Final = 200
-LEAVES: Final = 15
+TREES: Final = 100
 NODES: Final = TREES * (2 * LEAVES - 1)
 
 _PARAMETERS: Final[dict[str, Any]] = {
-    "num_leaves": LEAVES,
-    "learning_rate": 0.05,
+    "num_leaves": 15,
+    "learning_rate": 0.1,
     "min_data_in_leaf": 100,
     "feature_fraction": 0.5,
     "max_bin": 63,
@@ -40,7 +40,11 @@ _HEAD: Final = struct.Struct("<II")
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """roots: int32[t]; feature: int16[n], number: float64[n], right: int32[n]: see `models.scorer.Weights`."""
+    """roots: int32[t]: where the trees begin; feature: int16[n], number: float64[n], right: int32[n]: the nodes.
+
+    The left child stands next to its parent. `number` is the threshold (x <= threshold goes left), or the value of a
+    leaf (feature LEAF).
+    """
 
     roots: NDArray[np.int32]
     feature: NDArray[np.int16]
@@ -57,11 +61,17 @@ class Trees:
 
     def logit(self, x: NDArray[np.float64]) -> float:
         """x: float64[F]; 0 without trees."""
-        return float(
-            boosted(
-                x, 0, self.roots[None], len(self), self.feature[None], self.number[None], self.right[None]
-            )
-        )
+        return float(boosted(x, 0, self._forest))
+
+    def put(self, forest: Forest, model: int) -> None:
+        """Put them in force as those of model number `model`."""
+        lay_out(forest, model, self.roots, self.feature, self.number, self.right)
+
+    @cached_property
+    def _forest(self) -> Forest:
+        forest = no_forest(1, 1 + int(self.feature.max(initial=-1)), len(self))
+        self.put(forest, 0)
+        return forest
 
     def check(self, features: int) -> None:
         """Raise ValueError where a kernel that reads these would leave the arrays, never end, or give no number."""
@@ -79,6 +89,8 @@ class Trees:
         )
         if not sound:
             raise ValueError("a node names a feature or a child that is not there")
+        if (leaves_below(self.feature, self.right)[self.roots] > LEAVES).any():
+            raise ValueError(f"a tree has more than {LEAVES} leaves")
         if np.isnan(self.number).any() or not (np.abs(self.number[~split]) <= _LARGEST).all():
             raise ValueError("a threshold or a leaf is absurd or no number")
 

@@ -63,7 +63,13 @@ class Drift:
         test = self._test
         least = None if math.isinf(test._min_increase) else test._min_increase
         return DriftState(
-            int(test._x_mean.n), test._x_mean.get(), test._sum_increase, least, self._due, self._together, self._loss
+            int(test._x_mean.n),
+            test._x_mean.get(),
+            test._sum_increase,
+            least,
+            self._due,
+            self._together,
+            self._loss,
         )
 
     def restore(self, state: DriftState) -> None:

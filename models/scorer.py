@@ -14,16 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import EXPERTS
+from models.forest import Forest, boosted, seen
 from models.kernel import kernel
 from models.transform import Plan, transform
 
 __all__ = [
-    "EXPERTS", "Plan", "additive", "boosted", "cell", "contributions", "linear", "logistic", "logit", "score",
+    "EXPERTS", "Plan", "additive", "cell", "contributions", "linear", "logistic", "logit", "score",
     "transform",
 ]  # fmt: skip
-
-LEAF: Final = -1  # in place of a feature
-ABSENT: Final = -2  # a feature that the row does not have
 
 # A logit beyond is of an expert that has seen too little to be so sure.
 LARGEST_LOGIT: Final = 12.0
@@ -35,7 +33,6 @@ LARGEST_LOG: Final = 50.0  # of an amount
 CELLS: Final = 4096  # of an additive expert's table; a power of two
 _BINS: Final = 2.0  # to a unit of a feature: of a logarithm, to a factor of e
 _LARGEST_BIN: Final = 400.0
-_LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
 _SPREAD: Final = 0x9E3779B1  # 2^32 over the golden ratio: Fibonacci hashing
 _MIX: Final = 0x45D9F3B  # small enough that no product leaves 63 bits
 _32_BITS: Final = 0xFFFFFFFF
@@ -48,9 +45,7 @@ class Weights(NamedTuple):
     mixed: uint8[m]: 0 the linear expert alone, 1 the mixture, 2 the mixture, and the score is an amount;
     mixing: float64[m, 4]: a0 to a3;
     seeds: int64[m, f], table: float32[m, CELLS]: the additive expert (seed 0: it does not know the feature);
-    roots: int32[m, t], count: int64[m]: where the trees begin, and how many there are;
-    feature: int16[m, n], number: float64[m, n], right: int32[m, n]: the nodes, the left child next to its parent;
-    `number` is the threshold (x <= threshold goes left), or the value of a leaf (feature LEAF).
+    forest: the boosted expert.
     """
 
     weights: Any
@@ -61,11 +56,7 @@ class Weights(NamedTuple):
     mixing: Any
     seeds: Any
     table: Any
-    roots: Any
-    count: Any
-    feature: Any
-    number: Any
-    right: Any
+    forest: Forest
 
 
 def seeds(features: Sequence[str]) -> NDArray[np.int64]:
@@ -102,17 +93,9 @@ def linear(
 
 
 @kernel
-def _seen(x: float) -> float:
-    """A feature as examples hold it, in float32, so that it falls on the same side here and there; NaN counts as 0."""
-    if x != x:
-        return 0.0
-    return np.float64(np.float32(min(max(x, -_LARGEST_FLOAT), _LARGEST_FLOAT)))
-
-
-@kernel
 def cell(x: float, seed: int) -> Any:
     """The cell of an additive expert's table for a value of the feature with this seed; NaN counts as 0."""
-    place = np.floor(min(max(_seen(x) * _BINS, -_LARGEST_BIN), _LARGEST_BIN))
+    place = np.floor(min(max(seen(x) * _BINS, -_LARGEST_BIN), _LARGEST_BIN))
     mixed = (np.int64(place) * _SPREAD ^ seed) & _32_BITS
     for _ in range(2):
         mixed = ((mixed >> 16) ^ mixed) * _MIX & _32_BITS
@@ -132,28 +115,6 @@ def additive(
 
 
 @kernel
-def boosted(
-    x: NDArray[np.float64],
-    model: int,
-    roots: NDArray[np.int32],
-    count: int,
-    feature: NDArray[np.int16],
-    number: NDArray[np.float64],
-    right: NDArray[np.int32],
-) -> float:
-    """Logit by the trees: the sum of the leaves that the row falls into."""
-    total = 0.0
-    for t in range(count):
-        node = np.int64(roots[model, t])
-        while feature[model, node] != LEAF:
-            place = feature[model, node]
-            value = _seen(x[place]) if place >= 0 else 0.0
-            node = node + 1 if value <= number[model, node] else np.int64(right[model, node])
-        total += number[model, node]
-    return total
-
-
-@kernel
 def logit(x: NDArray[np.float64], model: int, of: Weights) -> Any:
     """The log-odds of one row by one model. x: float64[F]."""
     first = linear(x, model, of.weights, of.bias)
@@ -163,8 +124,8 @@ def logit(x: NDArray[np.float64], model: int, of: Weights) -> Any:
     first = cut(first, largest)
     second = cut(additive(x, model, of.seeds, of.table), largest)
     third = 0.5 * (first + second)  # until there are trees
-    if of.count[model] > 0:
-        third = cut(boosted(x, model, of.roots, of.count[model], of.feature, of.number, of.right), largest)
+    if of.forest.count[model] > 0:
+        third = cut(boosted(x, model, of.forest), largest)
     return mixed(of.mixing[model], first, second, third, largest)
 
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.boosted import NODES, TREES, Trees
+from models.boosted import TREES, Trees
 from models.example import time_ms
-from models.scorer import ABSENT, CELLS, EXPERTS, Weights, contributions, score, seeds
+from models.forest import ABSENT, no_forest
+from models.scorer import CELLS, EXPERTS, Weights, contributions, score, seeds
 from streams.errors import Poison
 
 LINEAR: Final = "linear"
@@ -132,11 +133,7 @@ class Snapshot:
             weights.seeds[model] = seeds(self.features)
             if self.known:
                 weights.seeds[model, ~np.array(self.known)] = 0
-            trees = Trees.unpacked(self.trees, len(self.features))
-            nodes = len(trees.feature)
-            weights.roots[model, : len(trees)], weights.count[model] = trees.roots, len(trees)
-            weights.feature[model, :nodes], weights.number[model, :nodes] = trees.feature, trees.number
-            weights.right[model, :nodes] = trees.right
+            Trees.unpacked(self.trees, len(self.features)).put(weights.forest, model)
         weights.have[model], weights.version[model] = 1, self.version
 
     def score(self, features: Sequence[float]) -> float:
@@ -212,11 +209,7 @@ def no_weights(models: int, features: int) -> Weights:
         mixing=np.zeros((models, 1 + len(EXPERTS))),
         seeds=np.zeros((models, features), np.int64),
         table=np.zeros((models, CELLS), np.float32),
-        roots=np.zeros((models, TREES), np.int32),
-        count=np.zeros(models, np.int64),
-        feature=np.zeros((models, NODES), np.int16),
-        number=np.zeros((models, NODES)),
-        right=np.zeros((models, NODES), np.int32),
+        forest=no_forest(models, features, TREES),
     )
 
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from models.additive import Additive
 from models.boosted import Trees
+from models.forest import LEAF
 from models.mixing import Mixing
-from models.scorer import CELLS, LARGEST_LOGIT, LEAF, cut, logistic
+from models.scorer import CELLS, LARGEST_LOGIT, cut, logistic
 from models.snapshot import MIXTURE, Snapshot
 from models.task import Binary
 

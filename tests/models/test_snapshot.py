@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from models.boosted import Trees
-from models.scorer import CELLS, LEAF
+from models.forest import LEAF
+from models.scorer import CELLS
 from models.snapshot import Snapshot
 from schemas import registry
 from streams.errors import Poison
