@@ -1,10 +1,10 @@
 """The whole product on its own event mix: `streamwise bench product --json`.
 
 One real Kafka, one real Redis, the ledger role on SQLite beside the worker. The worker consumes web, social and
-sales events that lie ready, keeps every column, scores both models on every event, judges all policies, writes
-receipts, views, examples and the changelog, and commits. In the same run, on the same broker, the warmed-up Kafka
-Streams peer does the small job of `bench.job`: the product must not be slower. The events and the two model
-snapshots are synthetic (`bench.mix`).
+sales events that lie ready, keeps every column, scores with the shipped models where something needs a score, judges
+all policies, writes receipts, views, examples and the changelog, and commits. In the same run, on the same broker, it
+does so with linear models in place of the mixtures, and the warmed-up Kafka Streams peer does the small job of
+`bench.job`. The events and the snapshots are synthetic (`bench.mix`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from bench.servers import KafkaServer, RedisServer
 from models.boosted import fit
 from models.config import load_models
 from models.scorer import CELLS
-from models.snapshot import MIXTURE, Snapshot
+from models.snapshot import LINEAR, MIXTURE, Snapshot
 from models.task import Binary
 from streams.topics import ensure
 
@@ -88,9 +88,12 @@ def produce(
         producer.commit_transaction(60)
 
 
-def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1) -> None:
+def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1, kind: str = MIXTURE) -> None:
     """Give each model a mixture of the shipped size, trees and all. Synthetic: weights are drawn, and the trees fitted
-    to drawn examples, so the score is the linear expert's; what the others say is worked out and weighs nothing."""
+    to drawn examples, so the score is the linear expert's; what the others say is worked out and weighs nothing.
+
+    With the kind LINEAR there are no others.
+    """
     models = load_models(config / "models.yaml")
     producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
     rng = np.random.default_rng(1)
@@ -98,7 +101,7 @@ def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1) -
     trees = fit(x, labels.astype(np.float32), Binary.objective)
     for model in models.models:
         snapshot = Snapshot(
-            model.name, version, FIRST_MS, MIXTURE, models.names, -1.0,
+            model.name, version, FIRST_MS, kind, models.names, -1.0,
             tuple((rng.normal(size=len(models.names)) * 0.05).tolist()), 0,
             mixing=(0.0, 1.0, 0.0, 0.0), table=bytes(4 * CELLS), trees=trees.packed(),
         )  # fmt: skip
@@ -108,29 +111,33 @@ def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1) -
 
 
 def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: bool = True) -> dict[str, Any]:
-    """Measure on one broker; each run has topics of its own making, the median run counts.
+    """Measure on one broker; each run has topics of its own making, the median run counts; in turn with
+    mixtures, and with linear models in their place.
 
     The first run warms the broker up and does not count: the peer is warmed up, too, and comes after it.
     """
-    results = []
+    results: dict[str, list[dict[str, Any]]] = {MIXTURE: [], LINEAR: []}
     streams_rate = 0.0
     with KafkaServer() as kafka:
-        for number in range(runs + 1):
+        for number, kind in enumerate([MIXTURE, *[MIXTURE, LINEAR] * runs]):
             with ExitStack() as stack:
                 redis = stack.enter_context(RedisServer())
                 remove_topics(kafka.bootstrap)
                 fill(kafka.bootstrap, events, customers, PARTITIONS)
-                publish_snapshots(kafka.bootstrap)
-                results.append(measure(stack, kafka.bootstrap, redis.url, events))
-            warming = " (warms up)" if number == 0 else ""
-            say(f"product, run {number}{warming}: {results[-1]['events_per_s']:,.0f} events/s")
+                publish_snapshots(kafka.bootstrap, kind=kind)
+                result = measure(stack, kafka.bootstrap, redis.url, events)
+            say(f"product, {kind}{'' if number else ' (warms up)'}: {result['events_per_s']:,.0f} events/s")
+            if number:
+                results[kind].append(result)
             if peer and number == 1:
                 streams_rate = kafka_streams_rate(kafka.bootstrap)
                 say(f"kafka_streams, small job: {streams_rate:,.0f} events/s")
-    del results[0]
-    rates = [result["events_per_s"] for result in results]
-    median = results[rates.index(statistics.median_low(rates))]
-    return {**median, "runs_events_per_s": rates, "kafka_streams_events_per_s": streams_rate}
+    rates, linear = ([result["events_per_s"] for result in results[kind]] for kind in (MIXTURE, LINEAR))
+    median = results[MIXTURE][rates.index(statistics.median_low(rates))]
+    return {
+        **median, "runs_events_per_s": rates, "linear_events_per_s": statistics.median_low(linear),
+        "kafka_streams_events_per_s": streams_rate,
+    }  # fmt: skip
 
 
 def remove_topics(bootstrap: str) -> None:

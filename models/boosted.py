@@ -18,12 +18,12 @@ from models.forest import ABSENT, LEAF, LEAVES, Forest, boosted, lay_out, leaves
 from models.raw import raw
 from streams.errors import Fatal
 
-TREES: Final = 100
+TREES: Final = 80
 NODES: Final = TREES * (2 * LEAVES - 1)
 
 _PARAMETERS: Final[dict[str, Any]] = {
     "num_leaves": 15,
-    "learning_rate": 0.1,
+    "learning_rate": 0.12,
     "min_data_in_leaf": 100,
     "feature_fraction": 0.5,
     "max_bin": 63,
@@ -123,7 +123,7 @@ class Trees:
 
     def renumbered(self, places: NDArray[np.int16]) -> Trees:
         """The same with feature i at `places[i]`."""
-        feature = np.where(self.feature == LEAF, LEAF, places[self.feature]).astype(np.int16)
+        feature = np.where(self.feature < 0, self.feature, places[self.feature]).astype(np.int16)
         return Trees(self.roots, feature, self.number, self.right)
 
 

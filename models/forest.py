@@ -30,7 +30,7 @@ class Forest(NamedTuple):
     """The trees in force, for m models of f features.
 
     count: int64[m], the trees; start: int64[m, f + 1]: the splits by feature i are start[i] to start[i + 1];
-    threshold: float64[m, n], ascending in each feature (x <= threshold goes left); tree: int16[m, n], whose
+    threshold: float32[m, n], ascending in each feature (x <= threshold goes left); tree: uint8[m, n], whose
     split it is; keep: uint16[m, n], the leaves that are not on its left;
     begin: uint16[m, t], a tree's leaves before any feature is looked at; value: float64[m, t, LEAVES], what leaves add;
     left: uint16[t], scratch: a forest is scored by one thread at a time.
@@ -52,8 +52,8 @@ def no_forest(models: int, features: int, trees: int) -> Forest:
     return Forest(
         count=np.zeros(models, np.int64),
         start=np.zeros((models, features + 1), np.int64),
-        threshold=np.zeros((models, splits)),
-        tree=np.zeros((models, splits), np.int16),
+        threshold=np.zeros((models, splits), np.float32),
+        tree=np.zeros((models, splits), np.uint8),
         keep=np.zeros((models, splits), np.uint16),
         begin=np.zeros((models, trees), np.uint16),
         value=np.zeros((models, trees, LEAVES)),
@@ -62,11 +62,11 @@ def no_forest(models: int, features: int, trees: int) -> Forest:
 
 
 @kernel
-def seen(x: float) -> float:
+def seen(x: float) -> Any:
     """A feature as examples hold it, in float32, so that it falls on the same side here and there; NaN counts as 0."""
     if x != x:
-        return 0.0
-    return np.float64(np.float32(min(max(x, -_LARGEST_FLOAT), _LARGEST_FLOAT)))
+        return np.float32(0.0)
+    return np.float32(min(max(x, -_LARGEST_FLOAT), _LARGEST_FLOAT))
 
 
 @kernel
@@ -113,8 +113,15 @@ def lay_out(
     splits = np.flatnonzero((feature >= 0) & (tree >= 0))
     splits = splits[np.lexsort((number[splits], feature[splits]))]
     of.start[model] = np.searchsorted(feature[splits], np.arange(of.start.shape[1]))
-    for into, values in ((of.threshold, number), (of.tree, tree), (of.keep, keep)):
+    for into, values in ((of.threshold, _rounded(number)), (of.tree, tree), (of.keep, keep)):
         into[model, : len(splits)] = values[splits]
+
+
+def _rounded(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The largest float32 that is not above each: a feature is a float32, too, and goes the same way."""
+    with np.errstate(over="ignore"):
+        nearest = thresholds.astype(np.float32)
+    return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
 
 
 @kernel

@@ -95,7 +95,7 @@ def linear(
 @kernel
 def cell(x: float, seed: int) -> Any:
     """The cell of an additive expert's table for a value of the feature with this seed; NaN counts as 0."""
-    place = np.floor(min(max(seen(x) * _BINS, -_LARGEST_BIN), _LARGEST_BIN))
+    place = np.floor(min(max(np.float64(seen(x)) * _BINS, -_LARGEST_BIN), _LARGEST_BIN))
     mixed = (np.int64(place) * _SPREAD ^ seed) & _32_BITS
     for _ in range(2):
         mixed = ((mixed >> 16) ^ mixed) * _MIX & _32_BITS

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from models.boosted import Trees, fit
+from models.forest import ABSENT, LEAF
 from models.scorer import CELLS, EXPERTS, LARGEST_LOGIT, cell, linear, logistic, score, seeds
 from models.snapshot import LINEAR, MIXTURE, Snapshot, no_weights
 from models.task import Binary
@@ -145,3 +147,29 @@ def test_cells_spread() -> None:
     assert min(cells) >= 0
     assert max(cells) < CELLS
     assert len(EXPERTS) == 3
+
+
+def test_a_forest_gives_what_a_walk_down_its_trees_gives() -> None:
+    """Also for values on a threshold, next to it, and beyond all, and for features that a row does not have."""
+    draw = np.random.default_rng(11)
+    x = (draw.integers(-3, 4, size=(2000, 5)) / 3).astype(np.float32)
+    labels = (x[:, 0] * x[:, 1] - x[:, 2] + 0.3 * draw.normal(size=2000) > 0).astype(np.float32)
+    trees = fit(x, labels, Binary.objective).renumbered(np.array([1, ABSENT, 2, 3, 0], np.int16))
+    trees = trees.renumbered(np.array([3, 0, 1, 2], np.int16))
+    assert ABSENT in trees.feature
+    edges = np.sort(trees.number[trees.feature >= 0])
+    rows = draw.choice(np.concatenate([edges, np.nextafter(edges, 9.0), [-3e38, 0.0, 3e38]]), size=(300, 4))
+    rows = rows.astype(np.float32).astype(np.float64)
+    assert [trees.logit(row) for row in rows] == pytest.approx(
+        [walked(trees, row) for row in rows], rel=1e-12
+    )
+
+
+def walked(trees: Trees, row: NDArray[np.float64]) -> float:
+    total = 0.0
+    for node in trees.roots.tolist():
+        while (feature := trees.feature[node]) != LEAF:
+            value = row[feature] if feature != ABSENT else 0.0
+            node = node + 1 if value <= trees.number[node] else trees.right[node]
+        total += trees.number[node]
+    return total
