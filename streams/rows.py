@@ -4,6 +4,10 @@ A row is 1.2 kB and mostly zeros. The rows that events reached lately stand whol
 places; every other one lies packed (`streams.packing`) in an array that grows in place, in a block of its own length.
 A pass asks for a row by its slot (`place_of`), which unpacks it when it has to; between passes `make_room` packs
 rows that were not used for long, so that there are free places.
+
+A block that is free is the next row's of that length. As lengths change, more and more of the array would be blocks
+that no row wants: when it grows and a quarter of it is free, `make_room` joins neighbours to gaps, and rows are packed
+into these.
 """
 
 from __future__ import annotations
@@ -29,12 +33,16 @@ from .packing import (
 
 NEW = -1  # `where` of a slot without a row: it has the default one
 COLD = -2  # `where` of a packed row is COLD - its place in `cold`
-FREE, TOP, HAND = range(3)  # `marks`: free places, words used of `cold`, the next place to look at
+# `marks`: free places, words used of `cold`, the next place to look at; of `cold`, free words and blocks, the gap that
+# is being filled and its end, and the first of the other gaps
+FREE, TOP, HAND, SPARE, BLOCKS, GAP, GAP_END, GAPS = range(8)
 LEAST_PLACES = 64
 LINE = LINE_BYTES // 8  # words
 USUAL_WORDS = 40  # of a packed row, its mask included: five lines
 WHOLE_WORDS = 128  # of a whole row that are asked for: sixteen lines; what few events look at stands behind
 SOON, NEXT = 16, 8  # rows between asking where a row is, asking for the row, and taking it
+JOINED_FROM_WORDS = 1 << 14  # `cold` has grown by so much at least since neighbours were joined last
+LEAST_GAP = 16  # words
 TURN = 1024  # rows packed at a time: about 0.3 ms, and what was packed last is filled while the caches still hold it
 
 
@@ -107,8 +115,21 @@ def ask_values(store: Store, slots: Any, i: int) -> None:
 def _release(store: Store, at: int) -> None:
     """The block at `at` is free."""
     size = packed_words(store.cold, at, store.bits.shape[1])
-    store.cold[at] = store.heads[size]
-    store.heads[size] = at
+    store.marks[SPARE] += size
+    _chain(store, at, size, len(store.heads))
+
+
+@inlined
+def _chain(store: Store, at: int, size: int, gap: int) -> None:
+    """Enter a free block; one of `gap` words or more is a gap for any rows, and says how long it is."""
+    store.marks[BLOCKS] += 1
+    if size < gap:
+        store.cold[at] = store.heads[size]
+        store.heads[size] = at
+    else:
+        store.cold[at] = store.marks[GAPS]
+        store.cold[at + 1] = size
+        store.marks[GAPS] = at
 
 
 @inlined
@@ -118,11 +139,98 @@ def _block(store: Store, size: int) -> Any:
     if at >= 0:
         following = store.cold[at]
         store.heads[size] = following
+        store.marks[BLOCKS] -= 1
+        store.marks[SPARE] -= size
         ask_packed(store, following, size)  # for the next row of that length
         return at
-    at = store.marks[TOP]
-    store.marks[TOP] = at + size
-    return at
+    return _new_block(store, size)
+
+
+@kernel
+def _new_block(store: Store, size: int) -> int:
+    """A block from a gap, or else from the end."""
+    marks = store.marks
+    while marks[GAP_END] - marks[GAP] < size:
+        _leave_gap(store)
+        at = marks[GAPS]
+        if at < 0:
+            break
+        marks[GAPS] = store.cold[at]
+        marks[GAP] = at
+        marks[GAP_END] = at + store.cold[at + 1]
+        marks[BLOCKS] -= 1
+    if marks[GAP_END] > marks[GAP]:
+        at = marks[GAP]
+        marks[GAP] = at + size
+        marks[SPARE] -= size
+    else:
+        at = marks[TOP]
+        marks[TOP] = at + size
+    return int(at)
+
+
+@inlined
+def _leave_gap(store: Store) -> None:
+    """What is left of the gap that is being filled is a block like others."""
+    at = store.marks[GAP]
+    left = store.marks[GAP_END] - at
+    if left > 0:
+        _chain(store, at, left, len(store.heads))
+    store.marks[GAP] = 0
+    store.marks[GAP_END] = 0
+
+
+@kernel
+def free_blocks(store: Store, at: Any, size: Any) -> None:
+    """All free blocks, in no order: `at`, `size`: int64[marks[BLOCKS]], the gap that is being filled among them."""
+    found = 0
+    for length in range(len(store.heads)):
+        block = store.heads[length]
+        while block >= 0:
+            at[found] = block
+            size[found] = length
+            found += 1
+            block = store.cold[block]
+    gap = store.marks[GAPS]
+    while gap >= 0:
+        at[found] = gap
+        size[found] = store.cold[gap + 1]
+        found += 1
+        gap = store.cold[gap]
+
+
+@kernel
+def leave_gap(store: Store) -> None:
+    """Fill no gap until the next block is asked for."""
+    _leave_gap(store)
+
+
+@kernel
+def join_blocks(store: Store, at: Any, size: Any) -> int:
+    """Enter all free blocks anew, neighbours as one; by their places, as `free_blocks` gave them.
+
+    What is free at the end of what is used is not used any more. Returns the words of all gaps.
+    """
+    marks = store.marks
+    gained = 0
+    for length in range(len(store.heads)):
+        store.heads[length] = -1
+    marks[GAPS] = -1
+    marks[BLOCKS] = 0
+    first = 0
+    while first < len(at):
+        start = at[first]
+        end = start
+        while first < len(at) and at[first] == end:
+            end += size[first]
+            first += 1
+        if end == marks[TOP]:
+            marks[TOP] = start
+            marks[SPARE] -= end - start
+        else:
+            _chain(store, start, end - start, LEAST_GAP)
+            gained += end - start if end - start >= LEAST_GAP else 0
+    return gained
 
 
 @kernel
@@ -359,7 +467,9 @@ class Rows:
         self._free = np.arange(places)[::-1].copy()
         self._cold = Stretched(1 << 12)
         self._heads = np.full(mask_words(words) + words + 1, -1, np.int64)
-        self._marks = np.array([places, 0, 0], np.int64)
+        self._marks = np.zeros(GAPS + 1, np.int64)
+        self._marks[[FREE, GAPS]] = places, -1
+        self._join_from = JOINED_FROM_WORDS
         self._default = np.array(default_row).view(np.int64).reshape(1, -1)
         self._scratch = np.empty(value_words(words), np.int64)
 
@@ -390,9 +500,22 @@ class Rows:
             self._more(min(allowed, 2 * places))
         wanted = min(TURN, len(self._owner) // 4)
         missing = max(0, wanted - int(self._marks[FREE]))
+        if self._marks[TOP] > self._join_from and 4 * self._marks[SPARE] > self._marks[TOP]:
+            self._join()
         self._reserve((missing + wanted) * len(self._scratch))
         if missing:
             evict(self.store, missing)
+
+    def _join(self) -> None:
+        """Make gaps of free blocks that lie side by side."""
+        leave_gap(self.store)
+        at, size = np.empty((2, int(self._marks[BLOCKS])), np.int64)
+        free_blocks(self.store, at, size)
+        order = np.argsort(at)
+        gained = join_blocks(self.store, at[order], size[order])
+        top = int(self._marks[TOP])
+        worth_it = gained > top // 16
+        self._join_from = top + max(top // (256 if worth_it else 16), JOINED_FROM_WORDS)
 
     def _more(self, places: int) -> None:
         known, free = len(self._owner), int(self._marks[FREE])

@@ -58,10 +58,14 @@ def check(rows: Rows, expected: dict[int, np.ndarray]) -> None:
     assert ends.tolist() == alone_ends.tolist()
 
 
+@pytest.mark.parametrize("joined_from", [0, 1 << 14])
 @many
-@given(steps)
-def test_a_row_is_what_was_written_last(script: list[tuple[str, int, list[tuple[int, float]]]]) -> None:
+@given(script=steps)
+def test_a_row_is_what_was_written_last(
+    joined_from: int, script: list[tuple[str, int, list[tuple[int, float]]]]
+) -> None:
     rows = Rows(DEFAULT, LEAST_PLACES)
+    rows._join_from = joined_from
     expected: dict[int, np.ndarray] = {}
     for what, slot, fill in script:
         row = filled(expected.get(slot, DEFAULT).copy(), fill)
@@ -74,6 +78,8 @@ def test_a_row_is_what_was_written_last(script: list[tuple[str, int, list[tuple[
         else:
             rows.forget(slot)
             expected.pop(slot, None)
+            rows.make_room()
+            rows._join_from = joined_from
     check(rows, expected)
 
 
@@ -119,6 +125,37 @@ def test_blocks_of_forgotten_rows_are_used_again() -> None:
             rows.forget(slot)
             put(rows, slot, filled(row.copy(), [(4, float(turn % 2))]))
     assert rows.nbytes <= size + 50 * 8 * 7  # the one word more makes a block of another length
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_rows_that_grow_word_by_word_take_what_shorter_ones_left(
+    joined: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block that one row leaves is too short for all the others, but not with its neighbours."""
+    monkeypatch.setattr("streams.rows.JOINED_FROM_WORDS", 64 if joined else 1 << 40)
+    rows, count, draw = Rows(DEFAULT, LEAST_PLACES), 2000, np.random.default_rng(3)
+    rows.grow(count)
+    expected = np.tile(DEFAULT, (count, 1))
+    for length in range(2, 60):
+        for slot in draw.permutation(count).tolist():
+            expected[slot, 1 + (slot + length) % (WORDS - 2)] = length + slot / count
+            put(rows, slot, expected[slot])
+            if slot % 64 == 0:
+                rows.make_room()
+    assert rows.copy(np.arange(count)).tobytes() == expected.tobytes()
+    live = packed(expected.view(np.int64), LAYOUT)[0].nbytes
+    assert (rows.nbytes < 2.0 * live) == joined
+
+
+def test_when_all_blocks_are_free_the_array_is_as_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.rows.JOINED_FROM_WORDS", 1)
+    rows = Rows(DEFAULT, LEAST_PLACES)
+    for slot in range(50):
+        put(rows, slot, filled(DEFAULT.copy(), [(word, 1.0) for word in range(2, 3 + slot)]))
+    for slot in range(50):
+        rows.forget(slot)
+    rows.make_room()
+    assert rows.nbytes == 0
 
 
 def test_a_full_store_says_so_and_keeps_its_rows() -> None:
