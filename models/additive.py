@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.kernel import kernel
 from models.scorer import CELLS, additive, cell, seeds
+from streams.kernel import kernel
 
 _SHRINKAGE: Final = 1e-3  # towards 0, for cells that few examples fall into
 _LARGEST: Final = 1e6

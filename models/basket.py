@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.items import LARGEST_KEY
-from models.kernel import kernel
+from streams.kernel import kernel
 
 BASKET: Final = 64  # different items; the others are cut off, as pairs grow with the square
 

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.kernel import kernel
 from models.recent import BASKETS, KEYS, faded
+from streams.kernel import kernel
 
 PRIOR: Final = 1.0  # what goes with the customer's items counts as one basket of the customer's own
 

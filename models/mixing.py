@@ -18,9 +18,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.kernel import kernel
 from models.scorer import EXPERTS, mixed
 from models.task import Task
+from streams.kernel import kernel
 
 _SIZE: Final = 1 + len(EXPERTS)
 _BIAS_VARIANCE: Final = 0.25  # before the first example, and at most

@@ -18,11 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 from models.assortment import Assortment
 from models.basket import BASKET, clean, wasted
 from models.items import LARGEST_KEY, WAYS, Table, bucket, count, empty, find, follow, put_words, shrink
-from models.kernel import kernel
 from models.raw import fill, raw
 from models.recent import BASKETS, HALF_LIFE_MS, KEYS, faded, remember
 from models.snapshot import LARGEST_VERSION
 from streams.errors import Poison
+from streams.kernel import kernel
 
 ITEMS: Final = 16_384  # 14 MB with their followers; four times as many find about half a percent more
 FOLLOWERS: Final = 32

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from models.config import EXPERTS
 from models.forest import Forest, boosted, seen
-from models.kernel import kernel
 from models.transform import Plan, transform
+from streams.kernel import kernel
 
 __all__ = [
     "EXPERTS", "Plan", "additive", "cell", "contributions", "linear", "logistic", "logit", "score",

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import Feature
-from models.kernel import kernel
+from streams.kernel import kernel
 
 # Codes of `Feature.transform`. The calendar ones read the clock and not a view.
 _LOG1P: Final = 0

@@ -30,4 +30,5 @@ def test_models_know_neither_faust_nor_kafka_nor_our_engine() -> None:
         "streams.errors",
         "streams.hashing",
         "streams.kernel",
+        "streams.kernel_cache",
     }
