@@ -102,7 +102,7 @@ class Learner:
         self.window = Window()
         self.earliest: dict[int, int] = {}  # where a restored one begins to `recall`, by partition
         self._linear = Linear(
-            self.features, rate=learning.linear_rate, loss=self.task.river, largest=self.task.largest
+            self.features, rate=learning.linear_rate, loss=self.task.river(), largest=self.task.largest
         )
         self._additive = Additive(self.features, rate=learning.additive_rate)
         self._trees = Trees.none()

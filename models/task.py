@@ -7,7 +7,6 @@ from typing import Any, Final, Protocol
 
 import msgspec
 import numpy as np
-from river import optim
 
 from models.example import Example
 from models.metrics import amount_figures, figures
@@ -31,13 +30,14 @@ class TaskState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Task(Protocol):
-    """`objective`: LightGBM's; `river`: the loss of the linear expert, for logits and targets; `largest`: how far a
-    logit of an expert may be from 0."""
+    """`objective`: LightGBM's; `largest`: how far a logit of an expert may be from 0."""
 
     objective: dict[str, Any]
     largest: float
-    river: Any
     state: TaskState
+
+    def river(self) -> Any:
+        """River's loss of the linear expert, for logits and targets. Only a learner asks, and loads River."""
 
     def check(self, example: Example) -> None:
         """Raise Poison where the example has no such label."""
@@ -71,11 +71,15 @@ class Binary:
     """Yes or no: a logistic model, judged by its log-loss in nats."""
 
     objective: dict[str, Any] = {"objective": "binary"}  # noqa: RUF012
-    river = optim.losses.Log()
     largest = LARGEST_LOGIT
 
     def __init__(self) -> None:
         self.state = TaskState()
+
+    def river(self) -> Any:
+        from river import optim
+
+        return optim.losses.Log()
 
     def check(self, example: Example) -> None:
         example.check_binary()
@@ -113,11 +117,15 @@ class Amount:
     """
 
     objective: dict[str, Any] = {"objective": "tweedie", "tweedie_variance_power": 1.2}  # noqa: RUF012
-    river = optim.losses.Poisson()
     largest = LARGEST_FACTOR
 
     def __init__(self) -> None:
         self.state = TaskState(unit=_LEAST_UNIT)
+
+    def river(self) -> Any:
+        from river import optim
+
+        return optim.losses.Poisson()
 
     def check(self, example: Example) -> None:
         if not abs(example.label) <= _LARGEST_UNIT:

@@ -18,7 +18,6 @@ from numba import config
 from numba.core.caching import InTreeCacheLocator, UserProvidedCacheLocator, UserWideCacheLocator
 
 ROOT = Path(__file__).resolve().parents[1]
-OWN = frozenset({"config", "customers", "decisions", "models", "schemas", "serving", "streams"})
 
 # at the start of a line: what is imported within functions is no part of a kernel
 _FROM = re.compile(r"^from +(\.*)([\w.]*) +import +(\([^)]*\)|.*)$", re.M)
@@ -86,7 +85,13 @@ def _imported(path: Path, root: Path) -> frozenset[Path]:
 
 
 def _ours(file: Path, root: Path) -> bool:
-    return file.is_relative_to(root) and file.relative_to(root).parts[0] in OWN
+    """Not another project's: installed side by side, each has a folder that tells its version."""
+    return file.is_relative_to(root) and not _foreign(root, file.relative_to(root).parts[0])
+
+
+@cache
+def _foreign(root: Path, name: str) -> bool:
+    return any(root.glob(f"{name}-*.dist-info"))
 
 
 def _plain(text: str) -> Iterator[str]:
