@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -54,16 +53,21 @@ def install() -> None:
 
 @cache
 def stamp(path: Path, root: Path = ROOT) -> bytes:
-    """Of a source file and of all below `root` that it imports, and these import."""
+    """Of a source file and of all that it is made of (`sources`)."""
+    digest = hashlib.sha256()
+    for one in sorted(sources(path, root)):
+        digest.update(_digest(one))
+    return digest.digest()
+
+
+def sources(path: Path, root: Path = ROOT) -> set[Path]:
+    """A source file and all below `root` that it imports, and these import."""
     found, coming = {path}, [path]
     while coming:
         new = _imported(coming.pop(), root) - found
         found |= new
         coming += new
-    digest = hashlib.sha256()
-    for one in sorted(found):
-        digest.update(_digest(one))
-    return digest.digest()
+    return found
 
 
 @cache
@@ -75,10 +79,10 @@ def _digest(path: Path) -> bytes:
 def _imported(path: Path, root: Path) -> frozenset[Path]:
     """The files of our packages that this one imports."""
     text = path.read_text("utf-8")
-    folders = [path.parent, *path.parents[1:]]
-    modules = [root.joinpath(*name.strip().split(" ")[0].split(".")) for name in _plain(text)]
+    plain = [name.split()[0] for names in _IMPORT.findall(text) for name in names.split(",")]
+    modules = [root.joinpath(*name.split(".")) for name in plain]
     for dots, name, members in _FROM.findall(text):
-        base = (folders[len(dots) - 1] if dots else root).joinpath(*filter(None, name.split(".")))
+        base = (path.parents[len(dots) - 1] if dots else root).joinpath(*filter(None, name.split(".")))
         modules += [base, *(base / member for member in re.findall(r"\w+", members))]
     files = (file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py"))
     return frozenset(file for file in files if _ours(file, root) and file.is_file())
@@ -92,8 +96,3 @@ def _ours(file: Path, root: Path) -> bool:
 @cache
 def _foreign(root: Path, name: str) -> bool:
     return any(root.glob(f"{name}-*.dist-info"))
-
-
-def _plain(text: str) -> Iterator[str]:
-    for names in _IMPORT.findall(text):
-        yield from names.split(",")

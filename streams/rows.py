@@ -182,7 +182,7 @@ def _leave_gap(store: Store) -> None:
 
 @kernel
 def free_blocks(store: Store, at: Any, size: Any) -> None:
-    """All free blocks, in no order: `at`, `size`: int64[marks[BLOCKS]], the gap that is being filled among them."""
+    """All free blocks, in no order: `at`, `size`: int64[marks[BLOCKS]]. No gap is being filled (`leave_gap`)."""
     found = 0
     for length in range(len(store.heads)):
         block = store.heads[length]

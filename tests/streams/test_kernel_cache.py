@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streams import kernel_cache
-from streams.kernel_cache import stamp
+from streams.kernel_cache import sources, stamp
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,12 +72,7 @@ def test_a_stamp_is_of_all_that_is_imported(tree: Path, name: str) -> None:
 
 
 def test_the_pass_is_made_of_the_rows_the_folds_and_the_scores() -> None:
-    found: set[Path] = set()
-    coming = [ROOT / "decisions" / "step.py"]
-    while coming:
-        new = kernel_cache._imported(coming.pop(), ROOT) - found
-        found |= new
-        coming += new
+    found = sources(ROOT / "decisions" / "step.py")
     names = {str(path.relative_to(ROOT)) for path in found}
     assert {"streams/rows.py", "customers/fold.py", "models/forest.py", "decisions/program.py"} <= names
     assert not any(name.startswith(("agents/", "tests/")) for name in names)
