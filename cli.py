@@ -289,13 +289,15 @@ def backup(
 
     Example: streamwise backup monday.backup --key backup.key
     """
+    from agents.priority import give_way
+
+    give_way()  # a second of imports, too
     from agents import backups
 
     settings = _settings(kafka=kafka, config=config)
     if new_key is not None:
         _report({"key": backups.new_key(new_key)}, json_, lambda done: [f"{new_key} holds key {done['key']}"])
         return
-    backups.give_way()
     if watch:
         _watch(_role("", tied, verbose, kafka=kafka, config=config))
         return

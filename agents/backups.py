@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +74,6 @@ def key_of(settings: Settings, given: Path | None) -> bytes | None:
     """The key that was named; None for none."""
     path = given or (Path(settings.backup_key) if settings.backup_key else None)
     return read_key(path) if path else None
-
-
-def give_way() -> None:
-    """Run, with all threads begun later, only while a processor has nothing else to do: the roles keep their pace."""
-    if hasattr(os, "SCHED_IDLE"):
-        with suppress(OSError):  # where it is not allowed, as with some containers
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-            return
-    os.nice(19)
 
 
 def make_backup(

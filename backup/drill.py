@@ -236,7 +236,8 @@ def _moved(value: bytes, layouts: dict[int, bytes], work: LivePass) -> bytes:
     moved = np.empty((1, work.layout.words), np.int64)
     zero = np.array([0])
     migration.put(np.frombuffer(value, np.uint8), zero, np.array([len(value)]), zero, moved)
-    return bytes(packed(moved, work.layout.layout_id)[0].tobytes())
+    new = work.layout.default_row.view(np.int64).reshape(1, -1)
+    return bytes(packed(moved, new, work.layout.layout_id)[0].tobytes())
 
 
 def _sum(rows: Iterable[dict[str, Any]]) -> tuple[int, int]:

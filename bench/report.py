@@ -205,6 +205,7 @@ def _failover(figures: dict[str, Any]) -> list[str]:
 
 def _soak(figures: dict[str, Any]) -> list[str]:
     drained = ", ".join(f"{seconds:.0f}" for seconds in figures["drained_s"])
+    bursts = ", ".join(f"{rate:,.0f}" for rate in figures["burst_events_per_s"])
     return [
         "## Soak",
         f"{figures['minutes']:g} minutes at 80% of the capacity of worker, ledger, broker and producer together.",
@@ -213,7 +214,7 @@ def _soak(figures: dict[str, Any]) -> list[str]:
         f"- {figures['events_per_s']:,.0f} events/s of {figures['capacity_events_per_s']:,.0f}",
         f"- resident memory early {figures['rss_5min_bytes'] / 1e6:,.0f} MB, at the end "
         f"{figures['rss_end_bytes'] / 1e6:,.0f} MB",
-        f"- three bursts of twice the load for ten seconds: lag gone after {drained} s",
+        f"- three bursts of ten seconds, {bursts} events/s: lag gone after {drained} s",
         "",
     ]
 

@@ -1,10 +1,11 @@
 """Half an hour at 80% of capacity, with three bursts: `streamwise bench soak --json`.
 
 The product's worker and the ledger on one broker with Redis and SQLite; producer, broker and all else share the
-machine's cores, so capacity is measured in the same way first: how many events a second the worker folds while
-the producer has more than that to give. Then the load is steady at 80% of it. Three times it is doubled for ten
-seconds; `drained_s` is how long after each burst the lag was back within a second's events. Memory is the worker's
-resident memory, as the kernel tells it; topics keep 100 MB a partition, Redis 1 GB. Synthetic events (`bench.mix`).
+machine's cores, so capacity is measured in the same way first: events are produced as fast as they can be, and what
+came counts over the time until worker and ledger have nothing left. Then the load is steady at 80% of that. Three
+times it is to be double for ten seconds; `burst_events_per_s` is what it then was, and `drained_s` how long after each
+burst the lag was back within a second's events. Memory is the worker's resident memory, as the kernel tells it;
+topics keep 100 MB a partition, Redis 1 GB. Synthetic events (`bench.mix`).
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ PARTITIONS = 4
 CUSTOMERS = 100_000
 MINUTES = 30.0
 SHARE = 0.8
-CAPACITY_S = 40.0  # of which the second half counts
+FLOOD_S = 40.0  # of which the second half counts, and what it left to be done
 BURST_S = 10.0
 BURSTS_AT = (0.3, 0.5, 0.7)  # of the whole time
 EARLY_MIN = 5.0
@@ -54,11 +55,15 @@ KEPT = {
 
 
 class Load(threading.Thread):
-    """Produces `bench.mix` in real time at `rate` events/s, which may be changed; `inf` is as fast as it goes."""
+    """Produces `bench.mix` in real time at `rate` events/s, which may be changed; `inf` is as fast as it goes.
 
-    def __init__(self, bootstrap: str) -> None:
+    `first`: the number of its first chunk; `sent`: the events so far.
+    """
+
+    def __init__(self, bootstrap: str, rate: float, first: int = 0) -> None:
         super().__init__(daemon=True)
-        self.rate = float("inf")
+        self.rate = rate
+        self.first = first
         self.sent = 0
         self.error: BaseException | None = None
         self._ended = threading.Event()
@@ -87,7 +92,7 @@ class Load(threading.Thread):
 
     def _produce(self) -> None:
         producer, due = self._producer, time.monotonic()
-        for number in count():
+        for number in count(self.first):
             step_ms = 1000.0 / min(self.rate, 1e6)
             for part in mix.part(number, CHUNK, CUSTOMERS, first_ms=time.time() * 1000, step_ms=step_ms):
                 messages = [{"key": k, "value": v} for k, v in zip(part.keys, part.values, strict=True)]
@@ -104,10 +109,10 @@ class Load(threading.Thread):
 
 
 class Watch:
-    """What the worker says of itself."""
+    """What a role says of itself."""
 
-    def __init__(self, worker: Worker, port: int) -> None:
-        self._worker, self._url = worker, f"http://127.0.0.1:{port}"
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}"
 
     def status(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"{self._url}/status", timeout=10) as answer:
@@ -125,9 +130,6 @@ class Watch:
     def lag(self) -> int:
         return sum(self.status()["lag"].values())
 
-    def rss_bytes(self) -> int:
-        return resident_bytes(self._worker.process.pid)
-
 
 def run(minutes: float = MINUTES) -> dict[str, Any]:
     """Find the capacity, then hold 80% of it."""
@@ -137,70 +139,86 @@ def run(minutes: float = MINUTES) -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         ensure(kafka.bootstrap, topics(list(mix.TOPICS)), partitions=PARTITIONS, replication=1)
         publish_snapshots(kafka.bootstrap)
-        port = free_ports(1)[0]
+        worker_port, ledger_port = free_ports(2)
         config = configured(folder)
-        worker = Worker(kafka.bootstrap, redis.url, folder / "worker", config, PARTITIONS, worker_port=port)
+        worker = Worker(
+            kafka.bootstrap, redis.url, folder / "worker", config, PARTITIONS, worker_port=worker_port
+        )
         stack.enter_context(worker)
-        stack.callback(_end, _ledger(kafka.bootstrap, folder / "ledger"))
+        stack.callback(_end, _ledger(kafka.bootstrap, folder / "ledger", ledger_port))
         worker.ready()
-        watch, load = Watch(worker, port), Load(kafka.bootstrap)
+        watch, ledger = Watch(worker_port), Watch(ledger_port)
+        flood = Load(kafka.bootstrap, float("inf"))
+        capacity = _capacity(flood, watch, ledger)
+        say(f"capacity {capacity:,.0f} events/s")
+        load = Load(kafka.bootstrap, SHARE * capacity, first=flood.sent // CHUNK)
         load.start()
         stack.callback(load.stop)
-        capacity = _capacity(watch)
-        say(f"capacity {capacity:,.0f} events/s")
-        load.rate = SHARE * capacity
-        _await_drained(watch, load, 600.0)
-        figures = _hold(watch, load, minutes)
-        load.check()
+        figures = _hold(watch, load, worker.process.pid, minutes)
     return {"minutes": minutes, "capacity_events_per_s": capacity, **figures}
 
 
-def _capacity(watch: Watch) -> float:
-    time.sleep(CAPACITY_S / 2)
-    first, began = watch.status()["events"], time.monotonic()
-    time.sleep(CAPACITY_S / 2)
-    return float((watch.status()["events"] - first) / (time.monotonic() - began))
+def _capacity(flood: Load, worker: Watch, ledger: Watch) -> float:
+    flood.start()
+    time.sleep(FLOOD_S / 2)
+    first, began = worker.status()["events"], time.monotonic()
+    time.sleep(FLOOD_S / 2)
+    flood.stop()
+    flood.check()
+    for role in (worker, ledger):
+        _await_lag(role, 0, 600.0)
+    return float((worker.status()["events"] - first) / (time.monotonic() - began))
 
 
-def _hold(watch: Watch, load: Load, minutes: float) -> dict[str, Any]:
-    began, first = time.monotonic(), watch.status()["events"]
-    steady, drained, early = load.rate, [], 0
-    bursts = [began + 60 * minutes * share for share in BURSTS_AT]
+def _hold(watch: Watch, load: Load, pid: int, minutes: float) -> dict[str, Any]:
+    began, steady = time.monotonic(), load.rate
+    bursts, drained, early = [], [], 0
+    due = [began + 60 * minutes * share for share in BURSTS_AT]
     while (elapsed_s := time.monotonic() - began) < 60 * minutes:
         load.check()
         if not early and elapsed_s >= 60 * min(EARLY_MIN, minutes / 6):
-            early = watch.rss_bytes()
+            early = resident_bytes(pid)
             say(f"minute {elapsed_s / 60:.1f}: {early / 1e6:,.0f} MB")
-        if bursts and time.monotonic() >= bursts[0]:
-            bursts.pop(0)
-            load.rate = 2 * steady
-            time.sleep(BURST_S)
-            load.rate = steady
-            drained.append(_await_drained(watch, load, 300.0))
-            say(f"minute {elapsed_s / 60:.1f}: a burst, drained after {drained[-1]:.0f} s")
+        if due and time.monotonic() >= due[0]:
+            due.pop(0)
+            bursts.append(_burst(load, 2 * steady))
+            drained.append(_await_lag(watch, load.rate, 300.0))
+            say(
+                f"minute {elapsed_s / 60:.1f}: a burst of {bursts[-1]:,.0f} events/s, drained after {drained[-1]:.0f} s"
+            )
         time.sleep(1.0)
     return {
         "rss_5min_bytes": early,
-        "rss_end_bytes": watch.rss_bytes(),
-        "events_per_s": (watch.status()["events"] - first) / (time.monotonic() - began),
+        "rss_end_bytes": resident_bytes(pid),
+        "events_per_s": load.sent / (time.monotonic() - began),
+        "burst_events_per_s": bursts,
         "drained_s": drained,
     }
 
 
-def _await_drained(watch: Watch, load: Load, patience_s: float) -> float:
-    """Seconds until the lag is within a second's events."""
+def _burst(load: Load, rate: float) -> float:
+    """Ten seconds at `rate`, or as near to it as the load comes; events/s."""
+    steady, first, began = load.rate, load.sent, time.monotonic()
+    load.rate = rate
+    time.sleep(BURST_S)
+    load.rate = steady
+    return (load.sent - first) / (time.monotonic() - began)
+
+
+def _await_lag(role: Watch, events: float, patience_s: float) -> float:
+    """Seconds until the lag is at most so many events."""
     began = time.monotonic()
-    while watch.lag() > load.rate:
+    while role.lag() > events:
         if time.monotonic() - began > patience_s:
             raise RuntimeError(f"the lag was not drained in {patience_s:.0f} s")
         time.sleep(0.5)
     return time.monotonic() - began
 
 
-def _ledger(bootstrap: str, folder: Path) -> subprocess.Popen[bytes]:
+def _ledger(bootstrap: str, folder: Path, port: int) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ, "STREAMWISE_KAFKA": bootstrap, "STREAMWISE_STATE": str(folder),
-        "STREAMWISE_PARTITIONS": str(PARTITIONS), "STREAMWISE_LEDGER_PORT": "0",
+        "STREAMWISE_PARTITIONS": str(PARTITIONS), "STREAMWISE_LEDGER_PORT": str(port),
     }  # fmt: skip
     command = [sys.executable, "-m", "cli", "ledger"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)

@@ -93,7 +93,7 @@ def _measure(bootstrap: str, workers: int, events: int) -> tuple[float, float]:
         ]  # fmt: skip
         for worker in started:
             worker.ready()
-        _await_shared([Watch(worker, port) for worker, port in zip(started, ports, strict=True)])
+        _await_shared([Watch(port) for port in ports])
         chunks = mix.chunks(WARM_UP_EVENTS, CUSTOMERS, first_ms=FIRST_MS, step_ms=STEP_MS, seed=1)
         produce(bootstrap, chunks)
         await_committed(bootstrap, _ends(bootstrap), PARTITIONS)

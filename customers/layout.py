@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from streams.hashing import hash_bytes
-from streams.migrate import GONE, move, moves
+from streams.migrate import GONE, Moves, move
 
 from .columns import DECAY, KINDS, Column, Features
 
@@ -133,7 +133,11 @@ class Layout:
     def _describe(self) -> bytes:
         groups = [[group.name, group.words, list(group.meaning)] for group in self.groups]
         views, fields = [view.name for view in self.views], [field.name for field in self.features.fields]
-        return orjson.dumps({"groups": groups, "views": views, "fields": fields})
+        new = self.default_row.view(np.int64)
+        told = [
+            [word, int(new[word])] for word in np.flatnonzero(new).tolist()
+        ]  # packed rows are told by these
+        return orjson.dumps({"groups": groups, "views": views, "fields": fields, "new": told})
 
     @property
     def deadline_words(self) -> Any:
@@ -170,8 +174,12 @@ class Migration:
     """
 
     def __init__(self, layout: Layout, description: bytes) -> None:
-        old = orjson.loads(description)["groups"]
+        told = orjson.loads(description)
+        old = told["groups"]
         old_words = sum(words for _name, words, _meaning in old)
+        was = np.zeros(old_words, np.int64)
+        for word, bits in told.get("new", ()):
+            was[word] = bits
         there = {group.name: group for group in layout.groups}
         target = np.full(old_words, GONE, np.int64)
         ring = (-1, 0, -1, 0)
@@ -184,7 +192,8 @@ class Migration:
                 target[start] = group.start  # their count
                 ring = start, words - 1, group.start, group.words - 1
             start += words
-        self.moves = moves(target, layout.default_row, ring)
+        base = layout.default_row.view(np.int64)
+        self.moves = Moves(target, was, base, np.array(ring, np.int64))
 
     def put(self, buf: Any, at: Any, size: Any, slots: Any, bits: Any) -> int:
         """Packed rows of the old layout into `bits[slots]`: see `streams.migrate.move_rows`."""

@@ -16,28 +16,22 @@ GONE = -1  # in `Moves.target`: the word has no place in this layout
 class Moves(NamedTuple):
     """How the words of one older layout move.
 
-    `target: int64[old words]`: the word that takes each, GONE for none. `base: int64[words]`: what stands in the
-    words that take none (their defaults), and 0 in those that take one, as words that are zero are not written.
-    `ring: int64[4]`: a count and as many values as it is large, whose size changed: its word and size there, its
-    word and size here (a word of -1: there is none). The newest values stay, each where its number puts it.
+    `target: int64[old words]`: the word that takes each, GONE for none. `was: int64[old words]`: a new row of the old
+    layout, by which its words are packed; `base: int64[words]`: a new row of this one. `ring: int64[4]`: a count and as
+    many values as it is large, whose size changed: its word and size there, its word and size here (a word of -1: there
+    is none). The newest values stay, each where its number puts it.
     """
 
     target: Any
+    was: Any
     base: Any
     ring: Any
 
 
-def moves(target: Any, default: Any, ring: tuple[int, int, int, int] = (-1, 0, -1, 0)) -> Moves:
-    """`default: float64[words]`: a new row of this layout."""
-    base = default.view(np.int64).copy()
-    base[target[target != GONE]] = 0
-    return Moves(target, base, np.array(ring, np.int64))
-
-
 @kernel
 def move_rows(
-    buf: Any, at: Any, size: Any, slots: Any, target: Any, base: Any, ring: Any, held: Any, bits: Any
-) -> int:
+    buf: Any, at: Any, size: Any, slots: Any, target: Any, was: Any, base: Any, ring: Any, held: Any, bits: Any
+) -> int:  # fmt: skip
     """Unpack the values at `buf[at[i] : at[i] + size[i]]` (uint8), as `streams.packing` has them, into `bits[slots[i]]`
     (int64[., words]), in order; their layout has `len(target)` words. `held: int64[ring size there]` is scratch.
 
@@ -62,13 +56,13 @@ def move_rows(
             # whether a word is there is hard to foretell: it is read in any case, and is then kept or 0
             q = min(p, end - 8)
             there = (mask >> np.int64(k % 64)) & np.int64(1)
-            word = buf[q : q + 8].view(np.int64)[0] & -there
+            word = (buf[q : q + 8].view(np.int64)[0] & -there) ^ was[k]
             if target[k] >= 0:
                 bits[row, target[k]] = word
             elif 0 < k - ring[0] <= ring[1]:
                 held[k - ring[0] - 1] = word
-            if k == ring[0] and there:
-                count = np.int64(buf[q : q + 8].view(np.float64)[0])
+            if k == ring[0]:
+                count = np.int64(np.int64(word).view(np.float64))
             p += 8 * there
         kept = min(count, ring[1], ring[3])
         for n in range(count - kept, count):
@@ -79,7 +73,7 @@ def move_rows(
 def move(buf: Any, at: Any, size: Any, slots: Any, how: Moves, bits: Any) -> int:
     """`move_rows`, with its scratch."""
     held = np.zeros(max(1, int(how.ring[1])), np.int64)
-    return move_rows(buf, at, size, slots, how.target, how.base, how.ring, held, bits)
+    return move_rows(buf, at, size, slots, how.target, how.was, how.base, how.ring, held, bits)
 
 
 def runs(ids: Any) -> list[tuple[int, int]]:

@@ -1,8 +1,9 @@
-"""Rows without their zeros: a mask of the words that are not zero, and those words.
+"""Rows without what every new row has: a mask of the words that differ from the default row, and those words.
 
-Most words of most rows are zero, and what a row weighs is paid many times: by the memory while a key is silent,
-by the producer, by the broker, which looks into every batch, by its disk and by whoever restores. A changelog value
-is the layout's id and the packed row.
+Most words of most rows are as in a new one, and what a row weighs is paid many times: by the memory while a key is
+silent, by the producer, by the broker, which looks into every batch, by its disk and by whoever restores. A changelog
+value is the layout's id and the packed row. A word stands there as its exclusive or with the default row's
+(`default: int64[1, words]`), so that one that is not there is 0 like one that is as by default.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def bits_set(word: Any) -> Any:
 
 
 @inlined
-def pack_row(bits: Any, row: int, out: Any, p: int) -> Any:
+def pack_row(bits: Any, row: int, default: Any, out: Any, p: int) -> Any:
     """Pack `bits[row]` (int64[., words]) into `out: int64[:]` from `p` on. Returns where it ends."""
     words = bits.shape[1]
     head = p
@@ -40,29 +41,30 @@ def pack_row(bits: Any, row: int, out: Any, p: int) -> Any:
     for start in range(0, words, 64):
         mask = np.int64(0)
         for w in range(start, min(words, start + 64)):  # on vectors
-            mask |= np.int64(bits[row, w] != 0) << np.int64(w - start)
+            mask |= np.int64(bits[row, w] != default[0, w]) << np.int64(w - start)
         out[head + start // 64] = mask
         while mask != 0:
             lowest = mask & -mask
-            out[p] = bits[row, start + bits_set(lowest - 1)]
+            w = start + bits_set(lowest - 1)
+            out[p] = bits[row, w] ^ default[0, w]
             p += 1
             mask ^= lowest
     return p
 
 
 @inlined
-def unpack_row(packed: Any, p: int, bits: Any, row: int) -> None:
+def unpack_row(packed: Any, p: int, default: Any, bits: Any, row: int) -> None:
     """Unpack the whole row at `packed[p:]` (int64) into `bits[row]`."""
     words = bits.shape[1]
     for w in range(words):
-        bits[row, w] = 0
+        bits[row, w] = default[0, w]
     head = p
     p += (words + 63) // 64
     for start in range(0, words, 64):
         mask = packed[head + start // 64]
         while mask != 0:
             lowest = mask & -mask
-            bits[row, start + bits_set(lowest - 1)] = packed[p]
+            bits[row, start + bits_set(lowest - 1)] ^= packed[p]
             p += 1
             mask ^= lowest
 
@@ -99,7 +101,7 @@ def whole(buf: Any, at: int, size: int, words: int) -> bool:
 
 
 @kernel
-def unpack_values(buf: Any, at: Any, size: Any, bits: Any) -> int:
+def unpack_values(buf: Any, at: Any, size: Any, default: Any, bits: Any) -> int:
     """Unpack the changelog values `buf[at[i] : at[i] + size[i]]` (uint8) into `bits[i]` (int64[n, words]).
 
     Returns the first value that is not whole, of which nothing is written, or -1. Nothing outside a value is read.
@@ -113,20 +115,20 @@ def unpack_values(buf: Any, at: Any, size: Any, bits: Any) -> int:
         for w in range(words):
             mask = word_at(buf, start + 8 * (w // 64))
             if (mask >> np.int64(w % 64)) & 1:
-                bits[i, w] = word_at(buf, p)
+                bits[i, w] = word_at(buf, p) ^ default[0, w]
                 p += 8
             else:
-                bits[i, w] = 0
+                bits[i, w] = default[0, w]
     return -1
 
 
 @kernel
-def pack_values(bits: Any, layout_id: int, out: Any, ends: Any) -> int:
+def pack_values(bits: Any, default: Any, layout_id: int, out: Any, ends: Any) -> int:
     """Pack `bits: int64[n, words]` end to end as changelog values into `out: int64[:]`; `ends: int64[n]` in words."""
     p: Any = np.int64(0)
     for i in range(len(bits)):
         out[p] = layout_id
-        p = pack_row(bits, i, out, p + ID_WORDS)
+        p = pack_row(bits, i, default, out, p + ID_WORDS)
         ends[i] = p
     return int(p)
 
@@ -136,9 +138,9 @@ def value_words(words: int) -> int:
     return ID_WORDS + mask_words(words) + words
 
 
-def packed(bits: Any, layout_id: int) -> tuple[Any, Any]:
+def packed(bits: Any, default: Any, layout_id: int) -> tuple[Any, Any]:
     """`bits: int64[n, words]` as changelog values end to end (int64[:]) and where each ends (int64[n], in words)."""
     out = np.empty(len(bits) * value_words(bits.shape[1]), np.int64)
     ends = np.empty(len(bits), np.int64)
-    used = pack_values(bits, layout_id, out, ends)
+    used = pack_values(bits, default, layout_id, out, ends)
     return out[:used], ends

@@ -1,6 +1,6 @@
 """The rows of one partition: those in use whole, the others packed. Neither is a Python object.
 
-A row is 1.2 kB and mostly zeros. The rows that events reached lately stand whole in a bounded number of
+A row is 2 kB and mostly as when it was new. The rows that events reached lately stand whole in a bounded number of
 places; every other one lies packed (`streams.packing`) in an array that grows in place, in a block of its own length.
 A pass asks for a row by its slot (`place_of`), which unpacks it when it has to; between passes `make_room` packs
 rows that were not used for long, so that there are free places.
@@ -246,7 +246,7 @@ def fetch(store: Store, slot: int) -> int:
             store.bits[place, w] = store.default[0, w]
     else:
         at = COLD - at
-        unpack_row(store.cold, at, store.bits, place)
+        unpack_row(store.cold, at, store.default, store.bits, place)
         _release(store, at)
     store.where[slot] = place
     store.owner[place] = slot
@@ -273,7 +273,7 @@ def has_room(store: Store) -> Any:
 @inlined
 def _packed(store: Store, place: int) -> Any:
     """Pack the whole row in `place` into a block; returns where in `cold`, which has room for it."""
-    size = pack_row(store.bits, place, store.scratch, 0)
+    size = pack_row(store.bits, place, store.default, store.scratch, 0)
     at = _block(store, size)
     for k in range(size):
         store.cold[at + k] = store.scratch[k]
@@ -394,8 +394,8 @@ def taken_row(store: Store, slot: int) -> Any:
             _release(store, at)
         return size
     if place >= 0:
-        return pack_row(store.bits, place, store.scratch, 0)
-    return pack_row(store.default, 0, store.scratch, 0)
+        return pack_row(store.bits, place, store.default, store.scratch, 0)
+    return pack_row(store.default, 0, store.default, store.scratch, 0)
 
 
 @kernel
@@ -423,9 +423,10 @@ def first_word(store: Store, slot: int) -> Any:
     if place == NEW:
         return store.default.view(np.float64)[0, 0]
     at = COLD - place
-    if store.cold[at] & 1 == 0:
-        return 0.0
-    return store.cold.view(np.float64)[at + (store.bits.shape[1] + 63) // 64]
+    word = store.default[0, 0]
+    if store.cold[at] & 1:
+        word ^= store.cold[at + (store.bits.shape[1] + 63) // 64]
+    return np.int64(word).view(np.float64)
 
 
 @inlined
@@ -433,7 +434,7 @@ def copy_row(store: Store, slot: int, bits: Any, row: int) -> None:
     """The slot's row into `bits[row]` (int64[., words]), wherever it is."""
     place = store.where[slot]
     if place < NEW:
-        unpack_row(store.cold, COLD - place, bits, row)
+        unpack_row(store.cold, COLD - place, store.default, bits, row)
         return
     for w in range(bits.shape[1]):
         bits[row, w] = store.bits[place, w] if place >= 0 else store.default[0, w]
@@ -547,7 +548,7 @@ class Rows:
         """Take whole rows (float64[n, words]) for `slots`."""
         out = np.empty(len(rows) * value_words(self.words), np.int64)
         ends = np.empty(len(rows), np.int64)
-        used = pack_values(rows.view(np.int64), 0, out, ends)
+        used = pack_values(rows.view(np.int64), self._default, 0, out, ends)
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         self.put(out[:used].view(np.uint8), 8 * starts, 8 * (ends - starts), slots)
 

@@ -48,17 +48,17 @@ def recorded() -> Log:
 
 
 LOG = recorded()
-WORDS = Rig().work.layout.words
+NEW = Rig().work.layout.default_row.view("uint64").tolist()
 
 
 def unpacked(value: bytes) -> bytes:
-    """A row from its changelog value: layout id, mask, the words that are not zero (docs/DECISIONS.md)."""
-    masks = -(-WORDS // 64)
+    """A row from its changelog value: layout id, mask, the words that are not as in a new row (docs/DECISIONS.md)."""
+    masks = -(-len(NEW) // 64)
     mask = int.from_bytes(value[8 : 8 + 8 * masks], "little")
-    there = iter(struct.iter_unpack("8s", value[8 + 8 * masks :]))
-    words = [next(there)[0] if mask >> word & 1 else bytes(8) for word in range(WORDS)]
+    there = struct.iter_unpack("<Q", value[8 + 8 * masks :])
+    words = [word ^ next(there)[0] if mask >> place & 1 else word for place, word in enumerate(NEW)]
     assert next(there, None) is None
-    return b"".join(words)
+    return struct.pack(f"<{len(words)}Q", *words)
 
 
 class Cluster:

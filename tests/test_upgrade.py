@@ -188,7 +188,7 @@ def cluster(tmp_path: Path) -> Iterator[Staged]:
 
 def newest_rows(cluster: Staged, versions: list[Version]) -> tuple[Rows, set[int]]:
     """The newest row of each customer by the names that its own layout gives its words, and the layouts met."""
-    groups = {version.layout.layout_id: version.layout.groups for version in versions}
+    layouts = {version.layout.layout_id: version.layout for version in versions}
     described: dict[tuple[int, int], Any] = {}
     found: Rows = {}
     met = set()
@@ -199,18 +199,19 @@ def newest_rows(cluster: Staged, versions: list[Version]) -> tuple[Rows, set[int
             (layout_id,) = np.frombuffer(value[:8], np.int64).tolist()
             assert (number, layout_id) in described, "a row comes before the layout that describes it"
             met.add(layout_id)
-            found[number, key] = named(unpacked(value, groups[layout_id]), groups[layout_id])
+            layout = layouts[layout_id]
+            found[number, key] = named(unpacked(value, layout.default_row), layout.groups)
     return found, met
 
 
-def unpacked(value: bytes, groups: list[Group]) -> bytes:
-    words = groups[-1].start + groups[-1].words
-    masks = -(-words // 64)
+def unpacked(value: bytes, new: Any) -> bytes:
+    masks = -(-len(new) // 64)
     mask = int.from_bytes(value[8 : 8 + 8 * masks], "little")
     rest = value[8 + 8 * masks :]
     assert len(rest) == 8 * mask.bit_count()
-    there = iter(rest[at : at + 8] for at in range(0, len(rest), 8))
-    return b"".join(next(there) if mask >> word & 1 else bytes(8) for word in range(words))
+    there = iter(np.frombuffer(rest, np.int64).tolist())
+    words = enumerate(new.view(np.int64).tolist())
+    return np.array([word ^ next(there) if mask >> place & 1 else word for place, word in words]).tobytes()
 
 
 def common_words_are_those_of_an_undisturbed_run(found: Rows, old: Version, new: Version) -> None:

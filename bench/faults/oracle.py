@@ -131,13 +131,13 @@ def found(
 ) -> State:
     """What the roles left in the changelog and in the output topics."""
     state = State()
-    words = config.layout.words
+    new = config.layout.default_row
     for (topic, number), records in log.items():
         if topic == changelog:
             rows = {r.key: r.value for r in records if r.key and not r.key.startswith(b"\0")}
             for key, value in rows.items():
                 if value is not None:
-                    state.rows[number, key] = unpacked(value, words)
+                    state.rows[number, key] = unpacked(value, new)
         elif topic in outputs:
             for record in records:
                 if record.value is not None and _is_ours(record.value):
@@ -152,10 +152,11 @@ def _is_ours(value: bytes) -> bool:
         return False
 
 
-def unpacked(value: bytes, words: int) -> Any:
-    """A row (float64[words]) from its changelog value."""
-    row = np.zeros((1, words))
+def unpacked(value: bytes, new: Any) -> Any:
+    """A row from its changelog value, and a new one of its layout: float64[words]."""
+    row = np.zeros((1, len(new)))
+    bits = new.view(np.int64).reshape(1, -1)
     data = np.frombuffer(value, np.uint8)
     at, size = np.array([0]), np.array([len(value)])
-    assert unpack_values(data, at, size, row.view(np.int64)) < 0, "a changelog row is not whole"
+    assert unpack_values(data, at, size, bits, row.view(np.int64)) < 0, "a changelog row is not whole"
     return row[0]

@@ -175,6 +175,7 @@ def wait(condition: Any) -> None:
 
 
 def unpacked(value: bytes) -> bytes:
-    bits = np.zeros((1, Rig().work.layout.words), np.int64)
-    assert unpack_values(np.frombuffer(value, np.uint8), np.array([0]), np.array([len(value)]), bits) < 0
+    new = Rig().work.layout.default_row.view(np.int64).reshape(1, -1)
+    bits, data = np.zeros_like(new), np.frombuffer(value, np.uint8)
+    assert unpack_values(data, np.array([0]), np.array([len(value)]), new, bits) < 0
     return bits.tobytes()

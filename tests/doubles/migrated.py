@@ -12,7 +12,7 @@ from streams.packing import packed
 
 def migrated(migration: Migration, rows: Any) -> Any:
     """Rows of the old layout (float64[n, old words]) as rows of the new one."""
-    values, ends = packed(rows.view(np.int64), 0)
+    values, ends = packed(rows.view(np.int64), migration.moves.was.reshape(1, -1), 0)
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     moved = np.empty((len(rows), len(migration.moves.base)))
     every = np.arange(len(rows))

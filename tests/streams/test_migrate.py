@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.migrate import GONE, Moves, move, moves, runs
+from streams.migrate import GONE, Moves, move, runs
 from streams.packing import packed
 
 OLD_WORDS, WORDS = 150, 160
@@ -33,7 +33,7 @@ def slowly(row: Any, how: Moves, default: Any) -> Any:
 
 
 def put(rows: Any, how: Moves, into: Any, slots: Any) -> int:
-    values, ends = packed(rows, 7)
+    values, ends = packed(rows, how.was.reshape(1, -1), 7)
     return move(values.view(np.uint8), *places(ends), slots, how, into)
 
 
@@ -63,10 +63,13 @@ def cases(draw: st.DrawFn) -> tuple[Any, Moves, Any]:
     rows[random.random(rows.shape) < 0.5] = 0
     if first_there:
         target[0] = 0
-        rows[:, 0] = random.integers(0, 25, len(rows)).astype(np.float64).view(np.int64)
     default = random.integers(0, 3, max(words, first_here)).astype(np.float64)
     default[:first_here] = 0.0
-    return rows, moves(target, default, ring), default
+    was = random.integers(-2, 2, len(target))
+    rows = np.where(random.random(rows.shape) < 0.3, was, rows)
+    if first_there:
+        was[0], rows[:, 0] = 0, random.integers(0, 25, len(rows)).astype(np.float64).view(np.int64)
+    return rows, Moves(target, was, default.view(np.int64), np.array(ring)), default
 
 
 @given(cases())
@@ -87,13 +90,15 @@ def plain_case(count: int) -> tuple[Any, Moves, Any]:
     target[10:20] = GONE
     rows = random.integers(1, 2**60, (count, OLD_WORDS))
     rows[random.random(rows.shape) < 0.5] = 0
-    return rows, moves(target, np.zeros(WORDS)), np.zeros(WORDS)
+    nothing = np.array([-1, 0, -1, 0])
+    how = Moves(target, np.zeros(OLD_WORDS, np.int64), np.zeros(WORDS, np.int64), nothing)
+    return rows, how, np.zeros(WORDS)
 
 
 @pytest.mark.parametrize("spoil", ["shorter", "longer", "mask", "beyond"])
 def test_a_value_that_is_not_whole_is_told_and_not_written(spoil: str) -> None:
     rows, how, _ = plain_case(3)
-    values, ends = packed(rows, 7)
+    values, ends = packed(rows, how.was.reshape(1, -1), 7)
     data = values.copy()
     at, size = places(ends)
     head = int(at[1]) // 8 + 1
@@ -121,7 +126,7 @@ def test_neighbours_that_are_alike() -> None:
 @pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="only compiled ones are fast")
 def test_a_million_rows_take_seconds() -> None:
     rows, how, _ = plain_case(20_000)
-    values, ends = packed(rows, 7)
+    values, ends = packed(rows, how.was.reshape(1, -1), 7)
     at, size = places(ends)
     into = np.zeros((len(rows), WORDS), np.int64)
     slots = np.arange(len(rows))

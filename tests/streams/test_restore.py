@@ -37,7 +37,8 @@ def row(clock: float) -> np.ndarray:
 
 
 def value_of(words: np.ndarray, layout: int) -> bytes:
-    values, _ = packed(words.reshape(1, -1).view(np.int64), layout)
+    new = LAYOUT.default_row.view(np.int64) if layout == LAYOUT.layout_id else np.zeros(len(words), np.int64)
+    values, _ = packed(words.reshape(1, -1).view(np.int64), new.reshape(1, -1), layout)
     return bytes(values)
 
 

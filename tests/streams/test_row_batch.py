@@ -13,13 +13,15 @@ from tests.doubles.outputs import messages
 
 WORDS = 150
 LAYOUT = 77
+DEFAULT = np.full(WORDS, np.nan)
+DEFAULT[::3] = 0.0
 
 
 @pytest.fixture
 def partition() -> Partition:
     """Rows of keys of all lengths, whole and packed."""
     draw = np.random.default_rng(1)
-    made = Partition(0, 1, 1, np.zeros(WORDS), np.zeros(0, np.int64), places=64)
+    made = Partition(0, 1, 1, DEFAULT, np.zeros(0, np.int64), places=64)
     keys = [b"k" * size + b"%d" % size for size in (*range(100), 8_000, 20_000)]
     slots = np.array([made.index.slot_of(key) for key in keys])
     made.make_room()
@@ -39,7 +41,9 @@ def test_every_row_comes_back(partition: Partition) -> None:
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     assert {int(data[at : at + 8].view(np.int64)[0]) for at in starts} == {LAYOUT}
     rows = np.empty((len(slots), WORDS))
-    assert unpack_values(data, starts, sizes, rows.view(np.int64)) == -1
+    assert (
+        unpack_values(data, starts, sizes, DEFAULT.view(np.int64).reshape(1, -1), rows.view(np.int64)) == -1
+    )
     np.testing.assert_array_equal(rows, partition.rows.copy(slots))
 
 
@@ -59,6 +63,6 @@ def test_what_has_no_room_is_left(partition: Partition) -> None:
 
 
 def test_an_empty_index_gives_an_empty_batch() -> None:
-    made = Partition(0, 1, 1, np.zeros(WORDS), np.zeros(0, np.int64), places=64)
+    made = Partition(0, 1, 1, DEFAULT, np.zeros(0, np.int64), places=64)
     assert isinstance(made.index, KeyIndex)
     assert made.records(np.empty(0, np.int64), LAYOUT).record_count() == 0

@@ -13,6 +13,7 @@ from streams.rows import LEAST_PLACES, Rows, keep_row, place_of
 WORDS = 70  # two words of mask
 DEFAULT = np.zeros(WORDS)
 DEFAULT[[1, 69]] = -1.0
+NEW_ROW = DEFAULT.view(np.int64).reshape(1, -1)
 LAYOUT = 7
 many = settings(deadline=None, max_examples=60)  # the first call compiles
 
@@ -53,7 +54,7 @@ def check(rows: Rows, expected: dict[int, np.ndarray]) -> None:
     wanted = np.array([expected.get(slot, DEFAULT) for slot in every.tolist()])
     assert rows.copy(every).tobytes() == wanted.tobytes()
     values, ends = rows.values(every, LAYOUT)
-    alone, alone_ends = packed(wanted.view(np.int64), LAYOUT)
+    alone, alone_ends = packed(wanted.view(np.int64), NEW_ROW, LAYOUT)
     assert values.tobytes() == alone.tobytes()
     assert ends.tolist() == alone_ends.tolist()
 
@@ -111,7 +112,7 @@ def test_a_row_that_is_kept_is_written_as_it_was_once() -> None:
     assert rows.copy(np.array([5]))[0].tobytes() == after.tobytes()
     for wanted in (before, after):
         values, _ = rows.values(np.array([5]), LAYOUT)
-        assert values.tobytes() == packed(wanted.view(np.int64).reshape(1, -1), LAYOUT)[0].tobytes()
+        assert values.tobytes() == packed(wanted.view(np.int64).reshape(1, -1), NEW_ROW, LAYOUT)[0].tobytes()
 
 
 def test_blocks_of_forgotten_rows_are_used_again() -> None:
@@ -143,7 +144,7 @@ def test_rows_that_grow_word_by_word_take_what_shorter_ones_left(
             if slot % 64 == 0:
                 rows.make_room()
     assert rows.copy(np.arange(count)).tobytes() == expected.tobytes()
-    live = packed(expected.view(np.int64), LAYOUT)[0].nbytes
+    live = packed(expected.view(np.int64), NEW_ROW, LAYOUT)[0].nbytes
     assert (rows.nbytes < 2.0 * live) == joined
 
 
@@ -173,7 +174,8 @@ def test_a_value_that_is_not_whole_changes_nothing(cut: int) -> None:
     rows = Rows(DEFAULT, LEAST_PLACES)
     before = filled(DEFAULT.copy(), [(2, 5.0)])
     put(rows, 0, before)
-    values, ends = packed(filled(DEFAULT.copy(), [(2, 6.0)]).view(np.int64).reshape(1, -1), LAYOUT)
+    after = filled(DEFAULT.copy(), [(2, 6.0)]).view(np.int64).reshape(1, -1)
+    values, ends = packed(after, NEW_ROW, LAYOUT)
     size = np.array([8 * int(ends[0]) - cut])
     assert rows.put(values.view(np.uint8), np.array([0]), size, np.array([0])) == 0
     assert rows.copy(np.array([0]))[0].tobytes() == before.tobytes()
@@ -189,7 +191,7 @@ def test_all_rows_stand_whole_while_there_is_room_and_few_of_very_many() -> None
         rows.grow(slot + 1)
         place = whole(rows, slot)
         row = rows.store.rows[place]
-        row[draw.integers(1, WORDS, 12)] = slot + 1.0
+        row[draw.integers(1, WORDS, 14)] = slot + 1.0
         expected[slot] = row.copy()
         again = int(draw.integers(0, slot + 1))
         place = whole(rows, again)
