@@ -27,7 +27,7 @@ from .transport import Consumer
 
 TICK_S = 0.25
 WHOLE_BYTES = 384 << 20  # of all partitions' rows these stand whole at least,
-ROWS_BYTES = 2816 << 20  # and more of them while all take less than this (`streams.rows`)
+ROWS_BYTES = 2560 << 20  # and more of them while all take less than this (`streams.rows`)
 BUFFERED_FETCHES = 16  # fetched and not taken; the pass takes one at once unless something holds it up
 SPREAD = 0.5  # the part of the time between two commit cycles over which one spreads its rows
 
