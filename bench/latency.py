@@ -27,17 +27,19 @@ from bench.live import Site, Worker, await_committed, configured, latencies, loa
 from bench.product import publish_snapshots
 from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
+from bench.servers.process import free_ports
+from bench.soak import Watch
 
 PARTITIONS = 4
 CUSTOMERS = 10_000
 WARM_UP_S = 15.0  # the JVM of the broker compiles, rows and buffers grow
 SECONDS = 20.0
-JOIN_S = 25.0  # at most, until a second worker has joined
-SETTLE_S = 5.0  # what waited during the rebalance is folded
+JOIN_S = 30.0  # at most, until a second worker has joined and what waited meanwhile is folded
 RUNS = 3
 SETTINGS = {"1000": (1_000, None), "100000": (100_000, None), "100000_others_silent": (100_000, 0)}
 MILLION = "100000_million_customers"
 MANY = 1_000_000
+RATE = 100_000
 
 
 def run(settings: list[str], seconds: float = SECONDS, runs: int = RUNS) -> dict[str, Any]:
@@ -75,17 +77,24 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
     """A million customers, and whatever may come between; measured from when the second worker is ready."""
     with ExitStack() as stack:
         site = Site(stack, MANY, PARTITIONS)
-        first = site.worker("first", standbys=1)
+        ports = free_ports(2)
+        first = site.worker("first", standbys=1, worker_port=ports[0])
         first.ready()
         await_committed(site.bootstrap, MANY, PARTITIONS)
-        whole_s = WARM_UP_S + JOIN_S + seconds
-        loading = threading.Thread(target=load, args=(site.bootstrap, 100_000, whole_s, MANY))
+        whole_s, begun = WARM_UP_S + JOIN_S + seconds, threading.Event()
+        loading = threading.Thread(target=load, args=(site.bootstrap, RATE, whole_s, MANY, None, begun))
         loading.start()
+        if not begun.wait(120):
+            raise RuntimeError("the load did not begin")
+        loaded_by = time.time() + whole_s
         time.sleep(WARM_UP_S)
-        second = site.worker("second", standbys=1)  # once ready, it reads the rows of its standbys
-        second.ready()
-        from_ms = time.time() * 1000 + SETTLE_S * 1000
-        time.sleep(SETTLE_S + seconds / 4)
+        second = site.worker("second", standbys=1, worker_port=ports[1])
+        second.ready()  # from now on it reads the rows of its standbys
+        _await_followed([Watch(port) for port in ports], 0.05 * RATE)
+        from_ms = time.time() * 1000
+        if from_ms / 1000 + seconds > loaded_by:
+            raise RuntimeError(f"what waited for the second worker was not folded in {JOIN_S:.0f} s")
+        time.sleep(seconds / 4)
         publish_snapshots(site.bootstrap, version=2)
         time.sleep(seconds / 4)
         backed_up = _back_up(site.bootstrap, site.folder)
@@ -99,6 +108,12 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
     figures = _figures(found)
     say(f"latency at {name}: {figures}")
     return figures
+
+
+def _await_followed(workers: list[Watch], events: float) -> None:
+    """Until no more events than these wait: those that came during the rebalance are folded."""
+    while not all(worker.ready() for worker in workers) or sum(worker.lag() for worker in workers) > events:
+        time.sleep(0.1)
 
 
 def _back_up(bootstrap: str, folder: Path) -> subprocess.Popen[bytes]:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -129,8 +130,10 @@ class Worker:
             self.process.stdout.close()
 
 
-def load(bootstrap: str, rate: int, seconds: float, customers: int, only: int | None = None) -> float:
-    """Produce at a steady rate; returns when it began (ms). All events are made before the first is sent."""
+def load(
+    bootstrap: str, rate: int, seconds: float, customers: int, only: int | None = None, begun: Event | None = None
+) -> float:  # fmt: skip
+    """Produce at a steady rate, from `begun` on, when all events are made; returns when that was (ms)."""
     producer = Producer(
         {
             "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 10, "acks": "1",
@@ -146,6 +149,8 @@ def load(bootstrap: str, rate: int, seconds: float, customers: int, only: int | 
     for number, part in enumerate(ready):
         per_topic[mix.TOPICS[number % len(mix.TOPICS)]] += part
     began = time.time()
+    if begun is not None:
+        begun.set()
     sent = dict.fromkeys(mix.TOPICS, 0)
     while True:
         elapsed = time.time() - began
