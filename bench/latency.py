@@ -34,7 +34,8 @@ PARTITIONS = 4
 CUSTOMERS = 10_000
 WARM_UP_S = 15.0  # the JVM of the broker compiles, rows and buffers grow
 SECONDS = 20.0
-JOIN_S = 30.0  # at most, until a second worker has joined and what waited meanwhile is folded
+LONG_WARM_UP_S = 40.0  # with standbys and commit cycles of a million rows it has more to compile
+JOIN_S = 35.0  # at most, until a second worker has joined and what waited meanwhile is folded
 RUNS = 3
 SETTINGS = {"1000": (1_000, None), "100000": (100_000, None), "100000_others_silent": (100_000, 0)}
 MILLION = "100000_million_customers"
@@ -81,13 +82,13 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
         first = site.worker("first", standbys=1, worker_port=ports[0])
         first.ready()
         await_committed(site.bootstrap, MANY, PARTITIONS)
-        whole_s, begun = WARM_UP_S + JOIN_S + seconds, threading.Event()
+        whole_s, begun = LONG_WARM_UP_S + JOIN_S + seconds, threading.Event()
         loading = threading.Thread(target=load, args=(site.bootstrap, RATE, whole_s, MANY, None, begun))
         loading.start()
         if not begun.wait(120):
             raise RuntimeError("the load did not begin")
         loaded_by = time.time() + whole_s
-        time.sleep(WARM_UP_S)
+        time.sleep(LONG_WARM_UP_S)
         second = site.worker("second", standbys=1, worker_port=ports[1])
         second.ready()  # from now on it reads the rows of its standbys
         _await_followed([Watch(port) for port in ports], 0.05 * RATE)
@@ -111,8 +112,11 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
 
 
 def _await_followed(workers: list[Watch], events: float) -> None:
-    """Until no more events than these wait: those that came during the rebalance are folded."""
-    while not all(worker.ready() for worker in workers) or sum(worker.lag() for worker in workers) > events:
+    """Until no more events than these waited for two seconds: those that came during the rebalance are folded."""
+    since = time.monotonic()
+    while time.monotonic() - since < 2.0:
+        if not all(worker.ready() for worker in workers) or sum(worker.lag() for worker in workers) > events:
+            since = time.monotonic()
         time.sleep(0.1)
 
 
