@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -42,24 +44,27 @@ def require(program: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 nobody listens on, all different as they are held open together.
+    """Ports of 127.0.0.1 nobody listens on; none is given twice, in whatever process, before all others were.
 
-    None that a client is given for its own end of a connection: one of those, while its server is down, is taken
-    sooner or later by a client that tries to reach it.
+    A port is free until its server has started: drawn at random, now and then two servers had the same. None is one
+    that a client is given for its own end of a connection: one of those, while its server is down, is taken sooner or
+    later by a client that tries to reach it.
     """
-    sockets: list[socket.socket] = []
-    try:
-        while len(sockets) < count:
-            one = socket.socket()
-            sockets.append(one)
-            try:
-                one.bind((HOST, random.randrange(*LASTING)))
-            except OSError:  # taken
-                sockets.pop().close()
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    found: list[int] = []
+    with (Path(tempfile.gettempdir()) / f"streamwise-ports-{os.getuid()}").open(
+        "a+", encoding="ascii"
+    ) as given:
+        fcntl.flock(given, fcntl.LOCK_EX)  # until it is closed
+        given.seek(0)
+        last = int(given.read() or random.randrange(*LASTING))
+        while len(found) < count:
+            last = last + 1 if last + 1 < LASTING[1] else LASTING[0]
+            with socket.socket() as one, suppress(OSError):  # taken
+                one.bind((HOST, last))
+                found.append(last)
+        given.truncate(0)
+        given.write(str(last))
+    return found
 
 
 class Server:

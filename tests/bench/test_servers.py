@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 
@@ -54,6 +56,15 @@ def test_a_broker_in_the_background_is_ended_by_its_pid_file(tmp_path: Path) -> 
     finally:
         assert "is stopped" in command.stop(pid_file)
     assert command.stop(pid_file) == "kafka is not running"
+
+
+def test_no_port_is_given_twice() -> None:
+    ask = "from bench.servers.process import free_ports; print(*(free_ports(1)[0] for _ in range(300)))"
+    asked = [
+        subprocess.Popen([sys.executable, "-c", ask], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
+    given = [port for one in asked for port in one.communicate()[0].split()]
+    assert len(set(given)) == len(given) == 900
 
 
 def test_redis_answers_while_it_runs() -> None:
