@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import threading
 import time
 from contextlib import ExitStack
 from typing import Any
 
 from agents.topics import ALERTS
-from bench.live import Site, Worker, await_committed, load, read
+from bench.live import Site, Worker, await_committed, read, start_load
 from bench.report import keep, say
 from streams.app import SESSION_TIMEOUT_S
 
@@ -50,8 +49,7 @@ def run(customers: int = CUSTOMERS) -> dict[str, Any]:
 
 def _kill_under_load(bootstrap: str, worker: Worker, customers: int) -> float:
     """Seconds beyond the session timeout until every partition of the killed worker has an alert again."""
-    loading = threading.Thread(target=load, args=(bootstrap, RATE, BEFORE_S + AFTER_S, customers))
-    loading.start()
+    loading = start_load(bootstrap, RATE, BEFORE_S + AFTER_S, customers)
     time.sleep(BEFORE_S)
     killed_ms = time.time() * 1000
     worker.kill()

@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.live import Site, Worker, await_committed, configured, latencies, load, make_topics
+from bench.live import Site, Worker, await_committed, configured, latencies, load, make_topics, start_load
 from bench.product import publish_snapshots
 from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
@@ -82,19 +81,13 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
         first = site.worker("first", standbys=1, worker_port=ports[0])
         first.ready()
         await_committed(site.bootstrap, MANY, PARTITIONS)
-        whole_s, begun = LONG_WARM_UP_S + JOIN_S + seconds, threading.Event()
-        loading = threading.Thread(target=load, args=(site.bootstrap, RATE, whole_s, MANY, None, begun))
-        loading.start()
-        if not begun.wait(120):
-            raise RuntimeError("the load did not begin")
-        loaded_by = time.time() + whole_s
+        loading = start_load(site.bootstrap, RATE, LONG_WARM_UP_S + JOIN_S + seconds, MANY)
         time.sleep(LONG_WARM_UP_S)
+        join_by = time.monotonic() + JOIN_S
         second = site.worker("second", standbys=1, worker_port=ports[1])
         second.ready()  # from now on it reads the rows of its standbys
-        _await_followed([Watch(port) for port in ports], 0.05 * RATE)
+        _await_followed([Watch(port) for port in ports], 0.05 * RATE, join_by)
         from_ms = time.time() * 1000
-        if from_ms / 1000 + seconds > loaded_by:
-            raise RuntimeError(f"what waited for the second worker was not folded in {JOIN_S:.0f} s")
         time.sleep(seconds / 4)
         publish_snapshots(site.bootstrap, version=2)
         time.sleep(seconds / 4)
@@ -111,12 +104,14 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
     return figures
 
 
-def _await_followed(workers: list[Watch], events: float) -> None:
+def _await_followed(workers: list[Watch], events: float, until: float) -> None:
     """Until no more events than these waited for two seconds: those that came during the rebalance are folded."""
     since = time.monotonic()
     while time.monotonic() - since < 2.0:
         if not all(worker.ready() for worker in workers) or sum(worker.lag() for worker in workers) > events:
             since = time.monotonic()
+        if time.monotonic() > until:
+            raise RuntimeError(f"what waited for the second worker was not folded in {JOIN_S:.0f} s")
         time.sleep(0.1)
 
 

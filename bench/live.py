@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -168,6 +168,16 @@ def load(
     if producer.flush(30):
         raise RuntimeError("events were not acknowledged in 30 s")
     return began * 1000
+
+
+def start_load(bootstrap: str, rate: int, seconds: float, customers: int) -> Thread:
+    """`load` in a thread of its own; returns when it has begun."""
+    begun = Event()
+    loading = Thread(target=load, args=(bootstrap, rate, seconds, customers, None, begun))
+    loading.start()
+    if not begun.wait(PATIENCE_S):
+        raise RuntimeError("the load did not begin")
+    return loading
 
 
 class Site:

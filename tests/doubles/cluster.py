@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from sqlalchemy import select
 
@@ -19,13 +18,13 @@ from agents.backups import make_backup
 from agents.together import RoleProcess, environment
 from agents.topics import topics
 from backup.key import read_key
+from bench.faults import oracle
 from bench.servers import KafkaServer
 from config.settings import load_settings
 from models.snapshot import LINEAR, Snapshot
 from serving.ledger import Ledger
 from serving.tables import ALERTS, OFFERS
 from streams import offsets
-from streams.packing import unpack_values
 from streams.topics import ensure
 from tests.doubles.rig import Rig, shipped_config
 from tests.reference import streams
@@ -175,7 +174,5 @@ def wait(condition: Any) -> None:
 
 
 def unpacked(value: bytes) -> bytes:
-    new = Rig().work.layout.default_row.view(np.int64).reshape(1, -1)
-    bits, data = np.zeros_like(new), np.frombuffer(value, np.uint8)
-    assert unpack_values(data, np.array([0]), np.array([len(value)]), new, bits) < 0
-    return bits.tobytes()
+    row: bytes = oracle.unpacked(value, Rig().work.layout.default_row).tobytes()
+    return row
