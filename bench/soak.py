@@ -3,9 +3,10 @@
 The product's worker and the ledger on one broker with Redis and SQLite; producer, broker and all else share the
 machine's cores, so capacity is measured in the same way first: events are produced as fast as they can be, and what
 came counts over the time until worker and ledger have nothing left. Then the load is steady at 80% of that. Three
-times it is to be double for ten seconds; `burst_events_per_s` is what it then was, and `drained_s` how long after each
-burst the lag was back within a second's events. Memory is the worker's resident memory, as the kernel tells it;
-topics keep 100 MB a partition, Redis 1 GB. Synthetic events (`bench.mix`).
+times it is double for ten seconds, with events made before the clock runs, as making them takes the cores that the
+burst is to press; `burst_events_per_s` is what it then was, and `drained_s` how long after each burst the lag of both
+roles was back within a second's events. Memory is the worker's resident memory, as the kernel tells it; topics keep
+100 MB a partition, Redis 1 GB. Synthetic events (`bench.mix`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -30,6 +32,7 @@ from confluent_kafka import Producer
 from agents.topics import topics
 from bench import mix
 from bench.live import Worker, configured
+from bench.mix import Encoded
 from bench.product import publish_snapshots
 from bench.product_worker import resident_bytes
 from bench.report import keep, say
@@ -55,9 +58,10 @@ KEPT = {
 
 
 class Load(threading.Thread):
-    """Produces `bench.mix` in real time at `rate` events/s, which may be changed; `inf` is as fast as it goes.
+    """Produces `bench.mix` in real time at `rate` events/s; `inf` is as fast as it goes.
 
-    `first`: the number of its first chunk; `sent`: the events so far.
+    `first`: the number of its first chunk; `sent`: the events so far; `burst`: made events that go before all others,
+    at twice the rate.
     """
 
     def __init__(self, bootstrap: str, rate: float, first: int = 0) -> None:
@@ -65,6 +69,7 @@ class Load(threading.Thread):
         self.rate = rate
         self.first = first
         self.sent = 0
+        self.burst: deque[list[Encoded]] = deque()
         self.error: BaseException | None = None
         self._ended = threading.Event()
         self._producer = Producer(
@@ -92,9 +97,11 @@ class Load(threading.Thread):
 
     def _produce(self) -> None:
         producer, due = self._producer, time.monotonic()
-        for number in count(self.first):
-            step_ms = 1000.0 / min(self.rate, 1e6)
-            for part in mix.part(number, CHUNK, CUSTOMERS, first_ms=time.time() * 1000, step_ms=step_ms):
+        numbers = count(self.first)
+        while True:
+            rate = 2 * self.rate if self.burst else self.rate
+            chunk = self.burst.popleft() if self.burst else _chunk(next(numbers), time.time() * 1000, rate)
+            for part in chunk:
                 messages = [{"key": k, "value": v} for k, v in zip(part.keys, part.values, strict=True)]
                 while len(producer) > 200_000:
                     producer.poll(0.005)
@@ -102,10 +109,14 @@ class Load(threading.Thread):
                     raise RuntimeError("the producer's queue refused events")
             self.sent += CHUNK
             producer.poll(0)
-            due = max(due + CHUNK / self.rate, time.monotonic() - 1.0)
+            due = max(due + CHUNK / rate, time.monotonic() - 1.0)
             if self._ended.wait(max(0.0, due - time.monotonic())):
                 producer.flush(30)
                 return
+
+
+def _chunk(number: int, first_ms: float, rate: float) -> list[Encoded]:
+    return mix.part(number, CHUNK, CUSTOMERS, first_ms=first_ms, step_ms=1000.0 / min(rate, 1e6))
 
 
 class Watch:
@@ -151,10 +162,15 @@ def run(minutes: float = MINUTES) -> dict[str, Any]:
         flood = Load(kafka.bootstrap, float("inf"))
         capacity = _capacity(flood, watch, ledger)
         say(f"capacity {capacity:,.0f} events/s")
-        load = Load(kafka.bootstrap, SHARE * capacity, first=flood.sent // CHUNK)
+        made = flood.sent // CHUNK
+        chunks = int(BURST_S * 2 * SHARE * capacity / CHUNK)  # of a burst
+        load = Load(kafka.bootstrap, SHARE * capacity, first=made + chunks * len(BURSTS_AT))
+        bursts = [
+            _burst(load, made + n * chunks, chunks, 60 * minutes * at) for n, at in enumerate(BURSTS_AT)
+        ]
         load.start()
         stack.callback(load.stop)
-        figures = _hold(watch, load, worker.process.pid, minutes)
+        figures = _hold((watch, ledger), load, worker.process.pid, minutes, bursts)
     return {"minutes": minutes, "capacity_events_per_s": capacity, **figures}
 
 
@@ -165,43 +181,56 @@ def _capacity(flood: Load, worker: Watch, ledger: Watch) -> float:
     time.sleep(FLOOD_S / 2)
     flood.stop()
     flood.check()
+    behind = worker.lag(), ledger.lag()
     for role in (worker, ledger):
         _await_lag(role, 0, 600.0)
+    say(f"the flood left worker {behind[0]:,} and ledger {behind[1]:,} behind")
     return float((worker.status()["events"] - first) / (time.monotonic() - began))
 
 
-def _hold(watch: Watch, load: Load, pid: int, minutes: float) -> dict[str, Any]:
-    began, steady = time.monotonic(), load.rate
-    bursts, drained, early = [], [], 0
-    due = [began + 60 * minutes * share for share in BURSTS_AT]
+def _burst(load: Load, first: int, chunks: int, in_s: float) -> list[list[Encoded]]:
+    """The events of one burst, to be sent so many seconds from now."""
+    began_ms, rate = 1000.0 * (time.time() + in_s), 2 * load.rate
+    return [_chunk(first + n, began_ms + 1000.0 * n * CHUNK / rate, rate) for n in range(chunks)]
+
+
+def _hold(
+    roles: tuple[Watch, Watch], load: Load, pid: int, minutes: float, bursts: list[list[list[Encoded]]]
+) -> dict[str, Any]:
+    began = time.monotonic()
+    rates: list[float] = []
+    drained: list[float] = []
+    early = 0
     while (elapsed_s := time.monotonic() - began) < 60 * minutes:
         load.check()
         if not early and elapsed_s >= 60 * min(EARLY_MIN, minutes / 6):
             early = resident_bytes(pid)
             say(f"minute {elapsed_s / 60:.1f}: {early / 1e6:,.0f} MB")
-        if due and time.monotonic() >= due[0]:
-            due.pop(0)
-            bursts.append(_burst(load, 2 * steady))
-            drained.append(_await_lag(watch, load.rate, 300.0))
+        if bursts and elapsed_s >= 60 * minutes * BURSTS_AT[len(rates)]:
+            rates.append(_rate(load, bursts.pop(0)))
+            behind = [role.lag() for role in roles]
+            drained.append(sum(_await_lag(role, load.rate, 300.0) for role in roles))
             say(
-                f"minute {elapsed_s / 60:.1f}: a burst of {bursts[-1]:,.0f} events/s, drained after {drained[-1]:.0f} s"
+                f"minute {elapsed_s / 60:.1f}: a burst of {rates[-1]:,.0f} events/s, worker {behind[0]:,} and ledger "
+                f"{behind[1]:,} behind, drained after {drained[-1]:.0f} s"
             )
         time.sleep(1.0)
     return {
         "rss_5min_bytes": early,
         "rss_end_bytes": resident_bytes(pid),
         "events_per_s": load.sent / (time.monotonic() - began),
-        "burst_events_per_s": bursts,
+        "burst_events_per_s": rates,
         "drained_s": drained,
     }
 
 
-def _burst(load: Load, rate: float) -> float:
-    """Ten seconds at `rate`, or as near to it as the load comes; events/s."""
-    steady, first, began = load.rate, load.sent, time.monotonic()
-    load.rate = rate
-    time.sleep(BURST_S)
-    load.rate = steady
+def _rate(load: Load, burst: list[list[Encoded]]) -> float:
+    """Send a burst; the events/s that it was sent with."""
+    first, began = load.sent, time.monotonic()
+    load.burst.extend(burst)
+    while load.burst:
+        load.check()
+        time.sleep(0.1)
     return (load.sent - first) / (time.monotonic() - began)
 
 
