@@ -377,6 +377,9 @@ def evaluate(
             help="nightly-lightgbm: compare with LightGBM refitted at every midnight of the stream."
         ),
     ] = None,
+    horizon: Annotated[
+        str | None, typer.Option(help="Another `within` for the model, such as 30d; with --model.")
+    ] = None,
     limit: Limit = None,
     json_: Json = False,
     config: ConfigFolder = None,
@@ -390,7 +393,7 @@ def evaluate(
 
     done = run(
         _settings(config=config), source, mapping=mapping, examples=examples, model=model, start=start, limit=limit,
-        baseline=baseline, quiet=json_,
+        baseline=baseline, horizon=horizon, quiet=json_,
     )  # fmt: skip
     _report(done, json_, lines)
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import schemas
+from config.lines import milliseconds
 from config.settings import Settings
 from connectors import source
 from connectors.progress import progress_bar
@@ -185,6 +187,7 @@ def evaluate(
     start: str | None,
     limit: int | None,
     baseline: str | None = None,
+    horizon: str | None = None,
     quiet: bool,
 ) -> dict[str, Any]:
     """What `streamwise evaluate` reports."""
@@ -194,6 +197,8 @@ def evaluate(
     known = [each.name for each in config.models.models]
     if model is not None and model not in known:
         raise ConfigError("--model", None, f"expected one of {', '.join(known)}, got {model!r}")
+    if horizon is not None:
+        config = _within(config, model, horizon)
     start_ms = None if start is None else parse_date_ms(start, "--from")
     if examples is not None and not examples.absolute().parent.is_dir():
         raise ConfigError("--examples", None, f"there is no folder {examples.absolute().parent}")
@@ -204,6 +209,20 @@ def evaluate(
         _write(trial, examples)
     start_ms = trial.middle_ms() if start_ms is None else start_ms
     return trial.report(start_ms, [model] if model else None, baseline=baseline is not None)
+
+
+def _within(config: Config, model: str | None, horizon: str) -> Config:
+    """The same with another horizon for one model."""
+    if model is None:
+        raise ConfigError("--horizon", None, "expected --model beside it: each model has a horizon of its own")
+    try:
+        within_ms = milliseconds(horizon)
+    except ValueError as error:
+        raise ConfigError("--horizon", None, str(error)) from None
+    if within_ms >= config.features.expire_after_ms:
+        raise ConfigError("--horizon", None, "expected less than expire_after of features.yaml")
+    specs = [replace(one, within_ms=within_ms) if one.name == model else one for one in config.models.models]
+    return replace(config, models=replace(config.models, models=tuple(specs)))
 
 
 def lines(result: dict[str, Any]) -> list[str]:

@@ -93,7 +93,15 @@ def duration_ms(mapping: Located, key: str) -> float:
 
 def parse_duration_ms(value: Any, mapping: Located, key: str) -> float:
     """Read one duration text as milliseconds; an error names `mapping`'s line of `key`."""
-    text = str(value).strip()
+    try:
+        return milliseconds(str(value))
+    except ValueError as error:
+        raise mapping.error(f"{key}: {error}", key) from None
+
+
+def milliseconds(text: str) -> float:
+    """A duration such as `90s`, `30m`, `1h`, `3d` or `1w`; ValueError says what was expected."""
+    text = text.strip()
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(number) :]
     try:
@@ -101,5 +109,5 @@ def parse_duration_ms(value: Any, mapping: Located, key: str) -> float:
     except ValueError:
         amount = -1.0
     if unit not in _UNITS_MS or not 0 < amount < 1e9:
-        raise mapping.error(f"{key}: expected a duration such as 90s, 30m, 1h, 3d or 1w, got {text!r}", key)
+        raise ValueError(f"expected a duration such as 90s, 30m, 1h, 3d or 1w, got {text!r}")
     return amount * _UNITS_MS[unit]

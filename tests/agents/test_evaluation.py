@@ -92,12 +92,37 @@ def test_the_report_has_what_the_command_promises(tmp_path: Path) -> None:
     assert Example.__dataclass_fields__.keys() & set(columns)
 
 
+def test_a_horizon_may_be_another_for_once(tmp_path: Path) -> None:
+    target = tmp_path / "examples.parquet"
+    result = evaluate(
+        load_settings(),
+        "complete-journey",
+        mapping=None,
+        examples=target,
+        model="churn",
+        start=None,
+        limit=6000,
+        horizon="5d",
+        quiet=True,
+    )
+    assert set(result["models"]) == {"churn"}
+    times = pl.read_parquet(target).filter(pl.col("model") == "churn").select("decision_time", "due")
+    assert len(times) > 1000
+    assert (times["due"] - times["decision_time"]).dt.total_days().unique().to_list() == [5]
+
+
 @pytest.mark.parametrize(
     ("given", "line"),
     [
         ({"model": "x"}, "--model: expected one of purchase, churn, response, lead, value, got 'x'"),
         ({"start": "July"}, "--from: expected a date such as 2017-07-01, got 'July'"),
         ({"examples": Path("/nowhere/at/all.parquet")}, "--examples: there is no folder /nowhere/at"),
+        ({"horizon": "3d"}, "--horizon: expected --model beside it: each model has a horizon of its own"),
+        (
+            {"model": "churn", "horizon": "a month"},
+            "--horizon: expected a duration such as 90s, 30m, 1h, 3d or 1w, got 'a month'",
+        ),
+        ({"model": "churn", "horizon": "90w"}, "--horizon: expected less than expire_after of features.yaml"),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(given: dict[str, Any], line: str) -> None:
