@@ -214,7 +214,9 @@ def evaluate(
 def _within(config: Config, model: str | None, horizon: str) -> Config:
     """The same with another horizon for one model."""
     if model is None:
-        raise ConfigError("--horizon", None, "expected --model beside it: each model has a horizon of its own")
+        raise ConfigError(
+            "--horizon", None, "expected --model beside it: each model has a horizon of its own"
+        )
     try:
         within_ms = milliseconds(horizon)
     except ValueError as error:

@@ -52,8 +52,8 @@ class Taker(Protocol):
 class Intake:
     """`positions`: the next offset wanted of each partition held. `missed`: records gone before they were read.
 
-    `epoch` rises when partitions are taken away: what is in hand then belongs to nobody, and `begin` starts
-    anew from what is durable.
+    `epoch` rises when partitions are taken away or assigned: what is in hand then belongs to nobody, and `begin`
+    starts anew from what is durable.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Intake:
         self.probe = BrokerProbe(bootstrap)
         self._ends: dict[TP, int] = {}
         self._committed: dict[TP, int] = {}
-        self._committing = asyncio.Lock()
+        self._committing, self._beginning = asyncio.Lock(), asyncio.Lock()
         self.app: App = make_app(
             group,
             bootstrap,
@@ -159,7 +159,10 @@ class Intake:
 
     async def _commit_once(self, consumer: Consumer) -> bool:
         async with self._committing:
+            epoch = self.epoch
             wanted = await self._taker.commit()
+            if epoch != self.epoch:  # what was written of another assignment may have been rolled back
+                return False
             changed = {tp: offset for tp, offset in wanted.items() if self._committed.get(tp) != offset}
             with self.steps("offsets committed"):
                 done = bool(changed) and await consumer.commit_offsets(changed)
@@ -197,21 +200,35 @@ class Intake:
         await self._guarded(self._begin)
 
     async def _begin(self) -> None:
-        """Faust seeks to the committed offsets next: commit those from which this role wants to read."""
-        consumer = self.app.consumer
-        held = {tp for tp in consumer.assignment() if tp.topic in self.topics}
-        bounds: Bounds = await consumer.bounds(held) if held else {}
-        starts = await self._taker.begin(bounds)
-        moved = {tp: start for tp, start in starts.items() if start != bounds[tp][0]}
-        if moved:
-            await consumer.commit_offsets(moved)
-            await consumer.seek_wait(moved)  # aiokafka does not seek to a committed 0
-        self._committed = {tp: moved.get(tp, start) for tp, (start, _) in bounds.items()}
-        self._ends = {tp: end for tp, (_, end) in bounds.items()}
-        self.positions = dict(starts)
-        self.assigned = True
+        """Faust seeks to the committed offsets next: commit those from which this role wants to read.
+
+        The broker may take long to answer, and assign anew meanwhile: one assignment begins after the other, and one
+        that is over by then is none.
+        """
+        self._end_epoch()
+        epoch = self.epoch
+        async with self._beginning:
+            if epoch != self.epoch:
+                return
+            consumer = self.app.consumer
+            held = {tp for tp in consumer.assignment() if tp.topic in self.topics}
+            bounds: Bounds = await consumer.bounds(held) if held else {}
+            starts = await self._taker.begin(bounds)
+            moved = {tp: start for tp, start in starts.items() if start != bounds[tp][0]}
+            if moved and epoch == self.epoch:
+                await consumer.commit_offsets(moved)
+                await consumer.seek_wait(moved)  # aiokafka does not seek to a committed 0
+            if epoch != self.epoch:
+                return
+            self._committed = {tp: moved.get(tp, start) for tp, (start, _) in bounds.items()}
+            self._ends = {tp: end for tp, (_, end) in bounds.items()}
+            self.positions = dict(starts)
+            self.assigned = True
 
     def _on_revoked(self, app: Any, revoked: Any, **_: Any) -> None:
+        self._end_epoch()
+
+    def _end_epoch(self) -> None:
         self.epoch += 1
         self.assigned = False
         self.positions = {}

@@ -77,6 +77,7 @@ class CommitCycle:
         self.hurried: Callable[[], bool] = lambda: False
         self.failpoints: Points = {}
         self._committed: dict[tuple[str, int], int] = {}
+        self._forgotten: set[int] = set()  # since the cycle under way began
         self.changelog_offsets: dict[int, int] = {}
         self.controls: dict[int, bytes] = {}  # the control row at that offset
         self.last_s = 0.0
@@ -89,7 +90,9 @@ class CommitCycle:
         """One cycle over all live partitions; `commit` gets {(topic, partition): next offset}."""
         started = time.monotonic()
         engine = self._engine
+        self._forgotten.clear()
         await self._turn()
+        self._forgotten.clear()
         self.step = "outputs acknowledged"
         work = self._shares()
         self.rows = sum(len(share.changed) for share in work)
@@ -101,11 +104,18 @@ class CommitCycle:
             await self._write_rows(share, pace)
         reached(self.failpoints, "rows")
         for share in work:
-            self._write_control(share.partition, share.control)
+            if share.partition.number not in self._forgotten:
+                self._write_control(share.partition, share.control)
         self.step = "rows acknowledged"
         await self._log.settled()
         reached(self.failpoints, "control")
-        merged = {at: offset for share in work for at, offset in share.offsets.items()}
+        # what was written of a partition that went meanwhile was rolled back, even where it has come back since
+        merged = {
+            at: offset
+            for share in work
+            for at, offset in share.offsets.items()
+            if at[1] not in self._forgotten
+        }
         self.step = "offsets committed"
         done = await commit(merged) if merged else True  # 3. the source offsets
         if done:
@@ -139,7 +149,8 @@ class CommitCycle:
             await self._log.settled()
         reached(self.failpoints, "announced")
         for partition, offered in turning:
-            adoption.adopt(partition, offered)
+            if partition.number not in self._forgotten:
+                adoption.adopt(partition, offered)
         reached(self.failpoints, "adopted")
         if engine.held:
             engine.held = False
@@ -176,7 +187,11 @@ class CommitCycle:
         return work
 
     def forget(self, number: int) -> None:
-        """The partition is not ours any more; what was committed for it may move on elsewhere."""
+        """The partition is not ours any more; what was committed for it may move on elsewhere.
+
+        A cycle under way writes and commits nothing more of it, also when it comes back before the cycle ends.
+        """
+        self._forgotten.add(number)
         for at in [at for at in self._committed if at[1] == number]:
             del self._committed[at]
         self.changelog_offsets.pop(number, None)
@@ -195,16 +210,18 @@ class CommitCycle:
     async def _write_rows(self, share: _Share, pace: Pace) -> None:
         """Write the changed rows as they stood when the cycle began, packed some at a time."""
         partition, log, layout_id = share.partition, self._log, self._rows.layout_id
-        if layout_id not in partition.known_layouts:
-            key = LAYOUT_KEY + str(layout_id).encode()
-            log.send(partition.number, [{"key": key, "value": self._rows.description}])
-            partition.known_layouts.add(layout_id)
-        log.send(partition.number, [{"key": key, "value": None} for key in share.gone])
+        if partition.number not in self._forgotten:
+            if layout_id not in partition.known_layouts:
+                key = LAYOUT_KEY + str(layout_id).encode()
+                log.send(partition.number, [{"key": key, "value": self._rows.description}])
+                partition.known_layouts.add(layout_id)
+            log.send(partition.number, [{"key": key, "value": None} for key in share.gone])
         left = share.changed
         while len(left):  # some at a time, so that the event loop is never held for long
             batch = partition.records(left[: min(pace.due(), ROWS_A_TURN)], layout_id)
             left = left[batch.record_count() :]
-            await log.send_rows(partition.number, batch)
+            if partition.number not in self._forgotten:  # else they are only let go of
+                await log.send_rows(partition.number, batch)
             await pace.turn(batch.record_count())
 
     def _control(
@@ -229,8 +246,9 @@ class CommitCycle:
         written = orjson.dumps(control)
 
         def landed(offset: int) -> None:
-            self.changelog_offsets[partition.number] = offset
-            self.controls[partition.number] = written
+            if self._engine.partitions.get(partition.number) is partition and partition.live:
+                self.changelog_offsets[partition.number] = offset
+                self.controls[partition.number] = written
 
         self._log.send_one(partition.number, CONTROL_KEY, written, landed)
 

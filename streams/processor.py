@@ -28,7 +28,7 @@ from .transport import Consumer
 TICK_S = 0.25
 WHOLE_BYTES = 384 << 20  # of all partitions' rows these stand whole at least,
 ROWS_BYTES = 2560 << 20  # and more of them while all take less than this (`streams.rows`)
-BUFFERED_FETCHES = 16  # fetched and not taken; the pass takes one at once unless something holds it up
+BUFFERED_FETCHES = 4  # fetched and not taken: what a moment of lag takes of memory is kept for the next one
 SPREAD = 0.5  # the part of the time between two commit cycles over which one spreads its rows
 
 

@@ -166,6 +166,28 @@ def test_the_order_of_the_steps() -> None:
     assert steps_of_a_commit(worker) == [*announced, *cycle]
 
 
+@pytest.mark.parametrize("point", ["outputs", "rows", "control"])
+def test_a_cycle_commits_nothing_of_a_partition_that_went_meanwhile(point: str) -> None:
+    """Its writer went with it, and what that one had written was rolled back; it may have come back by the end."""
+    broker, draw = Broker(LOG), random.Random(1)
+    worker = Worker(broker, SNAPSHOTS)
+    for _ in range(8):
+        worker.step(draw)
+    partition = worker.engine.partition(0)
+
+    def went() -> None:
+        worker.cycle.forget(0)
+        for _ in range(8):  # rows that the cycle has taken and not written change
+            worker.step(draw)
+
+    worker.cycle.failpoints[point] = went
+    assert worker.commit()
+    assert {number for _, number in broker.committed} == {1}
+    assert not partition.rows._kept.any()  # nor would a later cycle write what was kept for this one
+    if point == "outputs":
+        assert {sent.partition for sent in worker.rig.outputs.of(CHANGELOG)} == {1}
+
+
 def steps_of_a_commit(worker: Worker) -> list[str]:
     """What was done, in order; the same thing several times in a row counts once."""
     steps, adopt = worker.rig.outputs.steps, worker.work.adopt
