@@ -106,7 +106,7 @@ class Learner:
         )
         self._additive = Additive(self.features, rate=learning.additive_rate)
         self._trees = Trees.none()
-        self._mixing = Mixing(self.task, learning.experts, bias_only=amounts)
+        self._mixing = Mixing(self.task, learning.experts)
         self._lag = Lag()
         self._drift = Drift()
         self._waiting = Waiting()
@@ -244,21 +244,23 @@ class Learner:
             self._replay.add(item)
             self._refit()
         task.note(item.label, mean)
-        if self._drift.add(task.loss(score, item.label), item.due):
+        if self._drift.add(task.surprise(score, item.label), item.due):
             self._start_over()
         return score
 
     def _mix(self, item: Item, x: NDArray[np.float64], logits: NDArray[np.float64], target: float) -> None:
-        """Learn the weights of the mixture by what the experts would have said when the example opened."""
-        then = self._lag.logits(x, self._additive.seeds, item.opened, self.task.largest)
-        if then is not None:
-            logits[:2] = then
-            if not len(self._trees):
-                logits[2] = 0.5 * (then[0] + then[1])
+        """Learn the weights of the mixture, by what the experts would have said when the example opened where the task
+        says so."""
         horizon = max(item.due - item.opened, 1)
+        if self.task.lagged:
+            then = self._lag.logits(x, self._additive.seeds, item.opened, self.task.largest)
+            if then is not None:
+                logits[:2] = then
+                if not len(self._trees):
+                    logits[2] = 0.5 * (then[0] + then[1])
+            if self._lag.wanted(item.due, horizon):
+                self._lag.copy(item.due, *self._linear.folded(), self._additive.table[0])
         self._mixing.learn(logits, target, item.due, horizon)
-        if self._lag.wanted(item.due, horizon):
-            self._lag.copy(item.due, *self._linear.folded(), self._additive.table[0])
 
     def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
         """float64[3], as `models.scorer.score` has them."""

@@ -54,15 +54,12 @@ class MixingState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Mixing:
-    """`weights`: float64[4], the bias and one for each expert; `spread`: float64[4, 4], their covariance.
+    """`weights`: float64[4], the bias and one for each expert; `spread`: float64[4, 4], their covariance."""
 
-    `bias_only`: the experts keep the weights that they have at first, and the bias alone is learned.
-    """
-
-    def __init__(self, task: Task, experts: Sequence[str] = EXPERTS, *, bias_only: bool = False) -> None:
+    def __init__(self, task: Task, experts: Sequence[str] = EXPERTS) -> None:
         self._task = task
         self._wanted = np.array([float(name in experts) for name in EXPERTS])
-        self._moving = np.array([1.0, *(self._wanted * float(not bias_only))])
+        self._moving = np.array([1.0, *self._wanted])
         self.weights = np.empty(_SIZE)
         self.spread = np.empty((_SIZE, _SIZE))
         self.quicken()

@@ -25,7 +25,7 @@ __all__ = [
 
 # A logit beyond is of an expert that has seen too little to be so sure.
 LARGEST_LOGIT: Final = 12.0
-LARGEST_FACTOR: Final = 3.0  # of an amount: 20 times the mean, or a twentieth of it
+LARGEST_FACTOR: Final = 3.5  # of an amount: 33 times the mean, or a 33rd of it
 
 AMOUNTS: Final = 2  # of `Weights.mixed`
 LARGEST_LOG: Final = 50.0  # of an amount

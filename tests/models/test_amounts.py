@@ -19,11 +19,14 @@ from streams.errors import Poison
 FEATURES = ("orders", "mood")
 
 
-def stream(count: int, unit: float = 1.0, seed: int = 3) -> list[Example]:
-    """Many spend nothing; what the others spend grows with the first feature, and its spread with it."""
+def stream(
+    count: int, unit: float = 1.0, seed: int = 3, *, low: float = 0.0, high: float = 3.0, after: int = 0
+) -> list[Example]:
+    """Many spend nothing; what the others spend grows with the first feature, and its spread with it. That is between
+    `low` and `high`; `after`: so many are before them."""
     draw, found = random.Random(seed), []
-    for number in range(1, count + 1):
-        x = (draw.uniform(0, 3), draw.gauss(0, 1))
+    for number in range(after + 1, after + count + 1):
+        x = (draw.uniform(low, high), draw.gauss(0, 1))
         spends = draw.random() < 0.6
         amount = unit * draw.gammavariate(2.0, math.exp(x[0]) / 2) if spends else 0.0
         found.append(Example(f"c:v:{number}", "c", "value", amount, 0, number, number, math.nan, 0, x))
@@ -80,6 +83,21 @@ def test_a_model_of_the_other_kind_is_not_gone_on_from() -> None:
     assert snapshot.kind == AMOUNT
     with pytest.raises(Poison, match="it is of the kind 'amount'"):
         Learner.restore(snapshot, FEATURES)
+
+
+def test_customers_who_come_to_spend_more_are_no_drift() -> None:
+    learner = learned(stream(4000, high=1.0))
+    for one in stream(6000, seed=4, low=2.0, after=4000):
+        learner.learn(one, 0, one.due)
+    assert learner.drifts == 0
+
+
+def test_amounts_that_turn_against_their_feature_are_a_drift() -> None:
+    learner = learned(stream(6000))
+    for one in stream(1500, seed=4, after=6000):
+        turned = (3.0 - one.features[0], one.features[1])
+        learner.learn(replace(one, features=turned), 0, one.due)
+    assert learner.drifts == 1
 
 
 @pytest.mark.parametrize("label", [-5.0, 1e14, 0.0])
