@@ -119,7 +119,8 @@ class CommitCycle:
         self.step = "offsets committed"
         done = await commit(merged) if merged else True  # 3. the source offsets
         if done:
-            self._committed.update(merged)
+            held = {at: offset for at, offset in merged.items() if at[1] not in self._forgotten}
+            self._committed.update(held)
         reached(self.failpoints, "offsets")
         self.step = ""
         self.completed_at = time.monotonic()
