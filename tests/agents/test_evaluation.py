@@ -122,7 +122,10 @@ def test_a_horizon_may_be_another_for_once(tmp_path: Path) -> None:
             {"model": "churn", "horizon": "a month"},
             "--horizon: expected a duration such as 90s, 30m, 1h, 3d or 1w, got 'a month'",
         ),
-        ({"model": "churn", "horizon": "500w"}, "--horizon: expected less than expire_after of features.yaml"),
+        (
+            {"model": "churn", "horizon": "500w"},
+            "--horizon: expected less than expire_after of features.yaml",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(given: dict[str, Any], line: str) -> None:
