@@ -70,18 +70,15 @@ def test_the_same_events_give_the_same_examples_bit_for_bit(trial: Watched, tmp_
     assert frame(trial, tmp_path / "a.parquet").equals(frame(again, tmp_path / "b.parquet"), null_equal=True)
 
 
+def evaluated(name: str = "complete-journey", **given: Any) -> dict[str, Any]:
+    """What the command reports with these options and no others."""
+    options: dict[str, Any] = dict.fromkeys(("mapping", "examples", "model", "start", "limit"))
+    return evaluate(load_settings(), name, **{**options, "quiet": True, **given})
+
+
 def test_the_report_has_what_the_command_promises(tmp_path: Path) -> None:
     target = tmp_path / "examples.parquet"
-    result = evaluate(
-        load_settings(),
-        "complete-journey",
-        mapping=None,
-        examples=target,
-        model="purchase",
-        start=None,
-        limit=2000,
-        quiet=True,
-    )
+    result = evaluated(examples=target, model="purchase", limit=2000)
     assert set(result["models"]) == set(result["all"]) == {"purchase"}
     assert {"examples", "positives", "auc", "log_loss", "ece"} <= set(result["models"]["purchase"])
     assert result["events"] == 2000
@@ -94,17 +91,7 @@ def test_the_report_has_what_the_command_promises(tmp_path: Path) -> None:
 
 def test_a_horizon_may_be_another_for_once(tmp_path: Path) -> None:
     target = tmp_path / "examples.parquet"
-    result = evaluate(
-        load_settings(),
-        "complete-journey",
-        mapping=None,
-        examples=target,
-        model="churn",
-        start=None,
-        limit=6000,
-        horizon="5d",
-        quiet=True,
-    )
+    result = evaluated(examples=target, model="churn", limit=6000, horizon="5d")
     assert set(result["models"]) == {"churn"}
     times = pl.read_parquet(target).filter(pl.col("model") == "churn").select("decision_time", "due")
     assert len(times) > 1000
@@ -129,16 +116,8 @@ def test_a_horizon_may_be_another_for_once(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(given: dict[str, Any], line: str) -> None:
-    arguments = {
-        "mapping": None,
-        "examples": None,
-        "model": None,
-        "start": None,
-        "limit": None,
-        "quiet": True,
-    }
     with pytest.raises(ConfigError) as caught:
-        evaluate(load_settings(), "complete-journey", **{**arguments, **given})
+        evaluated(**given)
     assert str(caught.value) == line
 
 
@@ -170,14 +149,4 @@ def test_a_baseline_knows_nothing_of_its_day() -> None:
 
 def test_another_baseline_is_refused() -> None:
     with pytest.raises(ConfigError, match="expected nightly-lightgbm, got 'x'"):
-        evaluate(
-            load_settings(),
-            "cdnow",
-            mapping=None,
-            examples=None,
-            model=None,
-            start=None,
-            limit=1,
-            baseline="x",
-            quiet=True,
-        )
+        evaluated("cdnow", limit=1, baseline="x")

@@ -37,9 +37,6 @@ class Assigned:
     async def seek_wait(self, offsets: Mapping[TP, int]) -> None:
         pass
 
-    def end_of(self, tp: TP) -> int:
-        return 100
-
 
 class Slow:
     """A role that begins when it is let, each time elsewhere, and learns of a new assignment as it commits."""
@@ -73,6 +70,16 @@ def consumer(monkeypatch: pytest.MonkeyPatch) -> Assigned:
 def made(role: Slow, folder: Path) -> Intake:
     intake = Intake("learner", load_settings().access, [TOPIC], role, partitions=1, folder=folder)
     role.intake = intake
+    return intake
+
+
+async def begun(folder: Path) -> Intake:
+    """One whose assignment has begun; the role is let."""
+    role = Slow()
+    intake = made(role, folder)
+    for gate in role.gates:
+        gate.set()
+    await intake._begin()
     return intake
 
 
@@ -114,11 +121,7 @@ def test_what_is_in_hand_when_an_assignment_begins_belongs_to_nobody(
     """Also where nobody said that the one before it was over."""
 
     async def again() -> None:
-        role = Slow()
-        intake = made(role, tmp_path)
-        for gate in role.gates:
-            gate.set()
-        await intake._begin()
+        intake = await begun(tmp_path)
         epoch = intake.epoch
         await intake._begin()
         assert not intake.taken(PLACE, 99, epoch)
@@ -133,11 +136,7 @@ def test_offsets_of_an_assignment_that_ended_meanwhile_are_not_committed(
     """What was written for them may have been rolled back."""
 
     async def commit() -> Any:
-        role = Slow()
-        intake = made(role, tmp_path)
-        for gate in role.gates:
-            gate.set()
-        await intake._begin()
+        intake = await begun(tmp_path)
         return await intake._commit_once(consumer)  # type: ignore[arg-type]
 
     assert asyncio.run(commit()) is False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from datetime import UTC, datetime
 from fractions import Fraction
 
@@ -47,7 +46,7 @@ def run(features: list[Feature], views: list[float], now_ms: int) -> list[float]
     return [float(value) for value in out]
 
 
-SUBNORMAL = sys.float_info.min  # numbers below have fewer digits
+SUBNORMAL = math.ulp(0.0)  # numbers below 1e-307 have fewer digits, and may miss the last one
 
 
 @settings(deadline=None)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import config
 
 from streams.packing import packed
 from streams.rows import LEAST_PLACES, Rows, keep_row, place_of
@@ -135,9 +134,7 @@ def test_rows_that_grow_word_by_word_take_what_shorter_ones_left(
 ) -> None:
     """A block that one row leaves is too short for all the others, but not with its neighbours."""
     monkeypatch.setattr("streams.rows.JOINED_FROM_WORDS", 64 if joined else 1 << 40)
-    compiled = not config.DISABLE_JIT
-    count = 2000 if compiled else 250
-    rows, draw = Rows(DEFAULT, LEAST_PLACES), np.random.default_rng(3)
+    rows, count, draw = Rows(DEFAULT, LEAST_PLACES), 2000, np.random.default_rng(3)
     rows.grow(count)
     expected = np.tile(DEFAULT, (count, 1))
     for length in range(2, 60):
@@ -148,8 +145,7 @@ def test_rows_that_grow_word_by_word_take_what_shorter_ones_left(
                 rows.make_room()
     assert rows.copy(np.arange(count)).tobytes() == expected.tobytes()
     live = packed(expected.view(np.int64), NEW_ROW, LAYOUT)[0].nbytes
-    if compiled:  # few do not outweigh what there is room for at least
-        assert (rows.nbytes < 2.0 * live) == joined
+    assert (rows.nbytes < 2.0 * live) == joined
 
 
 def test_when_all_blocks_are_free_the_array_is_as_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
