@@ -19,7 +19,7 @@ from .cycle import Adoption, CommitCycle, RowFormat
 from .engine import Engine, Pass
 from .guards import end_process, guarded
 from .local import Place
-from .memory import keep_memory
+from .memory import Ebb, keep_memory
 from .outputs import Outputs
 from .restore import Mover
 from .topics import topic_id
@@ -28,7 +28,7 @@ from .transport import Consumer
 TICK_S = 0.25
 WHOLE_BYTES = 384 << 20  # of all partitions' rows these stand whole at least,
 ROWS_BYTES = 2560 << 20  # and more of them while all take less than this (`streams.rows`)
-BUFFERED_FETCHES = 4  # fetched and not taken: what a moment of lag takes of memory is kept for the next one
+BUFFERED_FETCHES = 4  # fetched and not taken
 SPREAD = 0.5  # the part of the time between two commit cycles over which one spreads its rows
 
 
@@ -116,9 +116,12 @@ class Processor:
         async def fold(stream: Any) -> None:
             await guarded(stream.events(), self._on_message)
 
+        ebb = Ebb()
+
         @self.app.timer(TICK_S)
         async def tick() -> None:
             self.engine.tick()
+            ebb.tick(sum(self.engine.lag().values()))
             self.outputs.poll()
 
     def _on_message(self, message: Any) -> None:

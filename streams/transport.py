@@ -341,6 +341,10 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
     in the fetch thread.
     """
 
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._commit_every = None  # or each 10,000th message waits until the commit under way has ended
+
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 

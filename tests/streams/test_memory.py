@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from streams.memory import RESERVED_BYTES, Stretched
+from streams.memory import BEHIND, CALM_S, RESERVED_BYTES, Ebb, Stretched
 
 
 @pytest.mark.parametrize("reserved_bytes", [0, 1 << 16, 1 << 62, RESERVED_BYTES])
@@ -29,3 +32,37 @@ def test_reserved_addresses_are_not_left() -> None:
     first = stretched.array.ctypes.data
     stretched.stretch(1 << 20)
     assert stretched.array.ctypes.data == first
+
+
+def test_memory_is_given_back_once_after_each_time_that_much_waited() -> None:
+    now, released = [0.0], []
+    ebb = Ebb(lambda: released.append(now[0]), clock=lambda: now[0])
+    waits = {5: BEHIND + 1, 8: BEHIND + 1, 12: BEHIND, 50: BEHIND + 1}
+    for second in range(100):
+        now[0] = float(second)
+        ebb.tick(waits.get(second, 0))
+    assert released == [8 + CALM_S + 1, 50 + CALM_S + 1]
+
+
+def test_freed_memory_goes_back_to_the_system() -> None:
+    kept, left = _resident_after("keep_memory()"), _resident_after("keep_memory()", "give_back()")
+    assert kept > 100e6
+    assert left < 20e6
+
+
+def _resident_after(first: str, then: str = "pass") -> float:
+    """How much more memory a process of its own has after it freed a thousand arrays of 160 kB."""
+    code = f"""
+import numpy as np
+from bench.product_worker import resident_bytes
+from os import getpid
+from streams.memory import give_back, keep_memory
+{first}
+before = resident_bytes(getpid())
+arrays = [np.ones(20_000) for _ in range(1000)]
+del arrays
+{then}
+print(resident_bytes(getpid()) - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)

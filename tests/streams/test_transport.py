@@ -7,6 +7,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 
 from streams.ahead import DecodeAhead
+from streams.app import make_app
 from streams.batch import RawBatch, open_batch
 from streams.embedded import EmbeddedBroker
 from streams.engine import Engine
@@ -487,6 +489,50 @@ def test_the_leader_assigns_when_all_topics_are_known() -> None:
     thread._consumer, thread._crashed, thread._assign = SimpleNamespace(_coordinator=group), False, assign
     asyncio.run(thread._assign_known(object()))
     assert assigned == [{"web.events", "sales.events"}]
+
+
+# -- a role's app
+
+
+def test_messages_come_while_a_commit_is_under_way_however_many_came_before(tmp_path: Path) -> None:
+    with EmbeddedBroker() as broker:
+        broker.make_topics(["t"])
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0}, logger=QUIET)
+
+        def produce() -> None:
+            producer.produce("t", key=b"k", value=b"v", partition=0)
+            assert producer.flush(10) == 0
+
+        asyncio.run(_take_while_committing(broker.bootstrap, tmp_path, produce))
+
+
+async def _take_while_committing(bootstrap: str, folder: Path, produce: Callable[[], None]) -> None:
+    app = make_app("role", bootstrap, partitions=1, commit_interval_s=0.1, datadir=str(folder))
+    under_way, ends, came = asyncio.Event(), asyncio.Event(), asyncio.Semaphore(0)
+
+    async def commit(consumer: Consumer) -> bool:
+        under_way.set()
+        await ends.wait()
+        return True
+
+    @app.agent(app.topic("t", key_serializer="raw", value_serializer="raw"))
+    async def take(stream: Any) -> None:
+        async for _ in stream:
+            came.release()
+
+    await app.start()
+    try:
+        produce()
+        await asyncio.wait_for(came.acquire(), 30)
+        app.committer = commit
+        await asyncio.wait_for(under_way.wait(), 30)
+        app.consumer._n_acked = 1 << 40
+        for _ in range(2):
+            produce()
+            await asyncio.wait_for(came.acquire(), 10)
+    finally:
+        ends.set()
+        await app.stop()
 
 
 # -- what gives way
