@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from bench.faults import trial
 from bench.faults.schedule import KINDS, LENGTH_S, draw
 from bench.report import ROOT, keep, say
+from bench.servers.process import ServerError
 
 LOGS = ROOT / ".bench" / "faults"
 
@@ -52,20 +53,24 @@ def main(argv: list[str] | None = None) -> int:
     if not given.weakness:
         keep("faults", figures)
     print(json.dumps(figures), flush=True)
-    return 0 if all(outcome.differences.none for outcome in outcomes) else 1
+    return 0 if all(outcome.differences.none and not outcome.error for outcome in outcomes) else 1
 
 
 def _one(seed: int, *, kinds: tuple[str, ...], length_s: float, rate: int, weakness: str) -> trial.Outcome:
-    """Run one seed and tell of it; its logs stay where something is wrong."""
+    """Run one seed and tell of it; its logs stay where something is wrong. One that fails lets the others go on."""
     logs = LOGS / f"seed-{seed}"
     shutil.rmtree(logs, ignore_errors=True)
     faults = draw(seed, length_s=length_s, kinds=kinds)
     say(f"seed {seed}: {len(faults)} faults")
-    outcome = trial.run(seed, faults, logs, length_s=length_s, rate=rate, weakness=weakness)
+    try:
+        outcome = trial.run(seed, faults, logs, length_s=length_s, rate=rate, weakness=weakness)
+    except (RuntimeError, ServerError) as error:
+        outcome = trial.Outcome(seed, error=str(error))
+        say(f"seed {seed} could not be carried out: {error}")
     for line in outcome.differences.told:
         say(f"seed {seed}: {line}")
     say(f"seed {seed}: {outcome.seconds:.0f} s, {json.dumps(trial.total([outcome]))}")
-    if outcome.differences.none:
+    if outcome.differences.none and not outcome.error:
         shutil.rmtree(logs, ignore_errors=True)
     else:
         say(f"seed {seed} failed; logs are in {logs.relative_to(ROOT)}")

@@ -40,6 +40,7 @@ class Outcome:
     gaps_s: dict[str, float] = field(default_factory=dict)
     differences: comparison.Differences = field(default_factory=comparison.Differences)
     seconds: float = 0.0
+    error: str = ""  # why it could not be carried out
 
 
 def run(
@@ -165,4 +166,5 @@ def total(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "faults": dict(sorted(faults.items())),
         **sums,
         "longest_gap_s": dict(sorted(gaps.items())),
+        "not_carried_out": {str(outcome.seed): outcome.error for outcome in outcomes if outcome.error},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from agents.topics import EXAMPLES
+from bench import faults
 from bench.faults import comparison, load, schedule, trial
 from bench.faults.comparison import Differences
 from bench.faults.declared import write_config
@@ -293,3 +295,23 @@ def test_a_short_seed(tmp_path: Path) -> None:
     outcome = trial.run(4, faults, tmp_path, length_s=14.0, rate=1500)
     assert sum(outcome.faults.values()) == len(faults)
     assert outcome.differences.none, outcome.differences
+
+
+def test_a_seed_that_could_not_be_carried_out_is_told_and_leaves_the_others_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def run(seed: int, *given: Any, **named: Any) -> trial.Outcome:
+        if seed == 2:
+            raise RuntimeError("faults could not be carried out: a broker that never came back")
+        return trial.Outcome(seed, events=100)
+
+    monkeypatch.setattr(trial, "run", run)
+    monkeypatch.setattr(faults, "keep", lambda *_: None)
+    monkeypatch.setattr(faults, "ROOT", tmp_path)
+    monkeypatch.setattr(faults, "LOGS", tmp_path)
+    assert faults.main(["--seeds", "3"]) == 1
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["events"] == 200
+    assert told["not_carried_out"] == {"2": "faults could not be carried out: a broker that never came back"}
+    monkeypatch.setattr(trial, "run", lambda seed, *given, **named: trial.Outcome(seed))
+    assert faults.main(["--seeds", "3"]) == 0
