@@ -43,6 +43,7 @@ WHOLE_WORDS = 128  # of a whole row that are asked for: sixteen lines; what few 
 SOON, NEXT = 16, 8  # rows between asking where a row is, asking for the row, and taking it
 JOINED_FROM_WORDS = 1 << 14  # `cold` has grown by so much at least since neighbours were joined last
 LEAST_GAP = 16  # words
+FEWER = 256  # places given up at a time: a few milliseconds where the rows in them are in no cache
 TURN = 1024  # rows packed at a time: about 0.3 ms, and what was packed last is filled while the caches still hold it
 
 
@@ -328,7 +329,8 @@ def evict_beyond(store: Store, first: int) -> None:
             store.free[free] = store.free[k]
             free += 1
     store.marks[FREE] = free
-    store.marks[HAND] = 0
+    if store.marks[HAND] >= first:
+        store.marks[HAND] = 0
 
 
 @kernel
@@ -495,8 +497,9 @@ class Rows:
         """Have free places for the next rows that are asked for."""
         allowed = max(self._least, (self._rows_bytes - 8 * int(self._marks[TOP])) // (8 * self.words))
         places = len(self._owner)
-        if places > allowed + allowed // 8:
-            self._fewer(allowed)
+        too_many = places - allowed - allowed // 16
+        if too_many > 0:
+            self._fewer(places - min(places - allowed, max(FEWER, too_many // 4)))
         elif self._marks[FREE] < TURN and places < allowed:
             self._more(min(allowed, 2 * places))
         wanted = min(TURN, len(self._owner) // 4)
@@ -530,8 +533,7 @@ class Rows:
     def _fewer(self, places: int) -> None:
         self._reserve((len(self._owner) - places) * len(self._scratch))
         evict_beyond(self.store, places)
-        self._owner, self._used = self._owner[:places].copy(), self._used[:places].copy()
-        self._free = self._free[:places].copy()
+        self._owner, self._used, self._free = self._owner[:places], self._used[:places], self._free[:places]
         self._whole.shrink(places * self.words)
 
     def _reserve(self, words: int) -> None:

@@ -181,7 +181,10 @@ def test_a_value_that_is_not_whole_changes_nothing(cut: int) -> None:
     assert rows.copy(np.array([0]))[0].tobytes() == before.tobytes()
 
 
-def test_all_rows_stand_whole_while_there_is_room_and_few_of_very_many() -> None:
+def test_all_rows_stand_whole_while_there_is_room_and_few_of_very_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("streams.rows.FEWER", 8)  # to give up many at once would hold up the events
     row_bytes = 8 * WORDS
     rows = Rows(DEFAULT, LEAST_PLACES, rows_bytes=20 * LEAST_PLACES * row_bytes)
     draw = np.random.default_rng(5)
@@ -201,5 +204,6 @@ def test_all_rows_stand_whole_while_there_is_room_and_few_of_very_many() -> None
             assert (rows.store.where[: slot + 1] >= 0).all()
     assert max(places) > 10 * LEAST_PLACES
     assert LEAST_PLACES <= places[-1] <= 1.2 * LEAST_PLACES
+    assert -np.diff(places).min() < LEAST_PLACES
     every = np.arange(len(expected))
     assert rows.copy(every).tobytes() == np.array([expected[slot] for slot in every.tolist()]).tobytes()
