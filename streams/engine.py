@@ -53,8 +53,8 @@ class Pass(Protocol):
     def run(self, partition: Partition, first: int, count: int, outbox: Outbox) -> int:
         """Fold events `inbox.order[first:count]`, then fire what is due. Returns the next event to fold.
 
-        It returns early (below `count`, or -1 when only deadlines are left) when the outbox is full;
-        the engine drains it and calls again.
+        It returns early (below `count`, or -1 when only deadlines are left) when the outbox is full or no row may be
+        asked for; the engine drains the one, makes room for the other and calls again.
         """
 
     def label(self, topic: int, label: int) -> str:
@@ -262,8 +262,10 @@ class Engine:
     def raise_watermark(self, partition: Partition, time_ms: float) -> None:
         """Let the partition's time reach `time_ms` without an event (fires what is due by then)."""
         partition.clocks[1] = max(partition.clocks[1], time_ms)
+        partition.make_room()
         while self.work.run(partition, 0, 0, self.outbox) < 0:
             self._drain(partition)
+            partition.make_room()
         self._drain(partition)
 
     def full(self, topic: str, number: int) -> bool:

@@ -109,7 +109,7 @@ class Partition:
         start = inbox.reserve(count)
         slots = inbox.slots[start : start + count]
         self.index.slots(batch.buf, columns.key_at, columns.key_size, columns.status, count, slots)
-        self.make_room()
+        self._know()
         return inbox.accept(topic, start, columns)
 
     def _bury(self, topic: int, batch: RawBatch, columns: Columns, dead: DeadRecord) -> None:
@@ -151,6 +151,15 @@ class Partition:
 
     def make_room(self) -> None:
         """Give every known key a row, free places to the rows that are not whole, and the heap an entry an event."""
+        self._know()
+        self.rows.make_room()
+        needed = int(self.counts[2]) + len(self.inbox.order) + 64
+        if needed > len(self.heap_times):
+            size = max(needed, 2 * len(self.heap_times))
+            self.heap_times, self.heap_slots = grown(self.heap_times, size), grown(self.heap_slots, size)
+
+    def _know(self) -> None:
+        """Give every known key a row."""
         known = self.index.known
         if known > len(self.dirty):
             size = 2 * len(self.dirty)
@@ -160,11 +169,6 @@ class Partition:
             for name in ("dirty", "changed", "wake"):
                 setattr(self, name, grown(getattr(self, name), size))
             self.seen = grown(self.seen, 2 * size)
-        self.rows.make_room()
-        needed = int(self.counts[2]) + len(self.inbox.order) + 64
-        if needed > len(self.heap_times):
-            size = max(needed, 2 * len(self.heap_times))
-            self.heap_times, self.heap_slots = grown(self.heap_times, size), grown(self.heap_slots, size)
 
     def forget(self, key: bytes) -> None:
         """A tombstone: there is no such key."""

@@ -9,8 +9,9 @@ import pytest
 
 from decisions.live import load_config
 from streams.batch import parse_batch
+from streams.partition import Partition
 from tests.doubles import Rig, weights
-from tests.doubles.rig import CONFIG
+from tests.doubles.rig import CONFIG, PLACES
 from tests.reference import streams
 
 IN_FORCE = {"purchase": 4, "churn": 5, "response": 6, "lead": 7, "value": 8}
@@ -62,3 +63,19 @@ def test_views_are_those_of_the_row_and_their_packed_form_reads_back() -> None:
     assert unpacked.pop("time") == partition.rows.copy(np.array([slot]))[0, 0]
     assert unpacked == pytest.approx(values, nan_ok=True)
     assert rig.work.unpack_view(blob[:-8]) == {}
+
+
+def test_more_deadlines_fire_in_silence_than_rows_stand_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(weights(1))
+    rig.feed(streams.random_batches(streams.random_log(3, 3000, customers=40 * PLACES, partitions=1), 3))
+    engine, partition = rig.engine, rig.engine.partitions[0]
+    sent, drain = len(rig.outputs.sent), engine._drain
+    turns = iter(range(1000))
+
+    def counted(of: Partition) -> None:
+        next(turns)  # ends a loop that has none
+        drain(of)
+
+    monkeypatch.setattr(engine, "_drain", counted)
+    engine.raise_watermark(partition, streams.START_MS + 900 * streams.DAY)
+    assert len(rig.outputs.sent) - sent > 4 * PLACES
