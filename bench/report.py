@@ -143,9 +143,10 @@ def _faults(figures: dict[str, Any]) -> list[str]:
         "Real Kafka, Redis and PostgreSQL, two workers, a learner and two ledgers under load while faults drawn from a",
         "seed are injected; afterwards every row, output id and SQL row is compared with an undisturbed pass over the",
         "same topics. Gap: the longest time in which a partition with events waiting committed nothing; undisturbed it",
-        "is one to two seconds. `streamwise bench faults --seeds N --json`",
+        "is one to two seconds, and longer where seeds share the cores. `streamwise bench faults --seeds N --json`",
         "",
-        f"- {figures['seeds']} seeds, {figures['events']:,} events, {sum(figures['faults'].values())} faults",
+        f"- {figures['seeds']} seeds, {figures['jobs']} at a time, {figures['events']:,} events, "
+        f"{sum(figures['faults'].values())} faults",
         f"- lost {figures['lost']}, twice {figures['twice']}, outputs missing {figures['outputs_missing']}, "
         f"outputs twice {figures['outputs_twice']}",
         "",

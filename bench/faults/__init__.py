@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             outcomes = list(pool.map(one, seeds))
     else:
         outcomes = list(map(one, seeds))
-    figures = trial.total(outcomes)
+    figures = {**trial.total(outcomes), "jobs": given.jobs}
     if not given.weakness:
         keep("faults", figures)
     print(json.dumps(figures), flush=True)
