@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,6 @@ KEPT_BYTES = 1 << 30
 STEP_BYTES = 64 << 20
 LARGEST_KEPT_BYTES = 32 << 20  # glibc takes no more
 HUGE_FROM_BYTES = 4 << 20
-BEHIND = 200_000  # events: what fewer of them take of memory is taken again soon
-CALM_S = 10.0
 RESERVED_BYTES = 16 << 30  # of addresses, not of memory: 60 million packed rows of 250 bytes
 
 
@@ -38,30 +34,13 @@ def keep_memory() -> bool:
 
 
 def give_back() -> None:
-    """Give the freed pages that `keep_memory` keeps back to the system (measured: 6 ms for 100 MB)."""
+    """Give the freed pages that `keep_memory` keeps back to the system (measured: 6 ms for 100 MB).
+
+    Now and then: what a moment of lag took is not needed soon, and what is needed is faulted in again.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-class Ebb:
-    """Calls `release` once after each time that much waited, when that has been over for a while: batches fetched and
-    decoded ahead take memory that the usual load has no use for."""
-
-    def __init__(
-        self, release: Callable[[], None] = give_back, clock: Callable[[], float] = time.monotonic
-    ) -> None:  # fmt: skip
-        self._release, self._clock = release, clock
-        self._high_at: float | None = None
-
-    def tick(self, behind: int) -> None:
-        """So many events wait now."""
-        now = self._clock()
-        if behind > BEHIND:
-            self._high_at = now
-        elif self._high_at is not None and now - self._high_at > CALM_S:
-            self._high_at = None
-            self._release()
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Any:

@@ -19,13 +19,14 @@ from .cycle import Adoption, CommitCycle, RowFormat
 from .engine import Engine, Pass
 from .guards import end_process, guarded
 from .local import Place
-from .memory import Ebb, keep_memory
+from .memory import give_back, keep_memory
 from .outputs import Outputs
 from .restore import Mover
 from .topics import topic_id
 from .transport import Consumer
 
 TICK_S = 0.25
+GIVE_BACK_S = 60.0
 WHOLE_BYTES = 384 << 20  # of all partitions' rows these stand whole at least,
 ROWS_BYTES = 2560 << 20  # and more of them while all take less than this (`streams.rows`)
 BUFFERED_FETCHES = 4  # fetched and not taken
@@ -116,13 +117,14 @@ class Processor:
         async def fold(stream: Any) -> None:
             await guarded(stream.events(), self._on_message)
 
-        ebb = Ebb()
-
         @self.app.timer(TICK_S)
         async def tick() -> None:
             self.engine.tick()
-            ebb.tick(sum(self.engine.lag().values()))
             self.outputs.poll()
+
+        @self.app.timer(GIVE_BACK_S)
+        async def trim() -> None:
+            give_back()
 
     def _on_message(self, message: Any) -> None:
         self.engine.on_bundle(message.value.batches, message.value.ends)

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from streams.memory import BEHIND, CALM_S, RESERVED_BYTES, Ebb, Stretched
+from streams.memory import RESERVED_BYTES, Stretched
 
 
 @pytest.mark.parametrize("reserved_bytes", [0, 1 << 16, 1 << 62, RESERVED_BYTES])
@@ -32,16 +32,6 @@ def test_reserved_addresses_are_not_left() -> None:
     first = stretched.array.ctypes.data
     stretched.stretch(1 << 20)
     assert stretched.array.ctypes.data == first
-
-
-def test_memory_is_given_back_once_after_each_time_that_much_waited() -> None:
-    now, released = [0.0], []
-    ebb = Ebb(lambda: released.append(now[0]), clock=lambda: now[0])
-    waits = {5: BEHIND + 1, 8: BEHIND + 1, 12: BEHIND, 50: BEHIND + 1}
-    for second in range(100):
-        now[0] = float(second)
-        ebb.tick(waits.get(second, 0))
-    assert released == [8 + CALM_S + 1, 50 + CALM_S + 1]
 
 
 def test_freed_memory_goes_back_to_the_system() -> None:
