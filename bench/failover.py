@@ -53,7 +53,7 @@ def _kill_under_load(bootstrap: str, worker: Worker, customers: int) -> float:
     time.sleep(BEFORE_S)
     killed_ms = time.time() * 1000
     worker.kill()
-    loading.join()
+    loading.result()
     stamps = _alert_stamps(bootstrap)
     longest: dict[int, float] = {}
     for number, times in stamps.items():

@@ -22,7 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from bench.live import Site, Worker, await_committed, configured, latencies, load, make_topics, start_load
+from bench.live import (
+    PATIENCE_S,
+    Site,
+    Worker,
+    await_committed,
+    configured,
+    latencies,
+    make_topics,
+    start_load,
+)
 from bench.product import publish_snapshots
 from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
@@ -64,7 +73,9 @@ def _measure(name: str, seconds: float) -> dict[str, float]:
         worker = Worker(kafka.bootstrap, redis.url, folder / "worker", configured(folder), PARTITIONS)
         stack.enter_context(worker)
         worker.ready()
-        began_ms = load(kafka.bootstrap, rate, WARM_UP_S + seconds, CUSTOMERS, only)
+        loading = start_load(kafka.bootstrap, rate, WARM_UP_S + seconds, CUSTOMERS, only)
+        began_ms = time.time() * 1000
+        loading.result()
         time.sleep(2.0)  # what is on its way arrives
         worker.stop()
         found = latencies(kafka.bootstrap, began_ms + WARM_UP_S * 1000, PARTITIONS)
@@ -92,9 +103,9 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
         publish_snapshots(site.bootstrap, version=2)
         time.sleep(seconds / 4)
         backed_up = _back_up(site.bootstrap, site.folder)
-        loading.join()
+        loading.result()
         time.sleep(2.0)
-        if backed_up.wait(60):
+        if backed_up.wait(PATIENCE_S):
             raise RuntimeError(f"the backup failed with status {backed_up.returncode}")
         first.stop()
         second.stop()

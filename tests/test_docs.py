@@ -10,6 +10,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from importlib import import_module
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,14 @@ def command_line() -> Any:
     return typer.main.get_command(app)
 
 
+def options_of_bench(name: str) -> set[str]:
+    """A bench has options of its own behind its name; its help lists them."""
+    told = StringIO()
+    with redirect_stdout(told), pytest.raises(SystemExit):
+        import_module(f"bench.{name}").main(["--help"])
+    return set(re.findall(r"--[a-z][a-z-]*", told.getvalue()))
+
+
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "streamwise" in shlex.split(line)[0]])
 def test_a_command_in_the_docs_exists_with_its_options(line: str) -> None:
     _, name, *arguments = shlex.split(line)
@@ -69,6 +80,8 @@ def test_a_command_in_the_docs_exists_with_its_options(line: str) -> None:
     known = {
         option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
     }
+    if name == "bench" and arguments and not arguments[0].startswith("-"):
+        known |= options_of_bench(arguments[0])
     assert {a.partition("=")[0] for a in arguments if a.startswith("-")} <= {*known, "--help"}
 
 
