@@ -616,12 +616,13 @@ def bench(
 
     Example: streamwise bench engine --scale 0.1
     """
-    import signal
     from importlib import import_module
 
     if name not in BENCHES:
         raise ConfigError("bench", None, f"expected one of {', '.join(BENCHES)}, got {name!r}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its servers end with it
+    from bench.servers.process import end_on_sigterm
+
+    end_on_sigterm()
     raise typer.Exit(import_module(f"bench.{name}").main(context.args))
 
 

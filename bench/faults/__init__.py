@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing import get_context
 
 from bench.faults import trial
 from bench.faults.schedule import KINDS, LENGTH_S, draw
 from bench.report import ROOT, keep, say
-from bench.servers.process import ServerError
+from bench.servers.process import ServerError, end_on_sigterm
 
 LOGS = ROOT / ".bench" / "faults"
 
@@ -45,8 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     one = partial(_one, kinds=kinds, length_s=given.seconds, rate=given.rate, weakness=given.weakness)
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     if given.jobs > 1:
-        with ProcessPoolExecutor(given.jobs, get_context("spawn")) as pool:
-            outcomes = list(pool.map(one, seeds))
+        outcomes = side_by_side(one, seeds, given.jobs)
     else:
         outcomes = list(map(one, seeds))
     figures = {**trial.total(outcomes), "jobs": given.jobs}
@@ -54,6 +53,12 @@ def main(argv: list[str] | None = None) -> int:
         keep("faults", figures)
     print(json.dumps(figures), flush=True)
     return 0 if all(outcome.differences.none and not outcome.error for outcome in outcomes) else 1
+
+
+def side_by_side(one: Callable[[int], trial.Outcome], seeds: Sequence[int], jobs: int) -> list[trial.Outcome]:
+    """Run so many at a time; when this process is ended, the seeds under way end with their servers."""
+    with get_context("spawn").Pool(jobs, end_on_sigterm) as pool:  # which is terminated, whatever ends it
+        return pool.map(one, seeds, chunksize=1)
 
 
 def _one(seed: int, *, kinds: tuple[str, ...], length_s: float, rate: int, weakness: str) -> trial.Outcome:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -41,6 +42,11 @@ def require(program: str) -> str:
         package = DEBIAN_PACKAGES[program]
         raise ServerError(f"{program} is missing: install it with `apt-get install {package}`")
     return path
+
+
+def end_on_sigterm() -> None:
+    """Let this process end as it would after its last line, so that the servers it has started end with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def free_ports(count: int) -> list[int]:

@@ -6,8 +6,13 @@ import json
 import os
 import random
 import shutil
+import signal
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,7 @@ from bench.faults.declared import write_config
 from bench.faults.oracle import Log, Record, State, undisturbed
 from bench.servers import KafkaServer
 from bench.servers.postgres import BINARIES
+from bench.servers.process import end_on_sigterm
 from customers.layout import APPLIED
 from decisions.live import Config, load_config
 from streams import offsets
@@ -39,6 +45,33 @@ def needs(*programs: str) -> None:
     if missing and os.environ.get("CI") != "true":
         pytest.skip(f"{', '.join(missing)} missing")
     assert not missing, f"{', '.join(missing)} missing, and CI=true needs them"
+
+
+# -- seeds side by side -----------------------------------------------------------------------------------
+
+
+def stays(folder: Path, seed: int) -> trial.Outcome:
+    with tempfile.TemporaryDirectory(prefix=f"seed-{seed}-", dir=folder):
+        time.sleep(60)
+    raise AssertionError("it was to be ended")
+
+
+def two_that_stay(folder: Path) -> None:
+    end_on_sigterm()
+    faults.side_by_side(partial(stays, folder), [1, 2], 2)
+
+
+def test_seeds_under_way_end_with_the_bench_and_leave_nothing(tmp_path: Path) -> None:
+    bench = get_context("spawn").Process(target=two_that_stay, args=(tmp_path,))
+    bench.start()
+    until = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert len(list(tmp_path.iterdir())) == 2
+    bench.terminate()
+    bench.join(20)
+    assert bench.exitcode == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
 
 
 # -- the schedule -----------------------------------------------------------------------------------------
