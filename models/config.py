@@ -13,6 +13,8 @@ from config.lines import Located, duration_ms, load
 VIEW_TRANSFORMS: Final = ("log1p", "identity")
 CALENDAR_TRANSFORMS: Final = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
 EXPERTS: Final = ("linear", "additive", "trees")
+_LEAST_MEMORY: Final = 100.0
+_LARGEST_MEMORY: Final = 1e9
 MAIN: Final = "main"  # who is the champion at first
 
 
@@ -37,12 +39,11 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """How a model learns: which experts count, and how fast the two that take steps do."""
+    """How a model learns: which experts count, and how fast the two that learn with every example do."""
 
     experts: tuple[str, ...] = EXPERTS
-    # Of AdaGrad. Between 0.02, better for frequent labels, and 0.1, better for rare ones; within 0.001 in AUC.
-    linear_rate: float = 0.05
-    additive_rate: float = 0.1
+    linear_memory: float = 10_000.0  # about so many of the latest examples count
+    additive_rate: float = 0.1  # of AdaGrad
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,8 @@ def _feature(item: Located) -> Feature:
     return Feature(view, transform, _number(item, "missing"), view)
 
 
-def _number(item: Located, key: str) -> float:
-    value = item.get(key, 0.0)
+def _number(item: Located, key: str, usual: float = 0.0) -> float:
+    value = item.get(key, usual)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise item.error(f"{key}: expected a finite number, got {value!r}", key)
     return float(value)
@@ -198,18 +199,20 @@ def _learning(holder: Located, key: str) -> Learning:
     if item is None:
         return Learning()
     if not isinstance(item, Located):
-        raise holder.error(f"{key}: expected {{experts, linear_rate, additive_rate}}, got {item!r}", key)
-    item.expect({"experts", "linear_rate", "additive_rate"})
+        raise holder.error(f"{key}: expected {{experts, linear_memory, additive_rate}}, got {item!r}", key)
+    item.expect({"experts", "linear_memory", "additive_rate"})
     usual = Learning()
     experts = item.get("experts", list(usual.experts))
     if not isinstance(experts, list) or not experts or not set(map(str, experts)) <= set(EXPERTS):
         raise item.error(f"experts: expected some of {', '.join(EXPERTS)}, got {experts!r}", "experts")
-    rates = {}
-    for name in ("linear_rate", "additive_rate"):
-        rates[name] = _number(item, name) if name in item else getattr(usual, name)
-        if not 0.0 < rates[name] <= 1.0:
-            raise item.error(f"{name}: expected a number above 0, up to 1, got {rates[name]:g}", name)
-    return Learning(tuple(name for name in EXPERTS if name in experts), **rates)
+    memory = _number(item, "linear_memory", usual.linear_memory)
+    if not _LEAST_MEMORY <= memory <= _LARGEST_MEMORY:
+        expected = f"a number of examples from {_LEAST_MEMORY:g} to {_LARGEST_MEMORY:g}"
+        raise item.error(f"linear_memory: expected {expected}, got {memory:g}", "linear_memory")
+    rate = _number(item, "additive_rate", usual.additive_rate)
+    if not 0.0 < rate <= 1.0:
+        raise item.error(f"additive_rate: expected a number above 0, up to 1, got {rate:g}", "additive_rate")
+    return Learning(tuple(name for name in EXPERTS if name in experts), memory, rate)
 
 
 def _kinds(item: Located, key: str) -> tuple[str, ...]:

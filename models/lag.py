@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from models.raw import raw
 from models.scorer import CELLS, additive, cut, linear
 
-_KEPT: Final = 2
+_A_HORIZON: Final = 8  # copies
+_KEPT: Final = _A_HORIZON + 1
 _LARGEST: Final = 1e12
 
 
@@ -37,14 +38,14 @@ class _Copy:
 
 
 class Lag:
-    """Copies a horizon apart, so that one of them was in force when an example opened, or a horizon before at most."""
+    """Copies an eighth of a horizon apart: one of them was in force when an example opened, or shortly before."""
 
     def __init__(self) -> None:
         self._copies: list[_Copy] = []
 
     def wanted(self, clock: int, horizon: int) -> bool:
         """Whether it is time for a copy; times in ms since the epoch."""
-        return not self._copies or clock >= self._copies[-1].time + horizon
+        return not self._copies or _A_HORIZON * (clock - self._copies[-1].time) >= horizon
 
     def copy(self, clock: int, bias: float, weights: Sequence[float], table: NDArray[np.float32]) -> None:
         """Keep the experts as they are at `clock`."""

@@ -38,7 +38,7 @@ _LONGEST_FIT: Final = 10_000
 # After a drift trees learn from so many of the latest: about what it takes to find it.
 _AFTER_DRIFT: Final = 500
 
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 DEFAULT: Final = Learning()
 _LARGEST_WINDOW: Final = 1 << 20
 _LATEST_MS: Final = 7_258_118_400_000  # 2200
@@ -102,7 +102,7 @@ class Learner:
         self.window = Window()
         self.earliest: dict[int, int] = {}  # where a restored one begins to `recall`, by partition
         self._linear = Linear(
-            self.features, rate=learning.linear_rate, loss=self.task.river(), largest=self.task.largest
+            self.features, memory=learning.linear_memory, largest=self.task.largest, amounts=amounts
         )
         self._additive = Additive(self.features, rate=learning.additive_rate)
         self._trees = Trees.none()
@@ -237,13 +237,13 @@ class Learner:
 
         target, mean = task.target(item.label), task.mean(mixed)
         slope = task.mean(logits[1]) - target
+        task.note(item.label, mean)
         self._mix(item, x, logits, target)
-        self._linear.learn(logit, target)
+        self._linear.learn(target, task.dispersion)
         self._additive.learn(x, slope)
         if "trees" in self.learning.experts:
             self._replay.add(item)
             self._refit()
-        task.note(item.label, mean)
         if self._drift.add(task.surprise(score, item.label), item.due):
             self._start_over()
         return score
@@ -251,16 +251,15 @@ class Learner:
     def _mix(self, item: Item, x: NDArray[np.float64], logits: NDArray[np.float64], target: float) -> None:
         """Learn the weights of the mixture, by what the experts would have said when the example opened where the task
         says so."""
-        horizon = max(item.due - item.opened, 1)
         if self.task.lagged:
             then = self._lag.logits(x, self._additive.seeds, item.opened, self.task.largest)
             if then is not None:
                 logits[:2] = then
                 if not len(self._trees):
                     logits[2] = 0.5 * (then[0] + then[1])
-            if self._lag.wanted(item.due, horizon):
+            if self._lag.wanted(item.due, item.due - item.opened):
                 self._lag.copy(item.due, *self._linear.folded(), self._additive.table[0])
-        self._mixing.learn(logits, target, item.due, horizon)
+        self._mixing.learn(logits, target)
 
     def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
         """float64[3], as `models.scorer.score` has them."""

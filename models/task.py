@@ -14,7 +14,6 @@ from models.scorer import LARGEST_FACTOR, LARGEST_LOGIT, logistic
 from streams.errors import Poison
 
 LARGEST_LOSS: Final = 4.0  # what is beyond says no more: a score that was sure and wrong
-_LEAST_INFORMATION: Final = 1e-4
 _UNIT_EXAMPLES: Final = 1000
 _LEAST_UNIT: Final = 1e-6
 _LARGEST_UNIT: Final = 1e15
@@ -33,15 +32,17 @@ class TaskState(msgspec.Struct, forbid_unknown_fields=True):
 
 class Task(Protocol):
     """`objective`: LightGBM's; `largest`: how far a logit of an expert may be from 0; `lagged`: whether the mixture
-    learns by what the experts would have said when an example opened (`models.lag`)."""
+    learns by what the experts would have said when an example opened (`models.lag`); `amounts`: whether exp(logit) is
+    expected, and not a probability; `dispersion`: how much larger than that the variance of a target is, at least 1."""
 
     objective: dict[str, Any]
     largest: float
     lagged: bool
+    amounts: bool
     state: TaskState
 
-    def river(self) -> Any:
-        """River's loss of the linear expert, for logits and targets. Only a learner asks, and loads River."""
+    @property
+    def dispersion(self) -> float: ...
 
     def check(self, example: Example) -> None:
         """Raise Poison where the example has no such label."""
@@ -54,9 +55,6 @@ class Task(Protocol):
 
     def prediction(self, logit: float) -> float:
         """The label that is expected: the score."""
-
-    def information(self, mean: float) -> float:
-        """How much an example with this expectation tells about the logit: the inverse variance of its error there."""
 
     def loss(self, prediction: float, label: float) -> float:
         """What the error costs, from 0 to LARGEST_LOSS."""
@@ -80,14 +78,11 @@ class Binary:
     objective: dict[str, Any] = {"objective": "binary"}  # noqa: RUF012
     largest = LARGEST_LOGIT
     lagged = True
+    amounts = False
+    dispersion = 1.0
 
     def __init__(self) -> None:
         self.state = TaskState()
-
-    def river(self) -> Any:
-        from river import optim
-
-        return optim.losses.Log()
 
     def check(self, example: Example) -> None:
         example.check_binary()
@@ -100,9 +95,6 @@ class Binary:
 
     def prediction(self, logit: float) -> float:
         return float(logistic(logit))
-
-    def information(self, mean: float) -> float:
-        return max(mean * (1.0 - mean), _LEAST_INFORMATION)
 
     def loss(self, prediction: float, label: float) -> float:
         likely = prediction if label else 1.0 - prediction
@@ -133,20 +125,18 @@ class Amount:
     objective: dict[str, Any] = {"objective": "tweedie", "tweedie_variance_power": 1.2}  # noqa: RUF012
     largest = LARGEST_FACTOR
     lagged = False
+    amounts = True
 
     def __init__(self) -> None:
         self.state = TaskState(unit=_LEAST_UNIT)
-
-    def river(self) -> Any:
-        from river import optim
-
-        return optim.losses.Poisson()
 
     def check(self, example: Example) -> None:
         if not abs(example.label) <= _LARGEST_UNIT:
             raise Poison(f"training example {example.id}: expected an amount, got {example.label:g}")
 
     def target(self, label: float) -> float:
+        if self.state.unit <= _LEAST_UNIT:  # nothing was spent before: the first amount is the unit
+            return 1.0 if label > 0.0 else 0.0
         return min(max(label, 0.0) / self.state.unit, _LARGEST_TARGET)
 
     def mean(self, logit: float) -> float:
@@ -155,8 +145,9 @@ class Amount:
     def prediction(self, logit: float) -> float:
         return self.state.unit * self.mean(logit)
 
-    def information(self, mean: float) -> float:
-        return max(mean, _LEAST_INFORMATION) / max(self.state.dispersion, 1.0)
+    @property
+    def dispersion(self) -> float:
+        return max(self.state.dispersion, 1.0)
 
     def loss(self, prediction: float, label: float) -> float:
         return min(abs(prediction - label) / self.state.unit, LARGEST_LOSS)

@@ -160,13 +160,13 @@ def test_reads_amounts_and_what_opens_and_proves(tmp_path: Path) -> None:
         ),
         (
             "positive: proof",
-            "positive: proof\n    challengers:\n      main: {linear_rate: 0.1}",
+            "positive: proof\n    challengers:\n      main: {linear_memory: 1000}",
             "13: main: expected letters, digits and underscores, and not main",
         ),
         (
             "positive: proof",
-            "positive: proof\n    learning: {linear_rate: 7}",
-            "12: linear_rate: expected a number above 0, up to 1, got 7",
+            "positive: proof\n    learning: {linear_memory: 7}",
+            "12: linear_memory: expected a number of examples from 100 to 1e+09, got 7",
         ),
         (
             "positive: proof",

@@ -10,7 +10,7 @@ from models.learner import Learner
 from streams.errors import Poison
 from tests.models.test_learner import FEATURES, stream
 
-SLOW, GOOD = Learning(experts=("linear",), linear_rate=1e-6), Learning(experts=("linear",))
+SLOW, GOOD = Learning(experts=("additive",), additive_rate=1e-6), Learning(experts=("linear",))
 
 
 def family(**learnings: Learning) -> Family:

@@ -182,7 +182,7 @@ def test_values_that_are_no_measurement_are_counted_and_pass_by(learning: Learni
     after = learner.snapshot(created=0)
     assert learner.ignored == 50
     assert sound(after)
-    assert after.weights[0] == before.weights[0]
+    assert after.weights[0] == pytest.approx(before.weights[0], abs=0.02)  # it follows what goes with it
     assert 0.0 < after.score((bad, 0.0, 5.0, 0.0)) < 1.0
 
 
@@ -304,5 +304,5 @@ def test_what_is_no_state_is_poison(state: bytes) -> None:
 def test_another_format_is_poison() -> None:
     snapshot = learned(stream(5)).snapshot(created=0)
     plain = msgspec.msgpack.decode(snapshot.state)
-    with pytest.raises(Poison, match="expected format 3, got 4"):
-        Learner.restore(replace(snapshot, state=msgspec.msgpack.encode({**plain, "format": 4})), FEATURES)
+    with pytest.raises(Poison, match="expected format 4, got 5"):
+        Learner.restore(replace(snapshot, state=msgspec.msgpack.encode({**plain, "format": 5})), FEATURES)

@@ -1,4 +1,4 @@
-"""models/mixing.py: experts are weighed by what they tell, whatever the examples of a wave have in common."""
+"""models/mixing.py: experts are weighed by what they tell, and what they say is calibrated."""
 
 from __future__ import annotations
 
@@ -12,41 +12,48 @@ import pytest
 from models.mixing import Mixing, MixingState
 from models.task import Binary
 
-DAY = 86_400_000
 
-
-def taught(waves: int, size: int, shared: float, seed: int = 5) -> Mixing:
-    """After `waves` of examples, a day apart. All experts say z + u and the truth is z + v, where u and v belong to the
-    wave and have the standard deviation `shared`."""
+def taught(examples: int, *, loud: float = 1.0, shift: float = 0.0, seed: int = 5) -> Mixing:
+    """After so many examples whose logit is z. The first expert says `loud` z + `shift`, the second z and noise as
+    strong, the third nothing but noise."""
     draw, mixing = np.random.default_rng(seed), Mixing(Binary())
-    for wave in range(waves):
-        said, true = shared * draw.normal(size=2)
-        for z in draw.normal(size=size):
-            label = float(draw.random() < 1.0 / (1.0 + math.exp(-z - true)))
-            mixing.learn(np.full(3, z + said), label, (wave + 1) * DAY, DAY)
+    for z, second, third in draw.normal(size=(examples, 3)):
+        label = float(draw.random() < 1.0 / (1.0 + math.exp(-z)))
+        mixing.learn(np.array([loud * z + shift, z + second, third]), label)
     return mixing
 
 
-def test_within_a_wave_experts_are_weighed_beside_what_it_has_in_common() -> None:
-    """A regression over all waves alike would weigh them at a half: the variance of z against that of z + u."""
-    mixing = taught(waves=40, size=300, shared=1.0)
-    assert mixing.weights[1:].sum() == pytest.approx(1.0, abs=0.2)
-    assert mixing.state().move > 0.3
+def test_who_knows_counts_and_who_does_not_is_left_out() -> None:
+    weights = taught(60_000).weights[1:]
+    assert weights[0] == pytest.approx(1.0, abs=0.1)
+    assert weights[1] == pytest.approx(0.0, abs=0.1)
+    assert weights[2] == pytest.approx(0.0, abs=0.1)
 
 
-def test_where_nothing_is_shared_the_bias_comes_to_rest() -> None:
-    mixing = taught(waves=60, size=300, shared=0.0)
-    assert abs(mixing.weights[0]) < 0.1
-    assert mixing.state().move < 0.01
-    assert mixing.weights[1:].sum() == pytest.approx(1.0, abs=0.05)
+def test_an_expert_that_is_too_sure_and_off_is_calibrated() -> None:
+    mixing = taught(60_000, loud=2.0, shift=1.0)
+    for z in (-1.0, 0.0, 1.0):
+        assert mixing.logit(np.array([2.0 * z + 1.0, z, 0.0])) == pytest.approx(z, abs=0.15)
+
+
+def test_a_few_hundred_examples_turn_no_weights() -> None:
+    """Who has been lucky for a short while is not believed more than the others."""
+    assert np.abs(taught(300).weights[1:] - 1 / 3).max() < 0.05
+
+
+def test_experts_that_are_not_wanted_never_count() -> None:
+    mixing = Mixing(Binary(), ("linear",))
+    for number in range(1000):
+        mixing.learn(np.array([0.0, 1.0, -1.0]), float(number % 2))
+    assert mixing.weights[2:].tolist() == [0.0, 0.0]
 
 
 def test_it_goes_on_from_its_state_bit_for_bit() -> None:
-    first, again = taught(waves=3, size=50, shared=1.0), Mixing(Binary())
+    first, again = taught(150), Mixing(Binary())
     again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(first.state()), type=MixingState))
     for mixing in (first, again):
         for number in range(100):
-            mixing.learn(np.array([0.1, -0.3, 1.0]), float(number % 3 == 0), 4 * DAY + number * DAY // 9, DAY)
+            mixing.learn(np.array([0.1, -0.3, 1.0]), float(number % 3 == 0))
     assert first.state() == again.state()
 
 
@@ -56,15 +63,11 @@ def test_it_goes_on_from_its_state_bit_for_bit() -> None:
         {"weights": [0.0] * 3},
         {"weights": [math.nan, 0.0, 0.0, 0.0]},
         {"spread": [-1.0, *[0.0] * 15]},
-        {"move": math.inf},
-        {"bias": 1e9},
-        {"information": -1.0},
-        {"error": math.nan},
-        {"horizons": -1},
+        {"spread": [math.inf, *[0.0] * 15]},
     ],
     ids=str,
 )
 def test_what_is_no_state_is_refused(spoilt: dict[str, Any]) -> None:
-    good = taught(waves=1, size=5, shared=0.0).state()
+    good = taught(5).state()
     with pytest.raises(ValueError, match="of the mixture"):
         Mixing(Binary()).restore(msgspec.structs.replace(good, **spoilt))
