@@ -8,11 +8,13 @@ after the step, so that none overshoots, whatever the example.
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.scorer import logistic
 from streams.kernel import kernel
 
 _LEAST_INFORMATION: Final = 1e-4
@@ -23,9 +25,7 @@ _CLOSE: Final = 1e-10
 @kernel
 def expected(logit: float, largest: float, amounts: bool) -> float:
     """The target that is expected."""
-    if amounts:
-        return float(np.exp(min(logit, largest)))
-    return float(1.0 / (1.0 + np.exp(-logit)))
+    return math.exp(min(logit, largest)) if amounts else logistic(logit)
 
 
 @kernel
@@ -35,7 +35,7 @@ def implicit(before: float, room: float, target: float, largest: float, amounts:
     far = room * (target - expected(before, largest, amounts))
     low, high = min(0.0, far), max(0.0, far)
     if amounts and target > 0.0:  # it does not go beyond the target
-        there = np.log(target) - before
+        there = math.log(target) - before
         low, high = max(low, min(0.0, there)), min(high, max(0.0, there))
     change = 0.0
     moved = wanted = high - low

@@ -12,7 +12,9 @@ import pytest
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", ["test_transform.py", "test_scorer.py", "test_recommend.py"])
+@pytest.mark.parametrize(
+    "name", ["test_transform.py", "test_scorer.py", "test_kalman.py", "test_recommend.py"]
+)
 def test_kernels_pass_uncompiled(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / name)],
