@@ -152,10 +152,10 @@ class Learner:
         item = self._item(example, partition, offset)
         if not self._waiting.chosen(item.key):
             return
-        if item.due > self._waiting.clock:
-            self._waiting.put(item, 0)
-        else:
+        if self._waiting.settled(item):
             self._replay.add(item)
+        else:
+            self._waiting.put(item, 0)
 
     def snapshot(self, created: int, applied: Mapping[str, int] | None = None) -> Snapshot:
         """The next version: the scaling folded into the weights, and the state to go on from.

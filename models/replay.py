@@ -2,7 +2,8 @@
 
 A proof makes an example known before its deadline; its neighbours without a proof are known at theirs. Learned as
 they come, the newest examples would all have a proof, and a refit would learn to tell new from old. So each waits
-until it is due, and all are learned in the order of their deadlines.
+until it is due, and all are learned in the order of their deadlines. And it waits a hundredth of its horizon longer:
+a deadline in silence is known only when a watermark has passed it, while proofs of the same hour are known already.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from models.example import Example
 
 HELD: Final = 100_000  # about 400 bytes each
 KEPT: Final = 150_000  # 4 bytes a feature and 36 each
+_SETTLES: Final = 100  # parts of a horizon
 _NEVER: Final = np.iinfo(np.int64).max
 
 
@@ -79,9 +81,13 @@ class Waiting:
         """Whether an example is learned."""
         return key & ((1 << self.halvings) - 1) == 0
 
+    def settled(self, item: Item) -> bool:
+        """Whether all that was due with it is known by the clock."""
+        return item.due + (item.due - item.opened) // _SETTLES <= self.clock
+
     def due(self) -> Iterator[Item]:
-        """Take out what is due by the clock, in order."""
-        while self._heap and self._heap[0].due <= self.clock:
+        """Take out what is due and settled, in order."""
+        while self._heap and self.settled(self._heap[0]):
             yield heapq.heappop(self._heap)
 
     def items(self) -> list[Item]:

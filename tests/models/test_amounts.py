@@ -29,7 +29,7 @@ def stream(
         x = (draw.uniform(low, high), draw.gauss(0, 1))
         spends = draw.random() < 0.6
         amount = unit * draw.gammavariate(2.0, math.exp(x[0]) / 2) if spends else 0.0
-        found.append(Example(f"c:v:{number}", "c", "value", amount, 0, number, number, math.nan, 0, x))
+        found.append(Example(f"c:v:{number}", "c", "value", amount, number, number, number, math.nan, 0, x))
     return found
 
 

@@ -30,7 +30,9 @@ LINEAR = Learning(experts=("linear",))
 
 def example(number: int, features: Sequence[float], label: int) -> Example:
     """Due as soon as it is known."""
-    return Example(f"c:m:{number}", "c", "purchase", label, 0, number, number, math.nan, 0, tuple(features))
+    return Example(
+        f"c:m:{number}", "c", "purchase", label, number, number, number, math.nan, 0, tuple(features)
+    )
 
 
 def stream(count: int, seed: int = 7, sign: float = 1.0, first: int = 1) -> list[Example]:
@@ -100,6 +102,20 @@ def test_it_predicts_before_it_learns(learning: Learning) -> None:
         else:
             before = learner.snapshot(created=0)
             assert give(learner, [one])[0] == pytest.approx(before.score(one.features), abs=1e-3)
+
+
+def test_proofs_are_not_learned_before_the_silence_that_was_due_with_them() -> None:
+    """A deadline fires behind the watermark, when proofs of the same time are known: learned apart, every score between
+    them would be off."""
+    horizon = 1000
+    proved = [replace(one, opened=0, due=horizon, label_time=10 * n) for n, one in enumerate(stream(20))]
+    later = replace(stream(1)[0], id="later", opened=horizon, due=2 * horizon, label_time=horizon + 9)
+    silent = [
+        replace(one, id=f"{n}", opened=0, due=horizon, label_time=horizon) for n, one in enumerate(proved)
+    ]
+    learner = Learner("purchase", FEATURES)
+    assert not give(learner, [*proved, later, *silent])
+    assert len(give(learner, [replace(later, id="last", label_time=horizon + 10)])) == 40
 
 
 @KINDS
