@@ -1,6 +1,6 @@
 """docs/BENCHMARKS.md is written from what the benches measured: `python -m bench.report`.
 
-Each bench leaves its figures in `.bench/results/NAME.json`; a bench that has not run here keeps no place in the page.
+Each bench leaves its figures in `.bench/results/NAME.json`; what the page says of one that has not run here stays.
 An evaluation is no bench: `streamwise evaluate … --json >FILE`, then `python -m bench.report FILE`.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -137,6 +138,28 @@ def _models(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _model_value(figures: dict[str, Any]) -> list[str]:
+    live = figures["live"]
+    churn, value = live["models"]["churn"], live["models"]["value"]
+    lines = [
+        "## Models on CDNOW",
+        f"Examples that open after {live['cut']}, scored as they opened; beside them, on the same examples and with",
+        "what was known of each customer then, BG/NBD and Gamma-Gamma fitted at that day. `python -m bench.model_value`",
+        "",
+        "| | AUC | log-loss | mean absolute error | root mean square | Spearman |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, says, spends in (
+        ("Streamwise", churn, value),
+        ("BG/NBD, Gamma-Gamma", churn["bg_nbd"], value["bg_nbd"]),
+    ):
+        lines.append(
+            f"| {name} | {says['auc']:.4f} | {says['log_loss']:.4f} | {spends['mae']:.2f} | {spends['rmse']:.2f} | "
+            f"{spends['spearman']:.4f} |"
+        )
+    return [*lines, "", f"{churn['examples']:,} examples of churn, {value['examples']:,} of value.", ""]
+
+
 def _faults(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## Faults",
@@ -229,33 +252,40 @@ PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "failover": _failover,
     "soak": _soak,
     "evaluate": _evaluate,
+    "model_value": _model_value,
     "models": _models,
     "faults": _faults,
 }
 
 
-def page() -> str:
-    """The page's text."""
-    lines = [
-        "# Benchmarks",
-        "Written by `python -m bench.report` from the last run of each bench. Compare ratios: machines differ.",
-        "",
-    ]
+HEAD = """# Benchmarks
+Written by `python -m bench.report` from the last run of each bench. Compare ratios: machines differ.
+
+"""
+
+
+def page(before: str, results: Path = RESULTS) -> str:
+    """The page's text: `before` with what was measured since, each bench under its heading."""
+    sections = {
+        text.partition("\n")[0]: text for text in re.split(r"^(?=## )", before, flags=re.MULTILINE)[1:]
+    }
     for name, render in PARTS.items():
-        path = RESULTS / f"{name}.json"
+        path = results / f"{name}.json"
         if path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
             about = kept["about"]
-            lines += render(kept["figures"])
-            lines += [f"Measured {about['measured']} on {about['cores']} cores ({about['machine']}).", ""]
-    return "\n".join(lines)
+            told = f"Measured {about['measured']} on {about['cores']} cores ({about['machine']})."
+            lines = [*render(kept["figures"]), told, ""]
+            sections[lines[0]] = "\n".join(lines) + "\n"
+    return HEAD + "".join(sections.values()).rstrip() + "\n"
 
 
 def main() -> int:
     """Write the page; what an evaluation printed as JSON may be given as a file."""
     for path in sys.argv[1:]:
         keep("evaluate", json.loads(Path(path).read_text(encoding="utf-8").splitlines()[-1]))
-    PAGE.write_text(page(), encoding="utf-8")
+    before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    PAGE.write_text(page(before), encoding="utf-8")
     print(PAGE.relative_to(ROOT))
     return 0
 
