@@ -144,7 +144,7 @@ def _model_value(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## Models on CDNOW",
         f"Examples that open after {live['cut']}, scored as they opened; beside them, on the same examples and with",
-        "what was known of each customer then, BG/NBD and Gamma-Gamma fitted at that day. `python -m bench.model_value`",
+        "what was known of each customer then, BG/NBD and Gamma-Gamma fitted that day. `python -m bench.model_value`",
         "",
         "| | AUC | log-loss | mean absolute error | root mean square | Spearman |",
         "|---|---:|---:|---:|---:|---:|",
