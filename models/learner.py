@@ -152,10 +152,10 @@ class Learner:
         item = self._item(example, partition, offset)
         if not self._waiting.chosen(item.key):
             return
-        if self._waiting.settled(item):
-            self._replay.add(item)
-        else:
+        if not self._waiting.settled(item):
             self._waiting.put(item, 0)
+        elif "trees" in self.learning.experts:
+            self._replay.add(item)
 
     def snapshot(self, created: int, applied: Mapping[str, int] | None = None) -> Snapshot:
         """The next version: the scaling folded into the weights, and the state to go on from.

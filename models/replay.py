@@ -58,7 +58,7 @@ class Waiting:
         self.halvings = 0
         self.left_out = 0
         self._most = most
-        self._heap: list[Item] = []
+        self._heap: list[tuple[int, Item]] = []  # by when they are settled
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -69,10 +69,10 @@ class Waiting:
         if not self.chosen(item.key):
             self.left_out += 1
             return
-        heapq.heappush(self._heap, item)
+        heapq.heappush(self._heap, (_settled_at(item), item))
         while len(self._heap) > self._most:
             self.halvings += 1
-            kept = [item for item in self._heap if self.chosen(item.key)]
+            kept = [entry for entry in self._heap if self.chosen(entry[1].key)]
             self.left_out += len(self._heap) - len(kept)
             heapq.heapify(kept)
             self._heap = kept
@@ -83,16 +83,20 @@ class Waiting:
 
     def settled(self, item: Item) -> bool:
         """Whether all that was due with it is known by the clock."""
-        return item.due + (item.due - item.opened) // _SETTLES <= self.clock
+        return _settled_at(item) <= self.clock
 
     def due(self) -> Iterator[Item]:
         """Take out what is due and settled, in order."""
-        while self._heap and self.settled(self._heap[0]):
-            yield heapq.heappop(self._heap)
+        while self._heap and self._heap[0][0] <= self.clock:
+            yield heapq.heappop(self._heap)[1]
 
     def items(self) -> list[Item]:
         """All that wait, in no order."""
-        return self._heap
+        return [item for _, item in self._heap]
+
+
+def _settled_at(item: Item) -> int:
+    return item.due + (item.due - item.opened) // _SETTLES
 
 
 class Replay:

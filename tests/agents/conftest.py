@@ -124,7 +124,7 @@ def example() -> MakeExample:
         features = [((number * (place + 3)) % 17) / 17.0 for place in range(FEATURES)]
         record = {
             "id": f"c{number}:{model}:{number}", "customer": f"c{number}", "model": model,
-            "label": int(features[0] > 0.4), "opened": 1_000 * number, "due": 1_000 * number + 500,
+            "label": int(features[0] > 0.4), "opened": 1_000 * number + 450, "due": 1_000 * number + 500,
             "label_time": 1_000 * number + 500, "score": 0.5, "snapshot": 0, "features": features,
         }  # fmt: skip
         return {**record, **given}

@@ -32,7 +32,7 @@ def example(number: int) -> dict[str, Any]:
     features = [((number * (place + 3)) % 17) / 17.0 for place in range(FEATURES)]
     return {
         "id": f"c{number}:purchase:{number}", "customer": f"c{number}", "model": "purchase",
-        "label": int(features[0] > 0.4), "opened": 1_000 * number, "due": 1_000 * number + 500,
+        "label": int(features[0] > 0.4), "opened": 1_000 * number + 450, "due": 1_000 * number + 500,
         "label_time": 1_000 * number + 400, "score": 0.5, "snapshot": 0, "features": features,
     }  # fmt: skip
 

@@ -120,7 +120,9 @@ def test_proofs_are_not_learned_before_the_silence_that_was_due_with_them() -> N
 
 @KINDS
 def test_restored_it_goes_on_bit_for_bit(learning: Learning) -> None:
-    examples = [replace(one, due=one.due + one.due % 7 * 40) for one in stream(3000)]  # some wait
+    examples = [
+        replace(one, due=one.due + one.due % 7 * 400) for one in stream(3000)
+    ]  # some wait, some settle longer
     undisturbed, first = learned(examples, learning), learned(examples[:1700], learning)
     assert first.waiting
     again = restored(first, examples[:1700], learning)
