@@ -18,7 +18,7 @@ from models.scorer import logistic
 from streams.kernel import kernel
 
 _LEAST_INFORMATION: Final = 1e-4
-_ROUNDS: Final = 50  # of Newton's method, kept within bounds; three or four are usual
+_ROUNDS: Final = 100  # of Newton's method, kept within bounds; three or four are usual
 _CLOSE: Final = 1e-10
 
 
