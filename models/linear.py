@@ -35,11 +35,8 @@ _LEAST_SCALE: Final = 1e-6
 _VARIANCE: Final = 0.05
 _BIAS_VARIANCE: Final = 1.0
 
-_USUAL_INFORMATION: Final = (
-    0.1  # of an example about its logit: p (1 - p), from 0.05 to 0.25 where labels are not rare
-)
-_LEAST_INFORMATION: Final = 1e-4
-_ROUNDS: Final = 12  # of Newton's method, kept within bounds; it ends after three or four
+# Of an example about its logit: p (1 - p), from 0.05 to 0.25 where labels are not rare.
+_USUAL_INFORMATION: Final = 0.1
 
 # The bias learns as the weight of a feature that is always 1; no view has an empty name.
 _BIAS: Final = ""
