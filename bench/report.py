@@ -276,8 +276,8 @@ def page(before: str, results: Path = RESULTS) -> str:
             about = kept["about"]
             told = f"Measured {about['measured']} on {about['cores']} cores ({about['machine']})."
             lines = [*render(kept["figures"]), told, ""]
-            sections[lines[0]] = "\n".join(lines) + "\n"
-    return HEAD + "".join(sections.values()).rstrip() + "\n"
+            sections[lines[0]] = "\n".join(lines)
+    return HEAD + "\n\n".join(text.strip() for text in sections.values()) + "\n"
 
 
 def main() -> int:
