@@ -168,7 +168,7 @@ class Learner:
             model=self.model,
             version=self.version,
             created=created,
-            kind=AMOUNT if isinstance(self.task, Amount) else MIXTURE,
+            kind=AMOUNT if self.task.amounts else MIXTURE,
             features=self.features,
             bias=bias,
             weights=weights,
@@ -278,7 +278,7 @@ class Learner:
 
     def _offset(self) -> float:
         """What a logit of the experts lacks to the one of a prediction: the logarithm of the unit of amounts."""
-        return math.log(self.task.state.unit) if isinstance(self.task, Amount) else 0.0
+        return math.log(self.task.state.unit) if self.task.amounts else 0.0
 
     def _start_over(self) -> None:
         """The world has changed: learn fast, and from what came since."""

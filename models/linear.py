@@ -134,11 +134,11 @@ class Linear:
         Raises ValueError where learning on would fail, or make a snapshot that nobody may score with.
         """
         spread = _checked(known)
-        names = {_BIAS, *self.features}
+        names = (_BIAS, *self.features)
         self.ignored = known.ignored
-        here = [at for at, name in enumerate((_BIAS, *self.features)) if name in known.weights]
         order = {name: at for at, name in enumerate(known.weights)}
-        there = [order[name] for name in (_BIAS, *self.features) if name in order]
+        here = [at for at, name in enumerate(names) if name in order]
+        there = [order[names[at]] for at in here]
         self._weights[here] = np.array([*known.weights.values()])[there]
         self._spread[np.ix_(here, here)] = spread[np.ix_(there, there)]
         self._spans.update(_only(names, known.spans))
@@ -202,5 +202,5 @@ def _checked(known: LinearState) -> NDArray[np.float64]:
     return spread
 
 
-def _only(names: set[str], values: Mapping[str, Any]) -> dict[str, Any]:
+def _only(names: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in names}

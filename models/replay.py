@@ -47,7 +47,7 @@ class Item(NamedTuple):
 
 
 class Waiting:
-    """Examples that are known and not due. `clock`: the latest time seen, ms since the epoch.
+    """Examples that are known and not settled. `clock`: the latest time seen, ms since the epoch.
 
     Where more than HELD would wait, a half of all examples is left out, by the hash of their ids, and so on: what is
     learned stays a fair sample of what happened. `halvings` says how often that was.
