@@ -18,7 +18,8 @@ from contextlib import ExitStack
 from typing import Any
 
 from agents.topics import ALERTS
-from bench.live import Site, Worker, await_committed, read, start_load
+from bench.live import Site, Worker, await_committed, read
+from bench.load import start_load
 from bench.report import keep, say
 from streams.app import SESSION_TIMEOUT_S
 
@@ -49,7 +50,7 @@ def run(customers: int = CUSTOMERS) -> dict[str, Any]:
 
 def _kill_under_load(bootstrap: str, worker: Worker, customers: int) -> float:
     """Seconds beyond the session timeout until every partition of the killed worker has an alert again."""
-    loading = start_load(bootstrap, RATE, BEFORE_S + AFTER_S, customers)
+    loading = start_load(bootstrap, RATE, BEFORE_S + AFTER_S, customers, PARTITIONS)
     time.sleep(BEFORE_S)
     killed_ms = time.time() * 1000
     worker.kill()

@@ -30,8 +30,8 @@ from bench.live import (
     configured,
     latencies,
     make_topics,
-    start_load,
 )
+from bench.load import start_load
 from bench.product import publish_snapshots
 from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
@@ -73,7 +73,7 @@ def _measure(name: str, seconds: float) -> dict[str, float]:
         worker = Worker(kafka.bootstrap, redis.url, folder / "worker", configured(folder), PARTITIONS)
         stack.enter_context(worker)
         worker.ready()
-        loading = start_load(kafka.bootstrap, rate, WARM_UP_S + seconds, CUSTOMERS, only)
+        loading = start_load(kafka.bootstrap, rate, WARM_UP_S + seconds, CUSTOMERS, PARTITIONS, only)
         began_ms = time.time() * 1000
         loading.result()
         time.sleep(2.0)  # what is on its way arrives
@@ -92,7 +92,7 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
         first = site.worker("first", standbys=1, worker_port=ports[0])
         first.ready()
         await_committed(site.bootstrap, MANY, PARTITIONS)
-        loading = start_load(site.bootstrap, RATE, LONG_WARM_UP_S + JOIN_S + seconds, MANY)
+        loading = start_load(site.bootstrap, RATE, LONG_WARM_UP_S + JOIN_S + seconds, MANY, PARTITIONS)
         time.sleep(LONG_WARM_UP_S)
         join_by = time.monotonic() + JOIN_S
         second = site.worker("second", standbys=1, worker_port=ports[1])

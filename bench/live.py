@@ -1,4 +1,4 @@
-"""The product live, for benches that watch it: a measured policy, stamped topics, a worker, a load, latencies.
+"""The product live, for benches that watch it: a measured policy, stamped topics, a worker, latencies.
 
 A real Kafka stamps source events and alerts when it appends them (LogAppendTime, milliseconds of one clock), so that
 a latency is the difference of two of its stamps and takes in fetching, the pass and producing. The policy
@@ -15,15 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Event, get_native_id
 from typing import Any
 
 import numpy as np
 import yaml
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import schemas
@@ -36,8 +34,6 @@ from bench.scale import FIRST_SIGHT_MS, REDIS, first_sight
 from bench.servers import KafkaServer, RedisServer
 from streams.topics import ensure
 
-LOAD_NICE = 10
-TURN_S = 0.002  # the load is produced in turns this long
 POLICY = "spotted"
 STOP_TIMEOUT_S = 20.0
 PATIENCE_S = 300.0
@@ -130,59 +126,6 @@ class Worker:
                 self.kill()
         if self.process.stdout is not None:
             self.process.stdout.close()
-
-
-def _load(bootstrap: str, rate: int, seconds: float, customers: int, only: int | None, begun: Event) -> None:
-    """Produce at a steady rate, from `begun` on, when all events are made.
-
-    Whoever sends events to a company's broker does not share its cores: the load gives way to all that is measured.
-    """
-    os.setpriority(os.PRIO_PROCESS, get_native_id(), LOAD_NICE)  # of this thread and those of its producer
-    producer = Producer(
-        {
-            "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "linger.ms": 10, "acks": "1",
-            "compression.type": "lz4", "queue.buffering.max.messages": 1_000_000,
-        }
-    )  # fmt: skip
-    total = int(rate * seconds)
-    began = time.time() + 1.0
-    step_ms = 1000.0 / rate
-    chunks = mix.chunks(total, customers, first_ms=int(began * 1000), step_ms=step_ms, only=only)
-    ready = [[*zip(p.keys, p.values, strict=True)] for chunk in chunks for p in chunk]
-    per_topic: dict[str, list[tuple[bytes, bytes]]] = {topic: [] for topic in mix.TOPICS}
-    for number, part in enumerate(ready):
-        per_topic[mix.TOPICS[number % len(mix.TOPICS)]] += part
-    began = time.time()
-    begun.set()
-    sent = dict.fromkeys(mix.TOPICS, 0)
-    while True:
-        elapsed = time.time() - began
-        share = min(1.0, elapsed / seconds)
-        for topic, events in per_topic.items():
-            stop = int(len(events) * share)
-            batch = [{"key": key, "value": value} for key, value in events[sent[topic] : stop]]
-            if batch and producer.produce_batch(topic, batch) != len(batch):
-                raise RuntimeError("the producer's queue is full: the broker does not follow")
-            sent[topic] = stop
-        producer.poll(0)
-        if share >= 1.0:
-            break
-        time.sleep(TURN_S)
-    if producer.flush(30):
-        raise RuntimeError("events were not acknowledged in 30 s")
-
-
-def start_load(
-    bootstrap: str, rate: int, seconds: float, customers: int, only: int | None = None
-) -> Future[None]:
-    """Produce at a steady rate in a thread of its own (`only`: of this topic); returns when it has begun."""
-    begun = Event()
-    pool = ThreadPoolExecutor(1)
-    loading = pool.submit(_load, bootstrap, rate, seconds, customers, only, begun)
-    pool.shutdown(wait=False)
-    if not begun.wait(PATIENCE_S):
-        raise RuntimeError("the load did not begin")
-    return loading
 
 
 class Site:
