@@ -32,7 +32,7 @@ from bench.live import (
     make_topics,
 )
 from bench.load import start_load
-from bench.product import publish_snapshots
+from bench.product import made_snapshots, publish
 from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
 from bench.servers.process import free_ports
@@ -69,7 +69,7 @@ def _measure(name: str, seconds: float) -> dict[str, float]:
         redis = stack.enter_context(RedisServer())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         make_topics(kafka.bootstrap, PARTITIONS)
-        publish_snapshots(kafka.bootstrap)
+        publish(kafka.bootstrap, made_snapshots())
         worker = Worker(kafka.bootstrap, redis.url, folder / "worker", configured(folder), PARTITIONS)
         stack.enter_context(worker)
         worker.ready()
@@ -91,6 +91,7 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
         ports = free_ports(2)
         first = site.worker("first", standbys=1, worker_port=ports[0])
         first.ready()
+        newer = made_snapshots(version=2)  # not while it is measured: trees are fitted on all cores
         await_committed(site.bootstrap, MANY, PARTITIONS)
         loading = start_load(site.bootstrap, RATE, LONG_WARM_UP_S + JOIN_S + seconds, MANY, PARTITIONS)
         time.sleep(LONG_WARM_UP_S)
@@ -100,7 +101,7 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
         _await_followed([Watch(port) for port in ports], 0.05 * RATE, join_by)
         from_ms = time.time() * 1000
         time.sleep(seconds / 4)
-        publish_snapshots(site.bootstrap, version=2)
+        publish(site.bootstrap, newer)
         time.sleep(seconds / 4)
         backed_up = _back_up(site.bootstrap, site.folder)
         loading.result()

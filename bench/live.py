@@ -29,7 +29,7 @@ from agents.groups import WORKER as GROUP
 from agents.role import READY_LINE
 from agents.topics import ALERTS, OFFERS, topics
 from bench import mix
-from bench.product import CONFIG, produce, publish_snapshots
+from bench.product import CONFIG, made_snapshots, produce, publish
 from bench.scale import FIRST_SIGHT_MS, REDIS, first_sight
 from bench.servers import KafkaServer, RedisServer
 from streams.topics import ensure
@@ -138,7 +138,7 @@ class Site:
         self._redis = stack.enter_context(RedisServer(options=REDIS)).url
         self.folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         make_topics(self.bootstrap, partitions)
-        publish_snapshots(self.bootstrap)
+        publish(self.bootstrap, made_snapshots())
         first_ms = int(time.time() * 1000) - FIRST_SIGHT_MS - BEFORE_NOW_MS
         produce(self.bootstrap, first_sight(customers, first_ms=first_ms))
         self._config = configured(self.folder)

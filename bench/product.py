@@ -27,6 +27,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 import schemas
+from agents.snapshots import snapshot_key
 from agents.topics import MODELS, topics
 from bench import mix
 from bench.drawn import drawn
@@ -88,17 +89,18 @@ def produce(
         producer.commit_transaction(60)
 
 
-def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1, kind: str = MIXTURE) -> None:
-    """Give each model a mixture of the shipped size, trees and all. Synthetic: weights are drawn, and the trees fitted
-    to drawn examples, so the score is the linear expert's; what the others say is worked out and weighs nothing.
+def made_snapshots(config: Path = CONFIG, version: int = 1, kind: str = MIXTURE) -> list[tuple[bytes, bytes]]:
+    """Keys and values of a mixture of the shipped size for each model, trees and all. Synthetic: weights are drawn, and
+    the trees fitted to drawn examples, so the score is the linear expert's; what the others say is worked out and
+    weighs nothing.
 
     With the kind LINEAR there are no others.
     """
     models = load_models(config / "models.yaml")
-    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
     rng = np.random.default_rng(1)
     x, labels = drawn(len(models.names), 5000)
     trees = fit(x, labels.astype(np.float32), Binary.objective)
+    made = []
     for model in models.models:
         snapshot = Snapshot(
             model.name, version, FIRST_MS, kind, models.names, -1.0,
@@ -106,8 +108,17 @@ def publish_snapshots(bootstrap: str, config: Path = CONFIG, version: int = 1, k
             mixing=(0.0, 1.0, 0.0, 0.0), table=bytes(4 * CELLS), trees=trees.packed(),
         )  # fmt: skip
         value = schemas.encode("model_snapshot", snapshot.to_record())
-        producer.produce(MODELS, key=f"{model.name}/{version}", value=value)
-    producer.flush(10)
+        made.append((snapshot_key(model.name, version), value))
+    return made
+
+
+def publish(bootstrap: str, snapshots: list[tuple[bytes, bytes]]) -> None:
+    """Publish snapshots as a learner does."""
+    producer = Producer({"bootstrap.servers": bootstrap, "acks": "all"})
+    for key, value in snapshots:
+        producer.produce(MODELS, key=key, value=value)
+    if producer.flush(10):
+        raise RuntimeError("snapshots were not acknowledged in 10 s")
 
 
 def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: bool = True) -> dict[str, Any]:
@@ -124,7 +135,7 @@ def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: b
                 redis = stack.enter_context(RedisServer())
                 remove_topics(kafka.bootstrap)
                 fill(kafka.bootstrap, events, customers, PARTITIONS)
-                publish_snapshots(kafka.bootstrap, kind=kind)
+                publish(kafka.bootstrap, made_snapshots(kind=kind))
                 result = measure(stack, kafka.bootstrap, redis.url, events)
             say(f"product, {kind}{'' if number else ' (warms up)'}: {result['events_per_s']:,.0f} events/s")
             if number:

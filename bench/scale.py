@@ -20,7 +20,16 @@ from typing import Any
 
 from agents.topics import topics
 from bench import mix
-from bench.product import FIRST_MS, PARTITIONS, STEP_MS, measure, produce, publish_snapshots, remove_topics
+from bench.product import (
+    FIRST_MS,
+    PARTITIONS,
+    STEP_MS,
+    made_snapshots,
+    measure,
+    produce,
+    publish,
+    remove_topics,
+)
 from bench.report import keep, say
 from bench.servers import KafkaServer, RedisServer
 from streams.topics import ensure
@@ -70,7 +79,7 @@ def _measure(bootstrap: str, customers: int, events: int) -> dict[str, Any]:
         say(f"an event for each of {customers:,} customers")
         ensure(bootstrap, topics(list(mix.TOPICS)), partitions=PARTITIONS, replication=1)
         produce(bootstrap, before)
-        publish_snapshots(bootstrap)
+        publish(bootstrap, made_snapshots())
         options = ["--before", str(customers), "--commit-interval", str(COMMIT_INTERVAL_S)]
         return measure(stack, bootstrap, redis.url, events, options, settled)
 

@@ -33,7 +33,7 @@ from agents.topics import topics
 from bench import mix
 from bench.live import Worker, configured
 from bench.mix import Encoded
-from bench.product import publish_snapshots
+from bench.product import made_snapshots, publish
 from bench.product_worker import resident_bytes
 from bench.report import keep, say
 from bench.scale import REDIS
@@ -149,7 +149,7 @@ def run(minutes: float = MINUTES) -> dict[str, Any]:
         redis = stack.enter_context(RedisServer(options=REDIS))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         ensure(kafka.bootstrap, topics(list(mix.TOPICS)), partitions=PARTITIONS, replication=1)
-        publish_snapshots(kafka.bootstrap)
+        publish(kafka.bootstrap, made_snapshots())
         worker_port, ledger_port = free_ports(2)
         config = configured(folder)
         worker = Worker(

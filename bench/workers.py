@@ -34,8 +34,9 @@ from bench.product import (
     FIRST_MS,
     PARTITIONS,
     STEP_MS,
+    made_snapshots,
     produce,
-    publish_snapshots,
+    publish,
     remove_topics,
 )
 from bench.report import keep, say
@@ -80,7 +81,7 @@ def _measure(bootstrap: str, workers: int, events: int) -> tuple[float, float]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         remove_topics(bootstrap)
         ensure(bootstrap, topics(list(mix.TOPICS)), partitions=PARTITIONS, replication=1)
-        publish_snapshots(bootstrap)
+        publish(bootstrap, made_snapshots())
         ports = free_ports(workers)
         started = [
             stack.enter_context(

@@ -3,6 +3,7 @@ before it is acknowledged. See docs/ARCHITECTURE.md, "Nothing lost, nothing twic
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from .partition import Partition, Turn
 
 CONTROL_KEY = b"\x00control"
 ROWS_A_TURN = 2048  # written at a time: about a millisecond
+LEAD_S = 0.5  # the changelog is written in less, unless the broker is slow
+TURN_LOOK_S = 0.005
 LAYOUT_KEY = b"\x00layout:"  # followed by the layout's id in decimal digits
 
 
@@ -58,6 +61,9 @@ class _Share:
     control: dict[str, Any]
 
 
+_Turning = tuple[Partition, dict[str, Any]]  # and what comes into force there
+
+
 class CommitCycle:
     """Makes what the engine did durable. `failpoints[name]()` is called between its steps, for tests."""
 
@@ -73,10 +79,13 @@ class CommitCycle:
         self._engine, self._rows, self._adoption = engine, rows, adoption
         engine.turned = adoption.adopt
         self._log = log
+        self.lead_s = LEAD_S
         self.spread_s = 0.0  # rows are written over this time at least: fetches and alerts hardly notice
         self.hurried: Callable[[], bool] = lambda: False
         self.failpoints: Points = {}
         self._committed: dict[tuple[str, int], int] = {}
+        # when the last cycle began, and what was folded then
+        self._began: dict[int, tuple[float, Any]] = {}
         self._forgotten: set[int] = set()  # since the cycle under way began
         self.changelog_offsets: dict[int, int] = {}
         self.controls: dict[int, bytes] = {}  # the control row at that offset
@@ -129,41 +138,78 @@ class CommitCycle:
         return bool(merged) and done
 
     async def _turn(self) -> None:
-        """Let what is offered come into force here, once the changelog says so: a replay turns at the same events.
+        """Let what is offered come into force, at events that the changelog names: a replay turns at the same ones.
 
-        Nothing is folded meanwhile, which takes as long as the broker takes to answer.
+        Those lie as far ahead as events come while the changelog is written, so that none waits for it. Where they
+        come more slowly than they did, it is named again where they are.
         """
-        engine, adoption = self._engine, self._adoption
-        turning = []
-        for partition in self._live():
-            offered = adoption.offered(partition)
-            # What may be replayed is scored as it was the first time: its outputs have one content.
-            if partition.caught_up and partition.turn is None and offered != adoption.in_force(partition):
-                turning.append((partition, offered))
+        turning = [
+            (partition, following) for partition in self._live() if (following := self._following(partition))
+        ]
         if turning:
             self.step = "turn acknowledged"
-            engine.held = True
-            for partition, offered in turning:
-                at = {topic: partition.committable(which) for which, topic in enumerate(engine.sources)}
-                before = partition.control or self._control(partition, {}, None)
-                self._write_control(partition, {**before, "turn": {"at": at, "next": offered}})
-            await self._log.settled()
+            await self._announce(turning, self.lead_s)
         reached(self.failpoints, "announced")
-        for partition, offered in turning:
-            if partition.number not in self._forgotten:
-                adoption.adopt(partition, offered)
+        until = time.monotonic() + self.lead_s
+        while (late := self._turning(turning)) and time.monotonic() < until and not self.hurried():
+            await asyncio.sleep(TURN_LOOK_S)
+        if late:
+            await self._announce(late, 0.0)
         reached(self.failpoints, "adopted")
-        if engine.held:
-            engine.held = False
-            for partition in self._live():
-                engine.fold(partition)
+
+    def _following(self, partition: Partition) -> dict[str, Any] | None:
+        """What is to come into force for a partition, if anything is and it may turn."""
+        if not partition.caught_up:  # what may be replayed is scored as it was: its outputs have one content
+            return None
+        if partition.turn is not None:
+            return partition.turn.following
+        offered = self._adoption.offered(partition)
+        # a control row has room for one turn: the last one stands there until the cycle after it is complete
+        if offered == self._adoption.in_force(partition) or "turn" in partition.control:
+            return None
+        return offered
+
+    def _turning(self, named: list[_Turning]) -> list[_Turning]:
+        """Those partitions that are still here and before their turn, and fold nothing again."""
+        engine = self._engine
+        return [
+            (partition, following)
+            for partition, following in named
+            if partition.turn is not None and partition.live and partition.caught_up
+            and engine.partitions.get(partition.number) is partition and partition.number not in self._forgotten
+        ]  # fmt: skip
+
+    async def _announce(self, turning: list[_Turning], lead_s: float) -> None:
+        """Write down that each partition turns where it will be in `lead_s`, and let it."""
+        for partition, following in turning:
+            offsets = partition.folded + self._coming(partition, 0.0 if self.hurried() else lead_s)
+            partition.turn = Turn(offsets, following, settled=False)
+            before = partition.control or self._control(partition, {}, None)
+            at = dict(zip(self._engine.sources, offsets.tolist(), strict=True))
+            self._write_control(partition, {**before, "turn": {"at": at, "next": following}})
+        await self._log.settled()
+        for partition, _ in self._turning(turning):
+            assert partition.turn is not None
+            partition.turn = partition.turn._replace(settled=True)
+            self._engine.fold(partition)
+
+    def _coming(self, partition: Partition, lead_s: float) -> Any:
+        """How many events of each topic come in `lead_s` (int64[topics]), by those since the last cycle began.
+
+        The busiest topic is to be the last one there: of the others, as many as come almost surely (three standard
+        deviations of a Poisson count less).
+        """
+        began_s, folded = self._began.get(partition.number, (0.0, partition.folded))
+        count = np.maximum(0, partition.folded - folded) * (lead_s / (time.monotonic() - began_s))
+        sure = np.maximum(0.0, count - 3.0 * np.sqrt(count))
+        return np.where(count == count.max(), count, sure).astype(np.int64)
 
     def take_up(self, partition: Partition, control: dict[str, Any]) -> None:
         """Go on where this control row says; the partition's ends are known, and what was in force is put so after it.
 
         A turn behind the end of a topic (one that was made anew) is one at its end.
         """
-        partition.control = control
+        partition.control, partition.turn = control, None
         clocks, turn = control.get("clocks"), control.get("turn")
         if clocks:
             partition.clocks[:] = clocks
@@ -177,7 +223,9 @@ class CommitCycle:
     def _shares(self) -> list[_Share]:
         """What each live partition has to make durable, as of now."""
         work = []
+        self._began.clear()
         for partition in self._live():
+            self._began[partition.number] = time.monotonic(), partition.folded
             offsets = self._offsets(partition)
             changed = partition.take_changed()
             gone = partition.expire(self._engine.work.expire_after_ms)
@@ -195,6 +243,7 @@ class CommitCycle:
         self._forgotten.add(number)
         for at in [at for at in self._committed if at[1] == number]:
             del self._committed[at]
+        self._began.pop(number, None)
         self.changelog_offsets.pop(number, None)
         self.controls.pop(number, None)
 

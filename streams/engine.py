@@ -101,9 +101,6 @@ class Engine:
         self.counters = Counters()
         self.partitions: dict[int, Partition] = {}
         self.dead_letters = dead_letters
-        self.held = (
-            False  # nothing is folded while it is written down that other snapshots come into force here
-        )
         self.turned: Callable[[Partition, dict[str, Any]], None] = lambda partition, following: None
         self._wall_clock_ms = wall_clock_ms
         self._idle_after_ms = idle_after_ms
@@ -175,11 +172,11 @@ class Engine:
 
     def fold(self, partition: Partition) -> int:
         """Merge and fold what may be folded now; returns how many events."""
-        if self.held or not partition.live:
+        if not partition.live:
             return 0
         count = self._fold(partition)
-        if partition.turn is not None and partition.at_turn():
-            turn, partition.turn = partition.turn, None
+        if (turn := partition.turn) is not None and partition.at_turn:
+            partition.turn = None
             self.turned(partition, turn.following)
             count += self._fold(partition)
         return count
@@ -247,14 +244,14 @@ class Engine:
 
     def tick(self) -> None:
         """Fold what an idle topic held back; let a live but silent stream's deadlines follow the wall clock."""
-        if self.held:
-            return
         now = self._wall_clock_ms()
         idle = now - self._last_arrival_ms > self._idle_after_ms
         for partition in self.partitions.values():
             if not partition.live:
                 continue
             self.fold(partition)
+            if partition.turn is not None:
+                continue
             live = partition.append_time_ms - partition.clocks[1] < LIVE_MS
             if idle and live and not partition.inbox.pending.any() and not partition.inbox.waiting.any():
                 self.raise_watermark(partition, now)

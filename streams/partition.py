@@ -32,10 +32,14 @@ def keep_taken(dirty: Any, store: Store, slot: int, row: int) -> None:
 
 
 class Turn(NamedTuple):
-    """Where other data comes into force for the pass: once each topic has come to its offset, and not before."""
+    """Where other data comes into force for the pass: once each topic has come to its offset, and not before.
+
+    Events behind the offsets wait for it. `settled`: it stands in the changelog, so that a replay turns there, too.
+    """
 
     offsets: Any  # int64[topics]
     following: dict[str, Any]
+    settled: bool = True
 
 
 class DeadRecord(Protocol):
@@ -79,11 +83,13 @@ class Partition:
         self.known_layouts: set[int] = set()
         self.positions = np.full(topics, -1, np.int64)  # the next offset to arrive, -1 = not known yet
         self.ends = np.full(topics, -1, np.int64)
-        self.frontier = np.full(topics, -1, np.int64)  # up to here a worker before this one may have folded
+        self.frontier = np.full(
+            topics, -1, np.int64
+        )  # up to here was folded before the events were fetched again
         self.append_time_ms = -1
         self.state: Any = None
         self.control: dict[str, Any] = {}  # the newest control row
-        self.turn: Turn | None = None  # the next one of a replay
+        self.turn: Turn | None = None  # the next one
         self.gone: list[bytes] = []  # keys whose views are to be removed
         self._hand = 0
 
@@ -129,15 +135,20 @@ class Partition:
         np.less(self.positions, np.minimum(self.ends, inbox.limits), out=inbox.waiting)
         return inbox.take()
 
+    @property
     def at_turn(self) -> bool:
-        """Whether all events before the turn are folded."""
+        """Whether all events before a turn that may be taken are folded."""
         turn = self.turn
-        return turn is not None and all(
-            self.committable(topic) >= offset for topic, offset in enumerate(turn.offsets.tolist())
-        )
+        return turn is not None and turn.settled and bool((self.folded >= turn.offsets).all())
+
+    @property
+    def folded(self) -> Any:
+        """Of each topic, the first offset that no pass has folded (int64[topics], see `committable`)."""
+        return np.array([self.committable(topic) for topic in range(len(self.positions))], np.int64)
 
     def reset_inbox(self) -> None:
         """Drop what was decoded but not folded; positions are unknown until they are asked for again."""
+        self.frontier = np.maximum(self.frontier, self.folded)
         self.inbox = Inbox(self.inbox.topic_count, self.inbox.fields.shape[1])
         self.positions[:] = -1
         self.ends[:] = -1
@@ -211,8 +222,8 @@ class Partition:
 
     @property
     def caught_up(self) -> bool:
-        """Whether nothing is folded again that another worker may have folded before it was ended."""
-        return all(self.committable(topic) >= end for topic, end in enumerate(self.frontier.tolist()))
+        """Whether nothing is folded again that this worker or one before it may have folded."""
+        return bool((self.folded >= self.frontier).all())
 
     def activate(self, *, taken_over: bool = False) -> None:
         """The rows are complete: rebuild the deadlines and start folding. `taken_over`: others folded before."""

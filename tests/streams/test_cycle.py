@@ -63,6 +63,8 @@ class Worker:
         self.cycle = CommitCycle(
             self.engine, self.work.layout, self.work, CapturedChangelog(CHANGELOG, self.rig.outputs)
         )
+        self.cycle.lead_s = 0.0
+        self.meanwhile: Callable[[], object] | None = None  # what other tasks do while a cycle waits
         self.left: dict[tuple[str, int], list[bytes]] = {place: [] for place in broker.log}
         self.ends = {place: self.committed(place) for place in broker.log}
         self.appear(until_ms)
@@ -116,7 +118,19 @@ class Worker:
             self.broker.committed.update(offsets)
             return True
 
-        return asyncio.run(self.cycle.run(commit))
+        async def going_on() -> None:
+            while self.meanwhile is not None:
+                self.meanwhile()
+                await asyncio.sleep(0.001)
+
+        async def run() -> bool:
+            others = asyncio.create_task(going_on())
+            try:
+                return await self.cycle.run(commit)
+            finally:
+                others.cancel()
+
+        return asyncio.run(run())
 
 
 LOG = streams.random_log(41, 700, partitions=2, bad=0.01, jump=0.006)
@@ -190,16 +204,16 @@ def test_a_cycle_commits_nothing_of_a_partition_that_went_meanwhile(point: str) 
 
 def steps_of_a_commit(worker: Worker) -> list[str]:
     """What was done, in order; the same thing several times in a row counts once."""
-    steps, adopt = worker.rig.outputs.steps, worker.work.adopt
+    steps, adopt = worker.rig.outputs.steps, worker.engine.turned
 
     def noted(partition: Partition, offered: Mapping[str, int]) -> None:
         steps.append("adopt")
         adopt(partition, offered)
 
-    worker.work.adopt = noted  # type: ignore[method-assign]
+    worker.engine.turned = noted
     steps.clear()
     worker.commit()
-    worker.work.adopt = adopt  # type: ignore[method-assign]
+    worker.engine.turned = adopt
     return [step for at, step in enumerate(steps) if not at or step != steps[at - 1]]
 
 
@@ -217,6 +231,45 @@ def test_a_turn_behind_the_end_of_a_topic_that_was_made_anew_is_one_at_its_end()
         pass
     assert partition.turn is None
     assert worker.work.in_force(partition) == newest
+
+
+def test_a_turn_lies_ahead_and_no_event_waits_for_the_changelog() -> None:
+    worker, draw = Worker(Broker(PUNCTUAL, [1]), SNAPSHOTS), random.Random(1)
+    partitions = [*worker.engine.partitions.values()]
+    newest = weights(9, version=77)
+    worker.cycle.lead_s = 0.2
+    worker.commit()
+    for _ in range(60):
+        worker.step(draw)
+    worker.rig.offer(newest)
+    folded_while_written = []
+
+    def go_on() -> None:
+        before = worker.engine.counters.events
+        for _ in range(4):
+            worker.step(draw)
+        folded_while_written.append(worker.engine.counters.events - before)
+        worker.rig.outputs.during_settling = None
+        assert not any(newest["churn"].version in p.state.weights.version for p in partitions)
+
+    worker.rig.outputs.during_settling = go_on
+    worker.meanwhile = lambda: worker.step(draw)
+    worker.commit()
+    assert folded_while_written[0] > 0
+    for partition in partitions:
+        assert partition.turn is None
+        assert newest["churn"].version in partition.state.weights.version
+
+
+def test_a_turn_is_named_again_where_events_are_that_come_more_slowly() -> None:
+    worker, draw = Worker(Broker(PUNCTUAL, [1]), SNAPSHOTS), random.Random(1)
+    worker.commit()
+    for _ in range(60):
+        worker.step(draw)
+    worker.rig.offer(weights(9, version=77))
+    worker.cycle.lead_s = 0.02
+    steps = [step for step in steps_of_a_commit(worker) if step in (f"send {CHANGELOG}", "settled", "adopt")]
+    assert steps[:5] == [f"send {CHANGELOG}", "settled", f"send {CHANGELOG}", "settled", "adopt"]
 
 
 def test_a_delivery_that_failed_commits_nothing() -> None:
@@ -321,7 +374,10 @@ TIMES = sorted(record.timestamp for records in PUNCTUAL.values() for record in r
 
 @pytest.mark.parametrize("step", [*CommitCycle.STEPS, "none"])
 @pytest.mark.parametrize("seed", range(4))
-def test_new_snapshots_come_into_force_at_the_same_event_in_a_replay(step: str, seed: int) -> None:
+@pytest.mark.parametrize("lead_s", [0.0, 0.01])
+def test_new_snapshots_come_into_force_at_the_same_event_in_a_replay(
+    step: str, seed: int, lead_s: float
+) -> None:
     """Whatever arrives while the cycle waits, an output has one content: the same snapshot scores it again."""
     broker, draw = Broker(PUNCTUAL, [1]), random.Random(seed)
     published = [weights(50, version=1)]
@@ -348,6 +404,8 @@ def test_new_snapshots_come_into_force_at_the_same_event_in_a_replay(step: str, 
                 worker.rig.offer(newer)
                 published.append(newer)
             worker.rig.outputs.during_settling = lambda w=worker: go_on(w, 10)
+            worker.cycle.lead_s = lead_s
+            worker.meanwhile = lambda w=worker: go_on(w, 1)
             if turn == 3 and step != "none":
                 worker.cycle.failpoints[step] = crash
                 with pytest.raises(Crash):
