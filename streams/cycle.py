@@ -147,11 +147,11 @@ class CommitCycle:
             (partition, following) for partition in self._live() if (following := self._following(partition))
         ]
         if turning:
-            self.step = "turn acknowledged"
             await self._announce(turning, self.lead_s)
         reached(self.failpoints, "announced")
         until = time.monotonic() + self.lead_s
         while (late := self._turning(turning)) and time.monotonic() < until and not self.hurried():
+            self.step = "turn reached"
             await asyncio.sleep(TURN_LOOK_S)
         if late:
             await self._announce(late, 0.0)
@@ -181,6 +181,7 @@ class CommitCycle:
 
     async def _announce(self, turning: list[_Turning], lead_s: float) -> None:
         """Write down that each partition turns where it will be in `lead_s`, and let it."""
+        self.step = "turn acknowledged"
         for partition, following in turning:
             offsets = partition.folded + self._coming(partition, 0.0 if self.hurried() else lead_s)
             partition.turn = Turn(offsets, following, settled=False)

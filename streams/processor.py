@@ -153,3 +153,5 @@ class Processor:
             partition = self.engine.partition(tp.partition)
             which = self.sources.index(tp.topic)
             partition.positions[which], partition.ends[which] = position, end
+            # the topic may have been made anew
+            partition.frontier[which] = min(partition.frontier[which], end)

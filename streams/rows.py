@@ -41,7 +41,8 @@ LINE = LINE_BYTES // 8  # words
 USUAL_WORDS = 40  # of a packed row, its mask included: five lines
 WHOLE_WORDS = 128  # of a whole row that are asked for: sixteen lines; what few events look at stands behind
 SOON, NEXT = 16, 8  # rows between asking where a row is, asking for the row, and taking it
-JOINED_FROM_WORDS = 1 << 14  # `cold` has grown by so much at least since neighbours were joined last
+# What `cold` has grown by at least since neighbours were joined last: 8 MB, as that takes tens of ms.
+JOINED_FROM_WORDS = 1 << 20
 LEAST_GAP = 16  # words
 FEWER = 256  # places given up at a time: a few milliseconds where the rows in them are in no cache
 TURN = 1024  # rows packed at a time: about 0.3 ms, and what was packed last is filled while the caches still hold it

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -206,7 +207,7 @@ def steps_of_a_commit(worker: Worker) -> list[str]:
     """What was done, in order; the same thing several times in a row counts once."""
     steps, adopt = worker.rig.outputs.steps, worker.engine.turned
 
-    def noted(partition: Partition, offered: Mapping[str, int]) -> None:
+    def noted(partition: Partition, offered: dict[str, Any]) -> None:
         steps.append("adopt")
         adopt(partition, offered)
 
@@ -259,6 +260,34 @@ def test_a_turn_lies_ahead_and_no_event_waits_for_the_changelog() -> None:
     for partition in partitions:
         assert partition.turn is None
         assert newest["churn"].version in partition.state.weights.version
+
+
+def test_what_is_fetched_again_after_a_rebalance_is_scored_as_it_was() -> None:
+    """A partition that stays begins again where it was committed, with rows that are ahead of that."""
+    worker, draw = Worker(Broker(PUNCTUAL, [1]), SNAPSHOTS), random.Random(1)
+    for _ in range(40):
+        worker.step(draw)
+    worker.commit()
+    for _ in range(40):
+        worker.step(draw)
+    partitions = worker.engine.partitions
+    ahead = {number: partition.folded for number, partition in partitions.items()}
+    for number, partition in partitions.items():
+        partition.reset_inbox()
+        for which, topic in enumerate(worker.rig.topics):
+            at = partition.positions[which] = worker.committed((topic, number))
+            raws = worker.broker.log[topic, number]
+            worker.left[topic, number] = [raw for raw in raws if parse_batch(raw, first=0).next_offset > at]
+        partition.ends[:] = [worker.ends[topic, number] for topic in worker.rig.topics]
+    newest = weights(9, version=77)
+    worker.rig.offer(newest)
+    worker.commit()
+    assert not any(newest["churn"].version in p.state.weights.version for p in partitions.values())
+    while worker.step(draw):
+        for number, partition in partitions.items():
+            assert partition.caught_up == bool((partition.folded >= ahead[number]).all())
+    worker.commit()
+    assert all(newest["churn"].version in p.state.weights.version for p in partitions.values())
 
 
 def test_a_turn_is_named_again_where_events_are_that_come_more_slowly() -> None:
