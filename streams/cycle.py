@@ -144,7 +144,9 @@ class CommitCycle:
         come more slowly than they did, it is named again where they are.
         """
         turning = [
-            (partition, following) for partition in self._live() if (following := self._following(partition))
+            (partition, following)
+            for partition in self._live()
+            if (following := self._following(partition)) is not None
         ]
         if turning:
             await self._announce(turning, self.lead_s)
@@ -153,6 +155,7 @@ class CommitCycle:
         while (late := self._turning(turning)) and time.monotonic() < until and not self.hurried():
             self.step = "turn reached"
             await asyncio.sleep(TURN_LOOK_S)
+        late = [(partition, following) for partition, following in late if partition.caught_up]
         if late:
             await self._announce(late, 0.0)
         reached(self.failpoints, "adopted")
@@ -170,12 +173,12 @@ class CommitCycle:
         return offered
 
     def _turning(self, named: list[_Turning]) -> list[_Turning]:
-        """Those partitions that are still here and before their turn, and fold nothing again."""
+        """Those partitions that are still here and before their turn."""
         engine = self._engine
         return [
             (partition, following)
             for partition, following in named
-            if partition.turn is not None and partition.live and partition.caught_up
+            if partition.turn is not None and partition.live
             and engine.partitions.get(partition.number) is partition and partition.number not in self._forgotten
         ]  # fmt: skip
 
