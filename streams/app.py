@@ -28,7 +28,6 @@ class App(faust.App):  # type: ignore[misc]
     before_live: Callable[[set[int]], Awaitable[None]]
     fetched: Callable[[str, RawBatch], None]
     bundled: frozenset[str]
-    folded_s: float  # how long it took to fold what the last fetch brought
     hurried: bool  # partitions are being handed over: whoever spreads work over time does it now
 
 
@@ -73,6 +72,5 @@ def make_app(
     app.before_live = _nothing_before
     app.fetched = lambda topic, batch: None
     app.bundled = frozenset()
-    app.folded_s = 0.0
     app.hurried = False
     return app

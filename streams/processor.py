@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,9 +127,7 @@ class Processor:
             give_back()
 
     def _on_message(self, message: Any) -> None:
-        started = time.monotonic()
         self.engine.on_bundle(message.value.batches, message.value.ends)
-        self.app.folded_s = time.monotonic() - started
 
     async def _commit(self, consumer: Consumer) -> bool:
         async def commit(offsets: Mapping[tuple[str, int], int]) -> bool:

@@ -29,9 +29,8 @@ SCHEME = "batch"
 # one fetch is in flight for all partitions of a broker: a silent one holds the others up this long
 FETCH_MAX_WAIT_MS = 10
 # Between two fetches: what comes meanwhile comes together, which costs less than it delays. A fetch costs the broker,
-# its thread here and the loop as much as some hundred events, so the longer it takes to fold what one brought, by the
-# clock (others may want the processors, too), the longer events gather.
-FETCH_PACE_S, LONGEST_PACE_S, PACE_PER_FOLD = 0.004, 0.02, 4.0
+# its thread here and the loop as much as some hundred events, so the more come the longer they gather.
+FETCH_PACE_S, LONGEST_PACE_S, PACE_PER_EVENT_S = 0.004, 0.008, 15e-6
 # While events come, other topics (the rows that a standby follows) give way: a piece is applied in a few milliseconds.
 LIVE_S, ASIDE_BYTES, ASIDE_PACE_S = 0.1, 256 << 10, 0.04
 UNSURE_MS = 1000  # a hundred times as long as a fetch takes while there is nothing new
@@ -144,7 +143,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """aiokafka's consumer with settings that Faust hard-wires otherwise. `ends`: see `Bundle`, as of the last fetch."""
 
     _next_fetch_s = 0.0
-    _brought = False  # events, by the last fetch
+    _brought = 0  # events, by the last fetch
     _live_until_s = _next_aside_s = 0.0
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -190,12 +189,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return [], {}, self._next_fetch_s - now, False, []
         actions = self._actions(assignment)
         if actions[0]:
-            self._next_fetch_s = now + min(
-                LONGEST_PACE_S, max(FETCH_PACE_S, PACE_PER_FOLD * self.app.folded_s)
-            )
+            self._next_fetch_s = now + min(LONGEST_PACE_S, FETCH_PACE_S + PACE_PER_EVENT_S * self._brought)
             if self._brought:
                 self._live_until_s = now + LIVE_S
-            self._brought = False
+            self._brought = 0
             if now < self._live_until_s:
                 for _node, request in actions[0]:
                     self._put_aside(request, now)
@@ -222,7 +219,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         result._partition_records.end_at(result._assignment.state_value(tp).highwater)
         if tp.topic in self.app.bundled:
             for batch in result._partition_records.batches:
-                self._brought = True
+                self._brought += batch.next_offset - batch.base_offset
                 self.app.fetched(tp.topic, batch)
 
     async def _fetch_records(self, consumer: Any, active_partitions: Any, **named: Any) -> Any:
