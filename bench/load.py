@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,15 +20,16 @@ from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from bench import mix
+from bench.live import PATIENCE_S
+from streams.batch import LENGTH
 
 NICE = 10
 TURN_S = 0.01
-PATIENCE_S = 300.0  # until it is made
 ANSWER_S = 30.0
 LATE_S = 10.0
 ACKS = 1  # the leader
 MAX_BATCH_BYTES = 1 << 20  # as brokers have it
-SIZE = struct.Struct(">i")
+CORRELATION_BYTES = 4  # of the id that an answer begins with
 
 
 def start_load(
@@ -85,11 +85,10 @@ class _Answers:
         """Wait for so many; the first refusal is raised."""
         at = 0
         for _ in range(count):
-            size = SIZE.unpack(self._upto(at, at + SIZE.size))[0]
-            at += SIZE.size
-            answer = ProduceResponse_v7.decode(
-                self._upto(at, at + size)[SIZE.size :]
-            )  # behind the correlation id
+            size = LENGTH.unpack(self._upto(at, at + LENGTH.size))[0]
+            at += LENGTH.size
+            body = self._upto(at, at + size)[CORRELATION_BYTES:]
+            answer = ProduceResponse_v7.decode(body)
             at += size
             for topic, written in answer.topics:
                 for partition, code, *_ in written:
@@ -148,4 +147,4 @@ def _request(topics: list[tuple[str, list[tuple[int, bytes]]]]) -> bytes:
     written = [(topic, batches) for topic, batches in topics if batches]
     request = ProduceRequest_v7(None, ACKS, int(ANSWER_S * 1000), written)
     body: bytes = request.build_request_header(0, "load").encode() + request.encode()
-    return SIZE.pack(len(body)) + body
+    return LENGTH.pack(len(body)) + body

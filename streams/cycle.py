@@ -189,8 +189,7 @@ class CommitCycle:
             offsets = partition.folded + self._coming(partition, 0.0 if self.hurried() else lead_s)
             partition.turn = Turn(offsets, following, settled=False)
             before = partition.control or self._control(partition, {}, None)
-            at = dict(zip(self._engine.sources, offsets.tolist(), strict=True))
-            self._write_control(partition, {**before, "turn": {"at": at, "next": following}})
+            self._write_control(partition, {**before, "turn": self._named(partition.turn)})
         await self._log.settled()
         for partition, _ in self._turning(turning):
             assert partition.turn is not None
@@ -291,9 +290,13 @@ class CommitCycle:
             "layout": self._rows.layout_id,
         }
         if partition.turn is not None:
-            at = dict(zip(self._engine.sources, partition.turn.offsets.tolist(), strict=True))
-            control["turn"] = {"at": at, "next": partition.turn.following}
+            control["turn"] = self._named(partition.turn)
         return control
+
+    def _named(self, turn: Turn) -> dict[str, Any]:
+        """A turn as a control row names it."""
+        at = dict(zip(self._engine.sources, turn.offsets.tolist(), strict=True))
+        return {"at": at, "next": turn.following}
 
     def _write_control(self, partition: Partition, control: dict[str, Any]) -> None:
         partition.control = control

@@ -250,7 +250,7 @@ class Engine:
             if not partition.live:
                 continue
             self.fold(partition)
-            if partition.turn is not None:
+            if partition.turn is not None:  # what fires from here on is scored by what follows
                 continue
             live = partition.append_time_ms - partition.clocks[1] < LIVE_MS
             if idle and live and not partition.inbox.pending.any() and not partition.inbox.waiting.any():
