@@ -45,15 +45,15 @@ class Views(NamedTuple):
 class Vector(NamedTuple):
     """The feature vector: the view of each feature (int64[f], -1 for the calendar), the word that holds it as
     of the row's clock (`plain: int64[f]`, word 0 where that is not so), the features for which it is not so
-    and that have a view (`other: int64[k]`), transform codes, `missing`, and the places of the calendar
-    features (int64[c])."""
+    and that have a view (`other: int64[k]`), transform codes, `missing`, and the places of the features that are made
+    apart (int64[a], see `models.transform`)."""
 
     source: Any
     plain: Any
     other: Any
     code: Any
     missing: Any
-    calendar: Any
+    apart: Any
 
 
 # Columns of `Models.about`: where the open example stands and in how many words; the word and the field of what is
@@ -181,7 +181,7 @@ def _plain_words(layout: Layout, view_of: list[int]) -> tuple[Any, Any]:
 
 def _transforms(config: ModelConfig) -> tuple[Any, Any, Any]:
     plan = TransformPlan.of(config.features)
-    return plan.codes, plan.missing, plan.calendar
+    return plan.codes, plan.missing, plan.apart
 
 
 def _models(features: Features, layout: Layout, config: ModelConfig, gates: Mapping[str, int]) -> Models:

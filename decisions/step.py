@@ -375,7 +375,7 @@ def _look(table: Table, plan: Plan, room: Room, row: int, now: float) -> None:
                 room.looked[f] = view(
                     rows, table.bits, row, views.opcode[v], views.word[v], views.parameter[v], now
                 )
-    transform(room.looked, now, vector.code, vector.missing, vector.calendar, room.x)
+    transform(room.looked, now, vector.code, vector.missing, vector.apart, room.x)
     room.ready[-1] = 1
 
 

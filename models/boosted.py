@@ -25,6 +25,7 @@ _PARAMETERS: Final[dict[str, Any]] = {
     "num_leaves": 15,
     "learning_rate": 0.12,
     "min_data_in_leaf": 100,
+    "lambda_l2": 30.0,
     "feature_fraction": 0.5,
     "max_bin": 63,
     "use_missing": False,

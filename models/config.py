@@ -12,6 +12,9 @@ from config.lines import Located, duration_ms, load
 
 VIEW_TRANSFORMS: Final = ("log1p", "identity")
 CALENDAR_TRANSFORMS: Final = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
+HASHED: Final = "hashed"  # one line of the file, and one feature for each of the buckets
+BUCKETS: Final = 8  # a power of two
+IN_BUCKET: Final = "#"  # between the names of a view and of a bucket
 EXPERTS: Final = ("linear", "additive", "trees")
 _LEAST_MEMORY: Final = 100.0
 _LARGEST_MEMORY: Final = 1e9
@@ -22,18 +25,21 @@ MAIN: Final = "main"  # who is the champion at first
 class Feature:
     """One number of the vector: a view and its transform, or one of the clock (`view` is None then).
 
-    `missing` stands for a NaN view, before the transform. `name` is the view's or the clock's, unique.
+    `missing` stands for a NaN view, before the transform. `name` is the view's or the clock's, unique. `bucket`: of a
+    hashed view, which is 1 where the view falls into it, and else 0.
     """
 
     view: str | None
     transform: str
     missing: float
     name: str
+    bucket: int = 0
 
     @property
     def identity(self) -> str:
         """Its name, with what it is made by where that is not usual: numbers of one identity mean the same."""
-        transform = "" if self.transform in (VIEW_TRANSFORMS[0], self.name) else f" {self.transform}"
+        usual = (VIEW_TRANSFORMS[0], HASHED, self.name)
+        transform = "" if self.transform in usual else f" {self.transform}"
         return self.name + transform + (f" missing={self.missing:g}" if self.missing else "")
 
 
@@ -43,7 +49,7 @@ class Learning:
 
     experts: tuple[str, ...] = EXPERTS
     linear_memory: float = 10_000.0  # about so many of the latest examples count
-    additive_rate: float = 0.1  # of AdaGrad
+    additive_rate: float | None = None  # of AdaGrad; None: what `models.task` has for the kind of label
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +106,33 @@ def _features(top: Located) -> tuple[Feature, ...]:
             raise top.error(
                 f"features: expected {{view: NAME}} or {{transform: NAME}}, got {item!r}", "features"
             )
-        feature = _feature(item)
-        if any(feature.name == other.name for other in features):
-            raise item.error(f"feature {feature.name!r} appears twice; expected each once")
-        features.append(feature)
+        for feature in _made(item):
+            if any(feature.name == other.name for other in features):
+                raise item.error(f"feature {feature.name!r} appears twice; expected each once")
+            features.append(feature)
     return tuple(features)
 
 
-def _feature(item: Located) -> Feature:
+def _made(item: Located) -> list[Feature]:
+    """The features that a line of the file stands for."""
     item.expect({"view", "transform", "missing"})
     transform = item.get("transform", VIEW_TRANSFORMS[0])
-    if transform not in VIEW_TRANSFORMS + CALENDAR_TRANSFORMS:
-        known = ", ".join(VIEW_TRANSFORMS + CALENDAR_TRANSFORMS)
-        raise item.error(f"transform: expected one of {known}, got {transform!r}", "transform")
+    known = (*VIEW_TRANSFORMS, HASHED, *CALENDAR_TRANSFORMS)
+    if transform not in known:
+        raise item.error(f"transform: expected one of {', '.join(known)}, got {transform!r}", "transform")
     if transform in CALENDAR_TRANSFORMS:
         for key in ("view", "missing"):
             if key in item:
                 raise item.error(f"{key}: expected none, {transform} reads the clock", key)
-        return Feature(None, transform, 0.0, transform)
+        return [Feature(None, transform, 0.0, transform)]
     view = item.get("view")
     if not isinstance(view, str) or not view:
         raise item.error(f"view: expected the name of a view for {transform}, got {view!r}", "view")
-    return Feature(view, transform, _number(item, "missing"), view)
+    if transform != HASHED:
+        return [Feature(view, transform, _number(item, "missing"), view)]
+    if "missing" in item:
+        raise item.error("missing: expected none, a view that is none falls into no bucket", "missing")
+    return [Feature(view, HASHED, 0.0, f"{view}{IN_BUCKET}{number}", number) for number in range(BUCKETS)]
 
 
 def _number(item: Located, key: str, usual: float = 0.0) -> float:
@@ -209,8 +220,8 @@ def _learning(holder: Located, key: str) -> Learning:
     if not _LEAST_MEMORY <= memory <= _LARGEST_MEMORY:
         expected = f"a number of examples from {_LEAST_MEMORY:g} to {_LARGEST_MEMORY:g}"
         raise item.error(f"linear_memory: expected {expected}, got {memory:g}", "linear_memory")
-    rate = _number(item, "additive_rate", usual.additive_rate)
-    if not 0.0 < rate <= 1.0:
+    rate = _number(item, "additive_rate") if "additive_rate" in item else usual.additive_rate
+    if rate is not None and not 0.0 < rate <= 1.0:
         raise item.error(f"additive_rate: expected a number above 0, up to 1, got {rate:g}", "additive_rate")
     return Learning(tuple(name for name in EXPERTS if name in experts), memory, rate)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from models.config import CALENDAR_TRANSFORMS, Feature, ModelConfig
+from models.config import CALENDAR_TRANSFORMS, HASHED, Feature, ModelConfig
 from models.snapshot import Snapshot
 from models.transform import Plan, transform
 
@@ -26,7 +26,8 @@ _TIMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """`weight`: what the log-odds of the score would lose if `value` (NaN: there is none) were as usual."""
+    """`weight`: what the log-odds of the score would lose if `value` (NaN: there is none) were as usual; `usual` is NaN
+    where the value is no quantity."""
 
     name: str
     value: float
@@ -35,7 +36,7 @@ class Reason:
 
     def __str__(self) -> str:
         way = "raises" if self.weight > 0 else "lowers"
-        if self.name in _TIMES.values():
+        if math.isnan(self.usual):
             return f"{self.name} {way} it"
         value = "none" if math.isnan(self.value) else f"{self.value:.3g}"
         return f"{self.name} {value} (usually {self.usual:.3g}) {way} it"
@@ -54,11 +55,11 @@ class Explainer:
         """The features that moved the score of these views most, the strongest first."""
         seen = [math.nan if f.view is None else views.get(f.view, math.nan) for f in self._features]
         x = np.empty(len(seen))
-        transform(np.array(seen), now_ms, self._plan.codes, self._plan.missing, self._plan.calendar, x)
+        transform(np.array(seen), now_ms, self._plan.codes, self._plan.missing, self._plan.apart, x)
         found: dict[str, Reason] = {}
         parts = zip(self._features, seen, snapshot.contributions(x.tolist()), snapshot.typical, strict=False)
         for feature, value, weight, typical in parts:
-            name = _TIMES.get(feature.transform, feature.name)
+            name = _TIMES.get(feature.transform, feature.view or feature.name)
             before = found[name].weight if name in found else 0.0
             found[name] = Reason(name, value, _view(feature, typical), before + weight)
         strongest = sorted(found.values(), key=lambda reason: -abs(reason.weight))
@@ -67,6 +68,6 @@ class Explainer:
 
 def _view(feature: Feature, number: float) -> float:
     """A number of a feature in the units of its view."""
-    if feature.transform in CALENDAR_TRANSFORMS:
+    if feature.transform in (*CALENDAR_TRANSFORMS, HASHED):
         return math.nan
     return math.expm1(min(number, 700.0)) if feature.transform == "log1p" else number

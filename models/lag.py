@@ -56,12 +56,11 @@ class Lag:
     def logits(
         self, x: NDArray[np.float64], seeds: NDArray[np.int64], opened: int, largest: float
     ) -> tuple[float, float] | None:
-        """What they would have said of `x: float64[F]` at `opened`; None where that is not known."""
+        """What the two would have said of `x: float64[F]` at `opened`; None where that is not known."""
         for one in reversed(self._copies):
             if one.time <= opened:
-                first = linear(x, 0, one.weights, one.bias)
-                second = additive(x, 0, seeds, one.table)
-                return float(cut(first, largest)), float(cut(second, largest))
+                first = float(cut(linear(x, 0, one.weights, one.bias), largest))
+                return first, first + float(cut(additive(x, 0, seeds, one.table), largest))
         return None
 
     def clear(self) -> None:

@@ -35,10 +35,13 @@ _FIRST_FIT: Final = 500
 _FIT_SHARE: Final = 5
 _LONGEST_FIT: Final = 10_000
 
+# Of experts that have seen fewer nothing can be learned about how much they tell.
+_FIRST_COPY: Final = 25
+
 # After a drift trees learn from so many of the latest: about what it takes to find it.
 _AFTER_DRIFT: Final = 500
 
-_FORMAT: Final = 4
+_FORMAT: Final = 5
 DEFAULT: Final = Learning()
 _LARGEST_WINDOW: Final = 1 << 20
 _LATEST_MS: Final = 7_258_118_400_000  # 2200
@@ -104,7 +107,7 @@ class Learner:
         self._linear = Linear(
             self.features, memory=learning.linear_memory, largest=self.task.largest, amounts=amounts
         )
-        self._additive = Additive(self.features, rate=learning.additive_rate)
+        self._additive = Additive(self.features, rate=learning.additive_rate or self.task.additive_rate)
         self._trees = Trees.none()
         self._mixing = Mixing(self.task, learning.experts)
         self._lag = Lag()
@@ -164,6 +167,7 @@ class Learner:
         """
         self.version += 1
         bias, weights = self._linear.folded()
+        bias_of_all, *weights_of_all = self._mixing.published(len(self._trees) > 0)
         return Snapshot(
             model=self.model,
             version=self.version,
@@ -176,7 +180,7 @@ class Learner:
             metrics=self.metrics(),
             state=self._state(),
             applied=dict(applied or {}),
-            mixing=(self._mixing.weights[0] + self._offset(), *self._mixing.weights[1:].tolist()),
+            mixing=(bias_of_all + self._offset(), *weights_of_all),
             table=raw(self._additive.table),
             trees=self._trees.packed(),
             typical=self._linear.means(),
@@ -249,22 +253,24 @@ class Learner:
         return score
 
     def _mix(self, item: Item, x: NDArray[np.float64], logits: NDArray[np.float64], target: float) -> None:
-        """Learn the weights of the mixture, by what the experts would have said when the example opened where the task
-        says so."""
+        """Learn the weights of the mixture; where the task says so, by what the experts would have said when the
+        example opened, and not at all if they were not there yet."""
         if self.task.lagged:
             then = self._lag.logits(x, self._additive.seeds, item.opened, self.task.largest)
-            if then is not None:
-                logits[:2] = then
-                if not len(self._trees):
-                    logits[2] = 0.5 * (then[0] + then[1])
-            if self._lag.wanted(item.due, item.due - item.opened):
+            if self.examples > _FIRST_COPY and self._lag.wanted(item.due, item.due - item.opened):
                 self._lag.copy(item.due, *self._linear.folded(), self._additive.table[0])
+            if then is None:
+                return
+            logits[:2] = then
+            if not len(self._trees):
+                logits[2] = 0.5 * (then[0] + then[1])
         self._mixing.learn(logits, target)
 
     def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
-        """float64[3], as `models.scorer.score` has them."""
+        """What each expert says, float64[3]; `first`: the linear one. `models.scorer.logit` has the same terms."""
         most = self.task.largest
-        one, two = float(cut(first, most)), float(cut(self._additive.logit(x), most))
+        one = float(cut(first, most))
+        two = float(cut(self._additive.correction(x), most)) + (0.0 if self.task.amounts else one)
         three = float(cut(self._trees.logit(x), most)) if len(self._trees) else 0.5 * (one + two)
         return np.array([one, two, three])
 

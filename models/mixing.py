@@ -18,8 +18,8 @@ from models.scorer import EXPERTS, mixed
 from models.task import Task
 
 _SIZE: Final = 1 + len(EXPERTS)
-_BIAS_VARIANCE: Final = 0.25  # before the first example, and at most
-_VARIANCE, _AMOUNTS_VARIANCE = 0.001, 0.1  # of an expert's weight; examples of amounts tell less each
+# Of the bias and of an expert's weight, before the first example and at most; examples of amounts tell less each.
+_VARIANCE, _AMOUNTS_VARIANCE = 0.001, 0.1
 _MOVE: Final = 1e-7  # what an example adds to them: some ten thousand count
 _LARGEST: Final = 1e3
 
@@ -39,7 +39,7 @@ class Mixing:
         self._task = task
         self._wanted = np.array([float(name in experts) for name in EXPERTS])
         variance = _AMOUNTS_VARIANCE if task.amounts else _VARIANCE
-        self._most = np.array([_BIAS_VARIANCE, *(variance * self._wanted)])
+        self._most = variance * np.array([1.0, *self._wanted])
         self.weights = np.empty(_SIZE)
         self.spread = np.empty((_SIZE, _SIZE))
         self._x, self._shift = np.ones(_SIZE), np.empty(_SIZE)
@@ -57,6 +57,14 @@ class Mixing:
             self.weights, self.spread, self._x, self._shift, self._most, _MOVE, target, task.dispersion, task.largest,
             task.amounts,
         )  # fmt: skip
+
+    def published(self, trees: bool) -> tuple[float, ...]:
+        """The bias and three weights as a worker multiplies them: of the linear expert, of the additive one's table,
+        and of the trees, for which the mean of the other two experts stands where there are none."""
+        bias, linear, additive, third = self.weights.tolist()
+        if not trees:
+            linear, additive, third = linear + third / 2, additive + third / 2, 0.0
+        return bias, linear if self._task.amounts else linear + additive, additive, third
 
     def quicken(self) -> None:
         """The experts count as at first again, and steps are as large."""

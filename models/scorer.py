@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import EXPERTS
+from models.config import EXPERTS, IN_BUCKET
 from models.forest import Forest, boosted, seen
 from models.transform import Plan, transform
 from streams.kernel import kernel
@@ -60,8 +60,9 @@ class Weights(NamedTuple):
 
 
 def seeds(features: Sequence[str]) -> NDArray[np.int64]:
-    """What the cells of each feature are found by, int64[f]: never 0, and the same wherever the name stands."""
-    return np.array([crc32(name.encode()) | 1 for name in features], np.int64)
+    """What the cells of each feature are found by, int64[f], the same wherever the name stands; 0 for a bucket, of
+    which the linear expert knows all there is."""
+    return np.array([0 if IN_BUCKET in name else crc32(name.encode()) | 1 for name in features], np.int64)
 
 
 @kernel

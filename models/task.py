@@ -33,12 +33,14 @@ class TaskState(msgspec.Struct, forbid_unknown_fields=True):
 class Task(Protocol):
     """`objective`: LightGBM's; `largest`: how far a logit of an expert may be from 0; `lagged`: whether the mixture
     learns by what the experts would have said when an example opened (`models.lag`); `amounts`: whether exp(logit) is
-    expected, and not a probability; `dispersion`: how much larger than that the variance of a target is, at least 1."""
+    expected, and not a probability; `additive_rate`: how fast the additive expert learns; `dispersion`: how much larger
+    than its expectation the variance of a target is, at least 1."""
 
     objective: dict[str, Any]
     largest: float
     lagged: bool
     amounts: bool
+    additive_rate: float
     state: TaskState
 
     @property
@@ -79,6 +81,7 @@ class Binary:
     largest = LARGEST_LOGIT
     lagged = True
     amounts = False
+    additive_rate = 0.02
     dispersion = 1.0
 
     def __init__(self) -> None:
@@ -126,6 +129,7 @@ class Amount:
     largest = LARGEST_FACTOR
     lagged = False
     amounts = True
+    additive_rate = 0.1
 
     def __init__(self) -> None:
         self.state = TaskState(unit=_LEAST_UNIT)

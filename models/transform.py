@@ -14,16 +14,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import Feature
+from models.config import BUCKETS, HASHED, Feature
 from streams.kernel import kernel
 
-# Codes of `Feature.transform`. The calendar ones read the clock and not a view.
+# Codes of `Feature.transform`. The calendar ones read the clock and not a view. From _HASHED on: the bucket.
 _LOG1P: Final = 0
 _IDENTITY: Final = 1
 _HOUR_SIN: Final = 2
 _HOUR_COS: Final = 3
 _WEEKDAY_SIN: Final = 4
 _WEEKDAY_COS: Final = 5
+_HASHED: Final = 6
 CODES: Final = {
     "log1p": _LOG1P,
     "identity": _IDENTITY,
@@ -31,6 +32,7 @@ CODES: Final = {
     "hour_cos": _HOUR_COS,
     "weekday_sin": _WEEKDAY_SIN,
     "weekday_cos": _WEEKDAY_COS,
+    HASHED: _HASHED,
 }
 
 _MINUTE_MS: Final = 60_000
@@ -62,6 +64,7 @@ _TWO_52_BITS: Final = np.int64(0x4330000000000000)
 _TWO_52_AND_BIAS: Final = 4503599627370496.0 + 1023.0
 _LN2: Final = math.log(2.0)
 _LARGEST: Final = 1e300  # keeps 1 + x finite; log1p of it is 690.8
+_WHOLE: Final = 2.0**53  # below it a number has all digits of its whole part
 
 # (atanh(s) / s - 1) / z for z = s^2 in [0, ((sqrt(2) - 1) / (sqrt(2) + 1))^2], interpolated at the five
 # Chebyshev nodes of that interval; the series is 1/3 + z/5 + z^2/7 + ... The tests compute them again.
@@ -76,19 +79,20 @@ _C4: Final = 0.09681326857213485
 class Plan:
     """What `transform` needs of the config, as arrays; made once.
 
-    codes: int64[F]; missing: float64[F]; calendar: int64[C], the places of the calendar features.
+    codes: int64[F]; missing: float64[F]; apart: int64[A], the places of the calendar features and the hashed ones.
     """
 
     codes: NDArray[np.int64]
     missing: NDArray[np.float64]
-    calendar: NDArray[np.int64]
+    apart: NDArray[np.int64]
 
     @classmethod
     def of(cls, features: Sequence[Feature]) -> Plan:
+        codes = [CODES[feature.transform] + feature.bucket for feature in features]
         return cls(
-            codes=np.array([CODES[feature.transform] for feature in features], dtype=np.int64),
+            codes=np.array(codes, dtype=np.int64),
             missing=np.array([feature.missing for feature in features], dtype=np.float64),
-            calendar=np.array([i for i, one in enumerate(features) if one.view is None], dtype=np.int64),
+            apart=np.array([i for i, code in enumerate(codes) if code > _IDENTITY], dtype=np.int64),
         )
 
 
@@ -116,14 +120,15 @@ def transform(
     now_ms: float,
     codes: NDArray[np.int64],
     missing: NDArray[np.float64],
-    calendar: NDArray[np.int64],
+    apart: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
     """Features of one row as of `now_ms`, in the order of the config.
 
-    views, missing, out: float64[F]; codes: int64[F], values of CODES; calendar: int64[C], the places of the
-    calendar features, which do not read their view. A NaN view counts as `missing`; log1p is of the value
-    cut to [0, 1e300].
+    views, missing, out: float64[F]; codes: int64[F], values of CODES; apart: int64[A], the places of the calendar
+    features, which do not read their view, and of the hashed ones: 1 where the view's whole part, modulo BUCKETS, is
+    the bucket, else 0. A NaN view counts as `missing`, and falls into no bucket; log1p is of the value cut to
+    [0, 1e300].
     """
     for i in range(len(out)):
         view = views[i]
@@ -139,10 +144,14 @@ def transform(
     sine = angle - angle * angle * angle / 6.0
     cosine = 1.0 - angle * angle / 2.0 + angle * angle * angle * angle / 24.0
     day_sin, day_cos = _DAY[in_day, 0], _DAY[in_day, 1]
-    for j in range(len(calendar)):
-        i = calendar[j]
+    for j in range(len(apart)):
+        i = apart[j]
         code = codes[i]
-        if code == _HOUR_SIN:
+        if code >= _HASHED:
+            view = views[i]
+            whole = np.int64(view) if abs(view) < _WHOLE else np.int64(0)
+            out[i] = 1.0 if view == view and whole & (BUCKETS - 1) == code - _HASHED else 0.0
+        elif code == _HOUR_SIN:
             out[i] = day_sin * cosine + day_cos * sine
         elif code == _HOUR_COS:
             out[i] = day_cos * cosine - day_sin * sine

@@ -23,7 +23,7 @@ def exercise() -> None:
     mixing.learn(np.zeros(3), 0.0)
     mixing.logit(np.zeros(3))
     _STUMP.logit(x)
-    logistic(cut(experts.logit(x), LARGEST_LOGIT))
+    logistic(cut(experts.correction(x), LARGEST_LOGIT))
     table = np.zeros(CELLS, "<f4").tobytes()
     snapshot = Snapshot(
         "m", 1, 0, MIXTURE, ("a",), 0.0, (0.0,), 0, mixing=(0.0,) * 4, table=table, trees=_STUMP.packed(),

@@ -16,7 +16,7 @@ from streams.errors import ConfigError
 
 CHALLENGERS = """
     challengers:
-      slow: {experts: [additive], additive_rate: 0.000001}
+      slow: {experts: [additive], additive_rate: 0.001}
 """
 
 

@@ -86,7 +86,7 @@ def test_reads_amounts_and_what_opens_and_proves(tmp_path: Path) -> None:
         (
             "transform: identity",
             "transform: sqrt",
-            "4: transform: expected one of log1p, identity, hour_sin, hour_cos, weekday_sin, weekday_cos,"
+            "4: transform: expected one of log1p, identity, hashed, hour_sin, hour_cos, weekday_sin, weekday_cos,"
             " got 'sqrt'",
         ),
         ("missing: 2000", "missing: often", "3: missing: expected a finite number, got 'often'"),
@@ -210,3 +210,12 @@ def test_a_model_may_say_how_it_learns_and_who_challenges_it(tmp_path: Path) -> 
         "main": Learning(additive_rate=0.2),
         "plain": Learning(experts=("linear",)),
     }
+
+
+def test_a_hashed_view_is_eight_features(tmp_path: Path) -> None:
+    path = tmp_path / "models.yaml"
+    path.write_text("features: [{view: offer, transform: hashed}]\nmodels: " + GOOD.partition("models:")[2])
+    assert load_models(path).names == tuple(f"offer#{number}" for number in range(8))
+    path.write_text(path.read_text().replace("hashed", "hashed, missing: 1"))
+    with pytest.raises(ConfigError, match="missing: expected none, a view that is none falls into no bucket"):
+        load_models(path)

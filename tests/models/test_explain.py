@@ -68,6 +68,18 @@ def test_a_usual_row_has_no_reasons_and_one_without_views_has_none_that_fail(lea
     assert explainer.reasons(snapshot, row, 0.0) == []
 
 
+def test_the_buckets_of_one_view_are_one_reason_without_numbers() -> None:
+    features = tuple(Feature("offer", "hashed", 0.0, f"offer#{number}", number) for number in range(8))
+    learner = Learner("response", tuple(feature.name for feature in features))
+    for number in range(1, 3000):
+        bucket = number % 2
+        x = tuple(float(each == bucket) for each in range(8))
+        learner.learn(Example(f"{number}", "c", "response", float(bucket), 0, number, number, 0.5, 0, x))
+    for offer, way in ((9.0, "raises"), (8.0, "lowers")):
+        (reason,) = Explainer(ModelConfig(features, ())).reasons(learner.snapshot(0), {"offer": offer}, 0.0)
+        assert str(reason) == f"offer {way} it"
+
+
 def test_what_linear_features_add_is_their_weight_times_the_distance(learner: Learner) -> None:
     from dataclasses import replace
 

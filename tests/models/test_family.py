@@ -10,7 +10,7 @@ from models.learner import Learner
 from streams.errors import Poison
 from tests.models.test_learner import FEATURES, stream
 
-SLOW, GOOD = Learning(experts=("additive",), additive_rate=1e-6), Learning(experts=("linear",))
+WILD, GOOD = Learning(experts=("additive",), additive_rate=1.0), Learning(experts=("linear",))
 
 
 def family(**learnings: Learning) -> Family:
@@ -23,7 +23,7 @@ def give(found: Family, count: int, first: int = 1) -> None:
 
 
 def test_a_better_challenger_takes_the_champions_place_with_its_evidence() -> None:
-    found = family(main=SLOW, quick=GOOD)
+    found = family(main=WILD, quick=GOOD)
     give(found, 3000)
     (change,) = found.changes
     assert (found.champion, found.challengers) == ("quick", [MAIN])
@@ -34,24 +34,24 @@ def test_a_better_challenger_takes_the_champions_place_with_its_evidence() -> No
 
 
 def test_a_worse_challenger_never_does() -> None:
-    found = family(main=GOOD, slow=SLOW)
+    found = family(main=GOOD, wild=WILD)
     give(found, 3000)
     assert (found.champion, found.changes) == (MAIN, [])
-    assert found.contests["slow"].gain < 0
+    assert found.contests["wild"].gain < 0
 
 
 def test_promoted_by_hand_a_worse_one_is_replaced_by_the_test() -> None:
-    found = family(main=GOOD, slow=SLOW)
+    found = family(main=GOOD, wild=WILD)
     give(found, 500)
-    assert found.promote("slow").why == "promoted by hand"
+    assert found.promote("wild").why == "promoted by hand"
     give(found, 3000, first=501)
     assert found.champion == MAIN
     assert [change.why for change in found.changes] == ["promoted by hand", "better beyond doubt"]
-    assert found.roll_back().to == "slow"
+    assert found.roll_back().to == "wild"
 
 
 def test_versions_never_come_twice_under_a_name() -> None:
-    found, seen = family(main=GOOD, slow=SLOW), set()
+    found, seen = family(main=GOOD, wild=WILD), set()
     for step in range(6):
         give(found, 50, first=1 + 50 * step)
         for name in found.learners:
@@ -64,21 +64,21 @@ def test_versions_never_come_twice_under_a_name() -> None:
 
 
 def test_restored_it_goes_on_as_it_was() -> None:
-    found, undisturbed = family(main=GOOD, slow=SLOW), family(main=GOOD, slow=SLOW)
+    found, undisturbed = family(main=GOOD, wild=WILD), family(main=GOOD, wild=WILD)
     for one in (found, undisturbed):
         give(one, 400)
-        one.promote("slow")
+        one.promote("wild")
         give(one, 100, first=401)
     snapshots = {name: found.snapshot(name, 0, {}) for name in found.learners}
-    again = family(main=GOOD, slow=SLOW)
-    again.restore(snapshots["slow"].contest)
-    for name, learning in ((MAIN, GOOD), ("slow", SLOW)):
+    again = family(main=GOOD, wild=WILD)
+    again.restore(snapshots["wild"].contest)
+    for name, learning in ((MAIN, GOOD), ("wild", WILD)):
         again.learners[name] = Learner.restore(snapshots[name], FEATURES, learning)
     for name in undisturbed.learners:
         undisturbed.snapshot(name, 0, {})
     for one in (again, undisturbed):
         give(one, 3000, first=501)
-    assert champion_of(snapshots["slow"].contest) == "slow"
+    assert champion_of(snapshots["wild"].contest) == "wild"
     assert again.changes == undisturbed.changes
     assert again.champion == MAIN
     for name in undisturbed.learners:
@@ -86,10 +86,10 @@ def test_restored_it_goes_on_as_it_was() -> None:
 
 
 def test_a_champion_that_is_gone_from_the_config_leaves_its_place_to_the_first() -> None:
-    found = family(main=GOOD, slow=SLOW)
+    found = family(main=GOOD, wild=WILD)
     give(found, 50)
-    found.promote("slow")
-    contest = found.snapshot("slow", 0, {}).contest
+    found.promote("wild")
+    contest = found.snapshot("wild", 0, {}).contest
     again = family(main=GOOD)
     again.restore(contest)
     assert again.champion == MAIN
@@ -99,8 +99,8 @@ def test_a_champion_that_is_gone_from_the_config_leaves_its_place_to_the_first()
 
 
 def test_who_is_not_there_cannot_be_promoted() -> None:
-    with pytest.raises(ValueError, match="purchase has no challenger 'x'; expected one of: slow"):
-        family(main=GOOD, slow=SLOW).promote("x")
+    with pytest.raises(ValueError, match="purchase has no challenger 'x'; expected one of: wild"):
+        family(main=GOOD, wild=WILD).promote("x")
     with pytest.raises(ValueError, match="it has none"):
         family(main=GOOD).promote("main")
 

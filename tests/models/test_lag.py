@@ -28,7 +28,8 @@ def filled() -> Lag:
 @pytest.mark.parametrize(("opened", "copy"), [(99, 90), (90, 90), (89, 80), (80, 80)])
 def test_what_was_in_force_then_is_asked(opened: int, copy: int) -> None:
     found = filled().logits(X, SEEDS, opened, 12.0)
-    assert found == pytest.approx((min(12.0, copy + 2.0), 2 * copy / 100), rel=1e-6)
+    linear = min(12.0, copy + 2.0)
+    assert found == pytest.approx((linear, linear + 2 * copy / 100), rel=1e-6)
 
 
 def test_what_is_not_known_is_not_told() -> None:
@@ -52,6 +53,17 @@ def test_what_is_no_copy_is_refused(change: dict[str, object]) -> None:
     (*_, last) = filled().state()
     with pytest.raises(ValueError, match="copy of the experts"):
         Lag().restore([msgspec.structs.replace(last, **change)], 2)
+
+
+def test_what_opened_before_the_experts_knew_anything_weighs_none_of_them() -> None:
+    """The first wave: all opened at one moment, and known at another."""
+    learner = Learner("purchase", FEATURES)
+    before = learner._mixing.weights.tolist()
+    for one in stream(200):
+        learner.learn(replace(one, opened=1, due=5000, label_time=5000))
+    learner.learn(replace(stream(1, first=201)[0], opened=5100, due=9000, label_time=5100))
+    assert learner.examples == 200
+    assert learner._mixing.weights.tolist() == before
 
 
 def test_a_learner_with_copies_goes_on_bit_for_bit() -> None:

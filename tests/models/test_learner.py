@@ -322,5 +322,5 @@ def test_what_is_no_state_is_poison(state: bytes) -> None:
 def test_another_format_is_poison() -> None:
     snapshot = learned(stream(5)).snapshot(created=0)
     plain = msgspec.msgpack.decode(snapshot.state)
-    with pytest.raises(Poison, match="expected format 4, got 5"):
-        Learner.restore(replace(snapshot, state=msgspec.msgpack.encode({**plain, "format": 5})), FEATURES)
+    with pytest.raises(Poison, match="expected format 5, got 6"):
+        Learner.restore(replace(snapshot, state=msgspec.msgpack.encode({**plain, "format": 6})), FEATURES)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from models import transform as kernels
 from models.config import Feature
 from models.transform import CODES, Plan, log1p, transform
+from streams.hashing import hash_text
 
 DAY_MS = 86_400_000
 TRANSFORMS = list(CODES)
@@ -26,6 +27,7 @@ def twin(feature: Feature, view: float, now_ms: int) -> float:
     hour = 2 * math.pi * (now_ms % DAY_MS) / DAY_MS
     weekday = 2 * math.pi * moment.weekday() / 7
     value = feature.missing if math.isnan(view) else view
+    whole = int(view) if abs(view) < 2**53 else 0
     return {
         "log1p": lambda: math.log1p(min(max(value, 0.0), 1e300)),
         "identity": lambda: value,
@@ -33,16 +35,19 @@ def twin(feature: Feature, view: float, now_ms: int) -> float:
         "hour_cos": lambda: math.cos(hour),
         "weekday_sin": lambda: math.sin(weekday),
         "weekday_cos": lambda: math.cos(weekday),
+        "hashed": lambda: float(not math.isnan(view) and whole % 8 == feature.bucket),
     }[feature.transform]()
 
 
-def feature(transform: str, missing: float = 0.0, name: str = "x") -> Feature:
-    return Feature(name if transform in ("log1p", "identity") else None, transform, missing, name)
+def feature(transform: str, missing: float = 0.0, bucket: int = 0) -> Feature:
+    return Feature(
+        "x" if transform in ("log1p", "identity", "hashed") else None, transform, missing, "x", bucket
+    )
 
 
 def run(features: list[Feature], views: list[float], now_ms: int) -> list[float]:
     plan, out = Plan.of(features), np.full(len(views), -1.0)
-    transform(np.array(views), float(now_ms), plan.codes, plan.missing, plan.calendar, out)
+    transform(np.array(views), float(now_ms), plan.codes, plan.missing, plan.apart, out)
     return [float(value) for value in out]
 
 
@@ -56,15 +61,19 @@ SUBNORMAL = math.ulp(0.0)  # numbers below 1e-307 have fewer digits, and may mis
             st.sampled_from(TRANSFORMS),
             st.floats(width=64),
             st.floats(allow_nan=False, allow_infinity=False),
+            st.integers(0, 7),
         ),
         min_size=1,
         max_size=45,
     ),
     TIMES_MS,
 )
-def test_transform_is_its_definition(drawn: list[tuple[str, float, float]], now_ms: int) -> None:
-    features = [feature(transform, missing) for transform, _, missing in drawn]
-    views = [view for _, view, _ in drawn]
+def test_transform_is_its_definition(drawn: list[tuple[str, float, float, int]], now_ms: int) -> None:
+    features = [
+        feature(transform, missing, bucket if transform == "hashed" else 0)
+        for transform, _, missing, bucket in drawn
+    ]
+    views = [view for _, view, *_ in drawn]
     for one, view, found in zip(features, views, run(features, views, now_ms), strict=True):
         assert found == pytest.approx(
             twin(one, view, now_ms), rel=2e-13, abs=1e-12 if one.view is None else SUBNORMAL
@@ -73,9 +82,17 @@ def test_transform_is_its_definition(drawn: list[tuple[str, float, float]], now_
 
 def test_the_order_is_that_of_the_config() -> None:
     features = [feature("hour_cos"), feature("log1p"), feature("weekday_sin"), feature("identity")]
-    assert Plan.of(features).calendar.tolist() == [0, 2]
+    assert Plan.of(features).apart.tolist() == [0, 2]
     monday_noon = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp() * 1000)
     assert run(features, [9.0, 0.0, 9.0, -4.5], monday_noon) == [-1.0, 0.0, 0.0, -4.5]
+
+
+def test_of_the_buckets_of_a_view_one_is_1_and_none_where_there_is_no_view() -> None:
+    buckets = [feature("hashed", bucket=number) for number in range(8)]
+    name = hash_text("Type A")
+    assert sorted(run(buckets, [name] * 8, 0)) == [0.0] * 7 + [1.0]
+    assert run(buckets, [name] * 8, 0)[int(name) % 8] == 1.0
+    assert sum(run(buckets, [math.nan] * 8, 0)) == 0.0
 
 
 def test_missing_stands_for_nan_before_the_transform() -> None:

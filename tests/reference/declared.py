@@ -59,6 +59,7 @@ class Feature:
     view: str | None
     transform: str
     missing: float
+    bucket: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def declare(features: Any, models: Any, policies: Any) -> Declared:
         sources=sources,
         fields=[_field(name, about, sources) for name, about in (known.get("fields") or {}).items()],
         columns=[column for name, about in known["columns"].items() for column in _columns(name, about)],
-        features=[_feature(about) for about in learnt.get("features") or []],
+        features=[feature for about in learnt.get("features") or [] for feature in _features(about)],
         models=[_model(name, about) for name, about in (learnt.get("models") or {}).items()],
         policies=[_policy(name, about) for name, about in (decided.get("policies") or {}).items()],
         topics=list(sources),
@@ -149,8 +150,13 @@ def _columns(name: str, about: Mapping[str, Any]) -> list[Column]:
     return [column(name, half_life)]
 
 
-def _feature(about: Mapping[str, str]) -> Feature:
-    return Feature(about.get("view"), about.get("transform", "log1p"), float(about.get("missing", 0)))
+def _features(about: Mapping[str, str]) -> list[Feature]:
+    """One, or eight for a view that is hashed."""
+    transform = about.get("transform", "log1p")
+    buckets = range(8 if transform == "hashed" else 1)
+    return [
+        Feature(about.get("view"), transform, float(about.get("missing", 0)), bucket) for bucket in buckets
+    ]
 
 
 def _model(name: str, about: Mapping[str, Any]) -> Model:

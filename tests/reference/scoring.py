@@ -25,6 +25,9 @@ def vector(features: Sequence[Feature], seen: Mapping[str, float], now: int) -> 
     out = []
     for feature in features:
         value = seen[feature.view] if feature.view else math.nan
+        if feature.transform == "hashed":
+            out.append(0.0 if math.isnan(value) else float(int(value) % 8 == feature.bucket))
+            continue
         if math.isnan(value):
             value = feature.missing
         out.append(transformed(feature.transform, value, now))
