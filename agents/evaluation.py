@@ -242,7 +242,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def _numbers(figures: dict[str, Any]) -> str:
-    keys = ("auc", "log_loss", "ece", "mean", "mae", "rmse", "spearman")
+    keys = ("auc", "log_loss", "ece", "ece_by_chance", "mean", "mae", "rmse", "spearman")
     return ", ".join(f"{key} {figures[key]:.4f}" for key in keys if figures.get(key) is not None)
 
 

@@ -104,19 +104,19 @@ def _evaluate(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## Models on Complete Journey",
         "Scores given at the time of the decision, over the last half of the year, learned from what had matured by",
-        "then; beside them, on the same examples and features, LightGBM refitted at every midnight.",
+        "then; beside them, on the same examples and features, LightGBM refitted at every midnight. ECE by chance: about",
+        "what it would be if the scores were the true chances.",
         "`streamwise evaluate complete-journey --baseline nightly-lightgbm --json`",
         "",
-        "| model | examples | positives | AUC | log-loss | ECE | nightly AUC | log-loss | ECE |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| model | examples | positives | AUC | log-loss | ECE | by chance | nightly AUC | log-loss | ECE |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, result in figures["models"].items():
         if result.get("auc") is None:
             continue
-        sides = [result, result.get("baseline", {})]
-        numbers = [
-            f"{side[key]:.4f}" if key in side else "" for side in sides for key in ("auc", "log_loss", "ece")
-        ]
+        figures_of = ("auc", "log_loss", "ece")
+        sides = [(result, (*figures_of, "ece_by_chance")), (result.get("baseline", {}), figures_of)]
+        numbers = [f"{side[key]:.4f}" if key in side else "" for side, keys in sides for key in keys]
         lines.append(f"| {name} | {result['examples']:,} | {result['positives']:,} | {' | '.join(numbers)} |")
     return [*lines, ""]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.example import Example
-from models.metrics import auc, ece, log_loss, mae, rmse, spearman
+from models.metrics import auc, ece, ece_by_chance, log_loss, mae, rmse, spearman
 from models.nightly import nightly_scores
 
 # Columns of the Parquet file beside the features; a feature of the same name is prefixed.
@@ -29,6 +29,7 @@ class Figures:
     auc: float | None
     log_loss: float | None
     ece: float | None
+    ece_by_chance: float | None  # what `ece` would be about if the scores were the true chances
     unscored: int
 
     @classmethod
@@ -40,6 +41,7 @@ class Figures:
             auc=_defined(auc(labels, scores)),
             log_loss=_defined(log_loss(labels, scores)),
             ece=_defined(ece(labels, scores)),
+            ece_by_chance=_defined(ece_by_chance(scores)),
             unscored=unscored,
         )
 

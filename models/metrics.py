@@ -59,13 +59,26 @@ def ece(
     if not len(y):
         return math.nan
     if equal == "mass":
-        order = np.argsort(p, kind="stable")
-        parts = np.array_split(order, bins)
+        parts = _equal_mass(p, bins)
     else:
         bin_of = np.minimum((p * bins).astype(np.int64), bins - 1)
         parts = [np.flatnonzero(bin_of == b) for b in range(bins)]
     gaps = (abs(float(y[part].mean() - p[part].mean())) * len(part) for part in parts if len(part))
     return math.fsum(gaps) / len(y)
+
+
+def ece_by_chance(scores: ArrayLike, bins: int = ECE_BINS) -> float:
+    """About what `ece` would be if these scores were the true chances: a few labels never are as often 1.
+
+    sum over bins of (n_b / n) sqrt(2 / pi) s_b, the mean of |N(0, s_b)|; s_b is the standard deviation of the mean
+    label, s_b^2 = sum of p (1 - p) / n_b^2.
+    """
+    p = np.asarray(scores, dtype=np.float64)
+    if not len(p):
+        return math.nan
+    parts = _equal_mass(p, bins)
+    spread = math.fsum(math.sqrt(float((p[part] * (1.0 - p[part])).sum())) for part in parts)
+    return math.sqrt(2.0 / math.pi) * spread / len(p)
 
 
 def mae(labels: ArrayLike, scores: ArrayLike) -> float:
@@ -87,6 +100,10 @@ def spearman(labels: ArrayLike, scores: ArrayLike) -> float:
         return math.nan
     a, b = _mean_ranks(y) - (len(y) + 1) / 2, _mean_ranks(p) - (len(p) + 1) / 2
     return float(a @ b / math.sqrt((a @ a) * (b @ b)))
+
+
+def _equal_mass(scores: NDArray[np.float64], bins: int) -> list[NDArray[np.int64]]:
+    return np.array_split(np.argsort(scores, kind="stable"), bins)
 
 
 def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -41,7 +41,15 @@ def test_figures_of_each_model_from_a_start() -> None:
     assert purchase.log_loss == pytest.approx(expected)
     assert purchase.ece is not None
     assert (churn.examples, churn.auc) == (1, None)
-    assert set(churn.to_dict()) == {"examples", "positives", "auc", "log_loss", "ece", "unscored"}
+    assert set(churn.to_dict()) == {
+        "examples",
+        "positives",
+        "auc",
+        "log_loss",
+        "ece",
+        "ece_by_chance",
+        "unscored",
+    }
 
 
 def test_amounts_are_judged_by_how_far_off_and_in_which_order() -> None:

@@ -18,6 +18,7 @@ from models.metrics import (
     auc,
     brier,
     ece,
+    ece_by_chance,
     figures,
     log_loss,
     mae,
@@ -100,6 +101,15 @@ def test_ece_of_equal_width_by_hand() -> None:
     found = ece([0, 0, 1, 0], [0.1, 0.3, 0.5, 0.9], bins=2, equal="width")
     assert found == pytest.approx((2 * 0.2 + 2 * 0.2) / 4)
     assert ece([1, 1], [1.0, 1.0], equal="width") == 0.0
+
+
+@pytest.mark.parametrize("count", [300, 3000, 30_000])
+def test_scores_that_are_the_true_chances_have_the_ece_of_chance(count: int) -> None:
+    draw = np.random.default_rng(7)
+    scores = draw.beta(1.0, 6.0, count)
+    found = [ece(draw.random(count) < scores, scores) for _ in range(200)]
+    assert np.mean(found) == pytest.approx(ece_by_chance(scores), rel=0.1)
+    assert math.isnan(ece_by_chance([]))
 
 
 def test_ece_with_fewer_examples_than_bins() -> None:
