@@ -104,8 +104,8 @@ def _evaluate(figures: dict[str, Any]) -> list[str]:
     lines = [
         "## Models on Complete Journey",
         "Scores given at the time of the decision, over the last half of the year, learned from what had matured by",
-        "then; beside them, on the same examples and features, LightGBM refitted at every midnight. ECE by chance: about",
-        "what it would be if the scores were the true chances.",
+        "then; beside them, on the same examples and features, LightGBM refitted at every midnight. ECE by chance:",
+        "about what it would be if the scores were the true chances.",
         "`streamwise evaluate complete-journey --baseline nightly-lightgbm --json`",
         "",
         "| model | examples | positives | AUC | log-loss | ECE | by chance | nightly AUC | log-loss | ECE |",
