@@ -88,7 +88,8 @@ def test_a_source_more_or_less_is_no_rollout_side_by_side(tmp_path: Path) -> Non
     assert (told["sources_new"], told["sources_gone"]) == (["offer.outcomes"], [])
     assert told["order"].startswith("end all workers before the first new one starts")
     assert told["up"]["columns"] == []
-    assert set(told["down"]["columns"]) == {"offers_30d", "redeemed_90d", "redemptions", "last_redemption"}
+    columns = {"offers_30d", "last_offer", "redeemed_90d", "redemptions", "last_redemption"}
+    assert set(told["down"]["columns"]) == columns
     assert "new sources: offer.outcomes" in lines(told)
     back = compare(shipped_config(), old)
     assert (back["sources_gone"], back["order"].split(";")[0]) == (
