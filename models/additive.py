@@ -32,7 +32,7 @@ class Additive:
         self._rate = rate
 
     def correction(self, x: NDArray[np.float64]) -> float:
-        """What is added to the linear expert's logit. x: float64[F]."""
+        """What is added to the linear expert's logit; of amounts, a logit of its own. x: float64[F]."""
         return float(additive(x, 0, self.seeds, self.table))
 
     def learn(self, x: NDArray[np.float64], slope: float) -> None:

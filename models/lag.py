@@ -56,11 +56,12 @@ class Lag:
     def logits(
         self, x: NDArray[np.float64], seeds: NDArray[np.int64], opened: int, largest: float
     ) -> tuple[float, float] | None:
-        """What the two would have said of `x: float64[F]` at `opened`; None where that is not known."""
+        """The linear expert's logit of `x: float64[F]` at `opened`, and the table's; None where it is not known."""
         for one in reversed(self._copies):
             if one.time <= opened:
-                first = float(cut(linear(x, 0, one.weights, one.bias), largest))
-                return first, first + float(cut(additive(x, 0, seeds, one.table), largest))
+                first = linear(x, 0, one.weights, one.bias)
+                second = additive(x, 0, seeds, one.table)
+                return float(cut(first, largest)), float(cut(second, largest))
         return None
 
     def clear(self) -> None:

@@ -261,18 +261,19 @@ class Learner:
                 self._lag.copy(item.due, *self._linear.folded(), self._additive.table[0])
             if then is None:
                 return
-            logits[:2] = then
-            if not len(self._trees):
-                logits[2] = 0.5 * (then[0] + then[1])
+            logits = self._together(*then, float(logits[2]))
         self._mixing.learn(logits, target)
 
     def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
-        """What each expert says, float64[3]; `first`: the linear one. `models.scorer.logit` has the same terms."""
-        most = self.task.largest
-        one = float(cut(first, most))
-        two = float(cut(self._additive.correction(x), most)) + (0.0 if self.task.amounts else one)
-        three = float(cut(self._trees.logit(x), most)) if len(self._trees) else 0.5 * (one + two)
-        return np.array([one, two, three])
+        """What each expert says, float64[3]; `first`: the linear one."""
+        found = (first, self._additive.correction(x), self._trees.logit(x) if len(self._trees) else 0.0)
+        return self._together(*(float(cut(one, self.task.largest)) for one in found))
+
+    def _together(self, linear: float, table: float, trees: float) -> NDArray[np.float64]:
+        """What each expert says, float64[3], from the terms that `models.scorer.logit` has: the additive one corrects
+        the linear one, but for amounts, and the mean of the two stands for trees that are not there yet."""
+        additive = table if self.task.amounts else linear + table
+        return np.array([linear, additive, trees if len(self._trees) else 0.5 * (linear + additive)])
 
     def _refit(self) -> None:
         self._fresh += 1

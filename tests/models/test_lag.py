@@ -28,8 +28,7 @@ def filled() -> Lag:
 @pytest.mark.parametrize(("opened", "copy"), [(99, 90), (90, 90), (89, 80), (80, 80)])
 def test_what_was_in_force_then_is_asked(opened: int, copy: int) -> None:
     found = filled().logits(X, SEEDS, opened, 12.0)
-    linear = min(12.0, copy + 2.0)
-    assert found == pytest.approx((linear, linear + 2 * copy / 100), rel=1e-6)
+    assert found == pytest.approx((min(12.0, copy + 2.0), 2 * copy / 100), rel=1e-6)
 
 
 def test_what_is_not_known_is_not_told() -> None:
