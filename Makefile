@@ -31,7 +31,7 @@ demo: setup
 	@$(BIN)/streamwise demo $(ARGS)
 
 test: setup-dev
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/.installed-dev
 	@$(BIN)/ruff check
