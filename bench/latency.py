@@ -49,9 +49,10 @@ SETTINGS = {"1000": (1_000, None), "100000": (100_000, None), "100000_others_sil
 MILLION = "100000_million_customers"
 MANY = 1_000_000
 RATE = 100_000
+STRETCHES = ("a standby is kept", "a model is adopted", "a backup runs")
 
 
-def run(settings: list[str], seconds: float = SECONDS, runs: int = RUNS) -> dict[str, Any]:
+def run(settings: list[str], seconds: float = SECONDS, runs: int = RUNS) -> dict[str, dict[str, Any]]:
     """Measure each setting `runs` times; the run with the median p99 counts."""
     figures = {}
     for name in settings:
@@ -79,13 +80,16 @@ def _measure(name: str, seconds: float) -> dict[str, float]:
         time.sleep(2.0)  # what is on its way arrives
         worker.stop()
         found = latencies(kafka.bootstrap, began_ms + WARM_UP_S * 1000, PARTITIONS)
-    figures = _figures(found)
+    figures = _figures(found[:, 1])
     say(f"latency at {name}: {figures}")
     return figures
 
 
-def _measure_many(name: str, seconds: float) -> dict[str, float]:
-    """A million customers, and whatever may come between; measured from when the second worker is ready."""
+def _measure_many(name: str, seconds: float) -> dict[str, Any]:
+    """A million customers, and whatever may come between; measured from when the second worker is ready.
+
+    `while` has the figures of each stretch: what began with it, and goes on.
+    """
     with ExitStack() as stack:
         site = Site(stack, MANY, PARTITIONS)
         ports = free_ports(2)
@@ -99,10 +103,12 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
         second = site.worker("second", standbys=1, worker_port=ports[1])
         second.ready()  # from now on it reads the rows of its standbys
         _await_followed([Watch(port) for port in ports], 0.05 * RATE, join_by)
-        from_ms = time.time() * 1000
+        began_ms = [time.time() * 1000]
         time.sleep(seconds / 4)
+        began_ms.append(time.time() * 1000)
         publish(site.bootstrap, newer)
         time.sleep(seconds / 4)
+        began_ms.append(time.time() * 1000)
         backed_up = _back_up(site.bootstrap, site.folder)
         loading.result()
         time.sleep(2.0)
@@ -110,8 +116,10 @@ def _measure_many(name: str, seconds: float) -> dict[str, float]:
             raise RuntimeError(f"the backup failed with status {backed_up.returncode}")
         first.stop()
         second.stop()
-        found = latencies(site.bootstrap, from_ms, PARTITIONS)
-    figures = _figures(found)
+        found = latencies(site.bootstrap, began_ms[0], PARTITIONS)
+    stretch = np.searchsorted(began_ms, found[:, 0], side="right") - 1
+    parts = {what: _figures(found[stretch == number, 1]) for number, what in enumerate(STRETCHES)}
+    figures = {**_figures(found[:, 1]), "while": parts}
     say(f"latency at {name}: {figures}")
     return figures
 

@@ -169,7 +169,10 @@ def read(bootstrap: str, topic: str, partitions: int) -> Iterator[Any]:
 
 
 def latencies(bootstrap: str, from_ms: float, partitions: int) -> Any:
-    """Milliseconds from append to append of each measured alert whose event was appended after `from_ms`."""
+    """Of each measured alert whose event was appended after `from_ms`: when that was and how much later the alert was.
+
+    float64[n, 2], milliseconds; the first since the epoch.
+    """
     alerts: dict[str, dict[tuple[int, int], int]] = {topic: {} for topic in mix.TOPICS}
     for message in read(bootstrap, ALERTS, partitions):
         _name, decision = schemas.decode(message.value())
@@ -182,8 +185,8 @@ def latencies(bootstrap: str, from_ms: float, partitions: int) -> Any:
         for message in read(bootstrap, topic, partitions):
             appended = waiting.get((message.partition(), message.offset()))
             if appended is not None and message.timestamp()[1] >= from_ms:
-                found.append(appended - message.timestamp()[1])
-    return np.array(found, np.float64)
+                found.append((message.timestamp()[1], appended - message.timestamp()[1]))
+    return np.array(found, np.float64).reshape(-1, 2)
 
 
 def await_committed(bootstrap: str, events: int, partitions: int) -> None:
