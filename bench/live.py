@@ -183,9 +183,9 @@ def latencies(bootstrap: str, from_ms: float, partitions: int) -> Any:
         if not waiting:
             continue
         for message in read(bootstrap, topic, partitions):
-            appended = waiting.get((message.partition(), message.offset()))
-            if appended is not None and message.timestamp()[1] >= from_ms:
-                found.append((message.timestamp()[1], appended - message.timestamp()[1]))
+            alert_ms, event_ms = waiting.get((message.partition(), message.offset())), message.timestamp()[1]
+            if alert_ms is not None and event_ms >= from_ms:
+                found.append((event_ms, alert_ms - event_ms))
     return np.array(found, np.float64).reshape(-1, 2)
 
 

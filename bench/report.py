@@ -92,7 +92,7 @@ def _latency(figures: dict[str, Any]) -> list[str]:
         "the p99 of all runs. A million customers: two workers with standbys and commit cycles; below it the parts of",
         "that run, by what began then. `streamwise bench latency --json`",
         "",
-        "| load | p50 ms | p99 ms | p99.9 ms | max ms | p99 of all runs |",
+        "| load, events/s | p50 ms | p99 ms | p99.9 ms | max ms | p99 of all runs |",
         "|---|---:|---:|---:|---:|---|",
     ]
     for name, result in figures.items():
