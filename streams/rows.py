@@ -41,7 +41,7 @@ LINE = LINE_BYTES // 8  # words
 USUAL_WORDS = 40  # of a packed row, its mask included: five lines
 WHOLE_WORDS = 128  # of a whole row that are asked for: sixteen lines; what few events look at stands behind
 SOON, NEXT = 16, 8  # rows between asking where a row is, asking for the row, and taking it
-# What `cold` has grown by at least since neighbours were joined last: 8 MB, as that takes tens of ms.
+# What `cold` has grown by at least since neighbours were joined last: 8 MB, as that takes 0.1 microseconds a block.
 JOINED_FROM_WORDS = 1 << 20
 LEAST_GAP = 16  # words
 FEWER = 256  # places given up at a time: a few milliseconds where the rows in them are in no cache
@@ -183,22 +183,28 @@ def _leave_gap(store: Store) -> None:
 
 
 @kernel
-def free_blocks(store: Store, at: Any, size: Any) -> None:
-    """All free blocks, in no order: `at`, `size`: int64[marks[BLOCKS]]. No gap is being filled (`leave_gap`)."""
+def free_blocks(store: Store, ahead: Any, lengths: Any, blocks: Any) -> None:
+    """All free blocks, in no order, as place * len(heads) + length (0 of a gap, which says its own).
+
+    `ahead`: int64[len(heads)], where each chain begins, at 0 that of the gaps (-1 = none); `lengths`: int64[.], those
+    that have one; both are used up. `blocks`: int64[marks[BLOCKS]]. No gap is being filled (`leave_gap`). The chains
+    are followed side by side, as each block of a chain is waited for: several at a time.
+    """
     found = 0
-    for length in range(len(store.heads)):
-        block = store.heads[length]
-        while block >= 0:
-            at[found] = block
-            size[found] = length
+    chains = len(lengths)
+    while chains > 0:
+        going = 0
+        for k in range(chains):
+            length = lengths[k]
+            block = ahead[length]
+            blocks[found] = block * len(ahead) + length
             found += 1
             block = store.cold[block]
-    gap = store.marks[GAPS]
-    while gap >= 0:
-        at[found] = gap
-        size[found] = store.cold[gap + 1]
-        found += 1
-        gap = store.cold[gap]
+            ahead[length] = block
+            if block >= 0:
+                lengths[going] = length
+                going += 1
+        chains = going
 
 
 @kernel
@@ -208,23 +214,25 @@ def leave_gap(store: Store) -> None:
 
 
 @kernel
-def join_blocks(store: Store, at: Any, size: Any) -> int:
-    """Enter all free blocks anew, neighbours as one; by their places, as `free_blocks` gave them.
+def join_blocks(store: Store, blocks: Any) -> int:
+    """Enter all free blocks anew, neighbours as one; `blocks` as `free_blocks` gave them, sorted.
 
     What is free at the end of what is used is not used any more. Returns the words of all gaps.
     """
     marks = store.marks
+    longest = len(store.heads)
     gained = 0
-    for length in range(len(store.heads)):
+    for length in range(longest):
         store.heads[length] = -1
     marks[GAPS] = -1
     marks[BLOCKS] = 0
     first = 0
-    while first < len(at):
-        start = at[first]
+    while first < len(blocks):
+        start = blocks[first] // longest
         end = start
-        while first < len(at) and at[first] == end:
-            end += size[first]
+        while first < len(blocks) and blocks[first] // longest == end:
+            length = blocks[first] % longest
+            end += length if length > 0 else store.cold[end + 1]
             first += 1
         if end == marks[TOP]:
             marks[TOP] = start
@@ -514,10 +522,12 @@ class Rows:
     def _join(self) -> None:
         """Make gaps of free blocks that lie side by side."""
         leave_gap(self.store)
-        at, size = np.empty((2, int(self._marks[BLOCKS])), np.int64)
-        free_blocks(self.store, at, size)
-        order = np.argsort(at)
-        gained = join_blocks(self.store, at[order], size[order])
+        ahead = self._heads.copy()
+        ahead[0] = self._marks[GAPS]  # no block is of no words
+        blocks = np.empty(int(self._marks[BLOCKS]), np.int64)
+        free_blocks(self.store, ahead, np.flatnonzero(ahead >= 0), blocks)
+        blocks.sort()
+        gained = join_blocks(self.store, blocks)
         top = int(self._marks[TOP])
         worth_it = gained > top // 16
         self._join_from = top + max(top // (256 if worth_it else 16), JOINED_FROM_WORDS)
