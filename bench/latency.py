@@ -4,7 +4,8 @@ The worker runs the shipped configuration and the measured policy (`bench.live`)
 rate. Three settings over 10,000 customers: 1,000 and 100,000 events/s over all source topics, and 100,000/s of web
 events alone while the other source topics are silent. And one over a million customers, all of them known to the
 worker before, at 100,000 events/s, while all that may come between comes: commit cycles, a second worker that has just
-joined and reads the rows of a standby, a new model snapshot, a backup.
+joined and reads the rows of a standby, a new model snapshot, a backup (of which the broker has answered one before, as
+it compiles what it does for the first time).
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ def _measure_many(name: str, seconds: float) -> dict[str, Any]:
         first.ready()
         newer = made_snapshots(version=2)  # not while it is measured: trees are fitted on all cores
         await_committed(site.bootstrap, MANY, PARTITIONS)
+        _finish(_back_up(site.bootstrap, site.folder / "yesterday.backup", site.folder))
         loading = start_load(site.bootstrap, RATE, LONG_WARM_UP_S + JOIN_S + seconds, MANY, PARTITIONS)
         time.sleep(LONG_WARM_UP_S)
         join_by = time.monotonic() + JOIN_S
@@ -109,11 +111,10 @@ def _measure_many(name: str, seconds: float) -> dict[str, Any]:
         publish(site.bootstrap, newer)
         time.sleep(seconds / 4)
         began_ms.append(time.time() * 1000)
-        backed_up = _back_up(site.bootstrap, site.folder)
+        backed_up = _back_up(site.bootstrap, site.folder / "today.backup", site.folder)
         loading.result()
         time.sleep(2.0)
-        if backed_up.wait(PATIENCE_S):
-            raise RuntimeError(f"the backup failed with status {backed_up.returncode}")
+        _finish(backed_up)
         first.stop()
         second.stop()
         found = latencies(site.bootstrap, began_ms[0], PARTITIONS)
@@ -135,13 +136,18 @@ def _await_followed(workers: list[Watch], events: float, until: float) -> None:
         time.sleep(0.1)
 
 
-def _back_up(bootstrap: str, folder: Path) -> subprocess.Popen[bytes]:
+def _back_up(bootstrap: str, file: Path, folder: Path) -> subprocess.Popen[bytes]:
     environment = {
         **os.environ, "STREAMWISE_KAFKA": bootstrap, "STREAMWISE_STATE": str(folder / "ledger"),
         "STREAMWISE_PARTITIONS": str(PARTITIONS), "STREAMWISE_CONFIG": str(folder / "config"),
     }  # fmt: skip
-    command = [sys.executable, "-m", "cli", "backup", str(folder / "one.backup"), "--json"]
+    command = [sys.executable, "-m", "cli", "backup", str(file), "--json"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+
+
+def _finish(backup: subprocess.Popen[bytes]) -> None:
+    if backup.wait(PATIENCE_S):
+        raise RuntimeError(f"the backup failed with status {backup.returncode}")
 
 
 def _figures(found: Any) -> dict[str, float]:

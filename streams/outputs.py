@@ -13,6 +13,7 @@ from .errors import Fatal
 from .keys import grown
 
 QUEUE_FULL_PAUSE_S = 0.005
+SERVED_AFTER = 1000  # records; each serving lets other threads have the interpreter, and is waited for
 
 
 class Outbox:
@@ -66,6 +67,7 @@ class Outputs:
         self.epoch = 0
         self.failure: str | None = None
         self.produced = 0
+        self._unserved = 0
         self._open: dict[int, int] = {0: 0}
         self._callback = self._make_callback(0)
 
@@ -88,10 +90,14 @@ class Outputs:
         return closed
 
     def send(self, topic: str, messages: Sequence[dict[str, Any]], partition: int = -1) -> None:
-        """Queue messages (`{"key", "value"}`); blocks, serving acknowledgements, only when the queue is full."""
+        """Queue messages (`{"key", "value"}`, and `"partition"` of one that has its own).
+
+        Blocks only when the queue is full. Acknowledgements are served from time to time (else see `poll`).
+        """
         batch = list(messages)
         self._open[self.epoch] += len(batch)
         self.produced += len(batch)
+        self._unserved += len(batch)
         extra = {} if partition < 0 else {"partition": partition}
         while True:
             queued = self._try(topic, batch, extra)
@@ -104,7 +110,8 @@ class Outputs:
             batch = [message for message, _ in left]
             self._producer.poll(QUEUE_FULL_PAUSE_S)
             self.check()
-        self._producer.poll(0)
+        if self._unserved > SERVED_AFTER:
+            self.poll()
 
     def _try(self, topic: str, batch: list[dict[str, Any]], extra: dict[str, int]) -> int:
         return int(self._producer.produce_batch(topic, batch, on_delivery=self._callback, **extra))
@@ -134,6 +141,7 @@ class Outputs:
 
     def poll(self) -> None:
         """Serve acknowledgements without waiting."""
+        self._unserved = 0
         self._producer.poll(0)
 
     def check(self) -> None:

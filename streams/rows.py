@@ -41,8 +41,8 @@ LINE = LINE_BYTES // 8  # words
 USUAL_WORDS = 40  # of a packed row, its mask included: five lines
 WHOLE_WORDS = 128  # of a whole row that are asked for: sixteen lines; what few events look at stands behind
 SOON, NEXT = 16, 8  # rows between asking where a row is, asking for the row, and taking it
-# What `cold` has grown by at least since neighbours were joined last: 8 MB, as that takes 0.1 microseconds a block.
-JOINED_FROM_WORDS = 1 << 20
+# What `cold` has grown by at least since neighbours were joined last: 16 MB, as that takes 0.1 microseconds a block.
+JOINED_FROM_WORDS = 1 << 21
 LEAST_GAP = 16  # words
 FEWER = 256  # places given up at a time: a few milliseconds where the rows in them are in no cache
 TURN = 1024  # rows packed at a time: about 0.3 ms, and what was packed last is filled while the caches still hold it

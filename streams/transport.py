@@ -32,7 +32,7 @@ FETCH_MAX_WAIT_MS = 10
 # its thread here and the loop as much as some hundred events, so the more come the longer they gather.
 FETCH_PACE_S, LONGEST_PACE_S, PACE_PER_EVENT_S = 0.004, 0.008, 15e-6
 # While events come, other topics (the rows that a standby follows) give way: a piece is applied in a few milliseconds.
-LIVE_S, ASIDE_BYTES, ASIDE_PACE_S = 0.1, 256 << 10, 0.04
+LIVE_S, ASIDE_BYTES, ASIDE_PACE_S = 0.1, 128 << 10, 0.02
 UNSURE_MS = 1000  # a hundred times as long as a fetch takes while there is nothing new
 TOPICS_PATIENCE_S, TOPICS_PAUSE_S = 20.0, 0.1  # less than a member may take to join
 FULL_PAUSE_S = 0.01  # while enough of every partition lies decoded

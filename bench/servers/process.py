@@ -124,8 +124,10 @@ class Server:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd=self._data_dir,
-                    # A Ctrl-C in the terminal is for the caller, who then stops the server.
-                    start_new_session=True,
+                    # A Ctrl-C in the terminal is for the caller, who then stops the server. Not a session of its
+                    # own: Linux shares the cores among sessions first (autogroup), and the broker's one client of
+                    # two would wait for them as long as a broker with all its threads.
+                    process_group=0,
                 )
             self._wait_until_up(self._process)
         except BaseException:

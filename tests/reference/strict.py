@@ -16,13 +16,17 @@ class Malformed(ValueError):
     """What is wrong with the body."""
 
 
-def check(schema: Any, body: bytes) -> None:
-    """Raise `Malformed` unless `body` is one value of `schema`, whole and with nothing behind it."""
+def check(schema: Any, body: bytes) -> bool:
+    """Raise `Malformed` unless `body` is one value of `schema`, whole and with nothing behind it.
+
+    Returns whether each map has each of its keys once: fastavro keeps the last value of a key only.
+    """
     reading = _Reading(body)
     reading.named = dict(named_types(schema))
     reading.read(schema)
     if reading.at != len(body):
         raise Malformed(f"{len(body) - reading.at} bytes behind the value")
+    return reading.keys_once
 
 
 def named_types(schema: Any) -> Iterator[tuple[str, Any]]:
@@ -45,6 +49,7 @@ class _Reading:
         self.body, self.at = body, 0
         self.items_left = len(body) + 1  # items of no size cannot outnumber the bytes
         self.named: dict[str, Any] = {}
+        self.keys_once = True
 
     def take(self, size: int) -> bytes:
         if not 0 <= size <= len(self.body) - self.at:
@@ -108,6 +113,7 @@ class _Reading:
                 self.read(self.named[kind])
 
     def blocks(self, schema: Any, kind: str) -> None:
+        keys = set()
         while count := self.long():
             if count < 0:
                 count = -count
@@ -117,5 +123,7 @@ class _Reading:
                 raise Malformed(f"{count} items in {len(self.body)} bytes")
             for _ in range(count):
                 if kind == "map":
-                    self.read("string")
+                    key = self.take(self.long()).decode()
+                    self.keys_once = self.keys_once and key not in keys
+                    keys.add(key)
                 self.read(schema["items" if kind == "array" else "values"])
