@@ -22,7 +22,6 @@ from .outputs import Outbox, Outputs
 from .partition import PLACES, Partition
 
 TopicPartition = tuple[str, int]
-MANY_OUTPUTS = 1000  # of one pass: from here on sending them costs more than being called for it
 LIVE_MS = 3_600_000  # a stream is live while its events are younger than this when they are appended
 LETTER_BYTES = (
     256 << 10
@@ -99,7 +98,6 @@ class Engine:
         self.outputs = outputs
         self.outbox = Outbox()
         self.outbox.ensure(work.largest_output_bytes)
-        self._ready: dict[int, list[dict[str, Any]]] = {}  # drained and not sent, by output topic
         self.counters = Counters()
         self.partitions: dict[int, Partition] = {}
         self.dead_letters = dead_letters
@@ -170,26 +168,20 @@ class Engine:
                 which = self._topic_number[topic]
                 partition.ends[which] = max(partition.ends[which], end)
         for partition in touched.values():
-            self._fold(partition)
-        self._send()
+            self.fold(partition)
 
     def fold(self, partition: Partition) -> int:
         """Merge and fold what may be folded now; returns how many events."""
-        count = self._fold(partition)
-        self._send()
-        return count
-
-    def _fold(self, partition: Partition) -> int:
         if not partition.live:
             return 0
-        count = self._pass(partition)
+        count = self._fold(partition)
         if (turn := partition.turn) is not None and partition.at_turn:
             partition.turn = None
             self.turned(partition, turn.following)
-            count += self._pass(partition)
+            count += self._fold(partition)
         return count
 
-    def _pass(self, partition: Partition) -> int:
+    def _fold(self, partition: Partition) -> int:
         count = partition.take()
         if count:
             self._run(partition, count)
@@ -208,14 +200,14 @@ class Engine:
         self.counters.pass_s += time.perf_counter() - started
 
     def _drain(self, partition: Partition) -> None:
-        """Take the outputs out of the outbox; many go on at once, few when all that came is folded (`_send`)."""
+        """Hand the outbox to librdkafka."""
         outbox = self.outbox
         count, size = outbox.used.tolist()
         if not count:
             return
         data = outbox.data[:size].tobytes()
         keys = partition.index.keys(outbox.slot[:count])
-        number = partition.number
+        by_topic: dict[int, list[dict[str, Any]]] = {}
         rows = zip(
             outbox.topic[:count].tolist(),
             outbox.at[:count].tolist(),
@@ -224,18 +216,11 @@ class Engine:
             strict=True,
         )
         for topic, at, length, key in rows:
-            message = {"key": key, "value": data[at : at + length], "partition": number}
-            self._ready.setdefault(topic, []).append(message)
+            by_topic.setdefault(topic, []).append({"key": key, "value": data[at : at + length]})
+        for topic, messages in by_topic.items():
+            self.outputs.send(self.work.outputs[topic], messages, partition.number)
         self._count(outbox, count)
         outbox.clear()
-        if count > MANY_OUTPUTS:
-            self._send()
-
-    def _send(self) -> None:
-        """Hand what was drained to librdkafka, each topic's at once: its threads wake for every call."""
-        ready, self._ready = self._ready, {}
-        for topic, messages in ready.items():
-            self.outputs.send(self.work.outputs[topic], messages)
 
     def _count(self, outbox: Outbox, count: int) -> None:
         pairs, numbers = np.unique(outbox.topic[:count] * 4096 + outbox.label[:count], return_counts=True)
@@ -279,7 +264,6 @@ class Engine:
             self._drain(partition)
             partition.make_room()
         self._drain(partition)
-        self._send()
 
     def full(self, topic: str, number: int) -> bool:
         """Whether enough of this topic's partition lies decoded (it waits for the others)."""

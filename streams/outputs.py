@@ -13,7 +13,7 @@ from .errors import Fatal
 from .keys import grown
 
 QUEUE_FULL_PAUSE_S = 0.005
-SERVED_AFTER = 1000  # records; each serving lets other threads have the interpreter, and is waited for
+SERVED_AFTER = 1000  # records; every serving lets other threads have the interpreter
 
 
 class Outbox:
@@ -90,10 +90,7 @@ class Outputs:
         return closed
 
     def send(self, topic: str, messages: Sequence[dict[str, Any]], partition: int = -1) -> None:
-        """Queue messages (`{"key", "value"}`, and `"partition"` of one that has its own).
-
-        Blocks only when the queue is full. Acknowledgements are served from time to time (else see `poll`).
-        """
+        """Queue messages (`{"key", "value"}`); blocks only when the queue is full. See `poll` for acknowledgements."""
         batch = list(messages)
         self._open[self.epoch] += len(batch)
         self.produced += len(batch)

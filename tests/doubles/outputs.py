@@ -60,8 +60,7 @@ class CapturedOutputs:
 
     def send(self, topic: str, messages: Sequence[dict[str, Any]], partition: int = -1) -> None:
         for message in messages:
-            number = message.get("partition", partition)
-            self.sent.append(Sent(topic, number, message["key"], message["value"]))
+            self.sent.append(Sent(topic, partition, message["key"], message["value"]))
             self.epochs.append(self.epoch)
         self.steps.append(f"send {topic}")
 

@@ -8,20 +8,19 @@ from collections.abc import Iterator
 import pytest
 
 import schemas
-from streams.batch import parse_batch
 from streams.embedded import EmbeddedBroker
 from streams.engine import LETTER_BYTES
 from streams.errors import Fatal
 from streams.outputs import Outbox, Outputs
-from tests.doubles import Rig, weights
-from tests.reference import batches, streams
+from tests.doubles import Rig
+from tests.reference import batches
 from tests.reference.record import Record
 
 
 @pytest.fixture(scope="module")
 def outputs() -> Iterator[Outputs]:
     with EmbeddedBroker() as broker:
-        broker.make_topics(["t", "two"])
+        broker.make_topics(["t"])
         found = Outputs({"bootstrap.servers": broker.bootstrap, "log_level": 0})
         yield found
         found.flush(5)
@@ -36,15 +35,6 @@ def test_settled_waits_for_everything_up_to_its_epoch(outputs: Outputs) -> None:
     asyncio.run(asyncio.wait_for(outputs.settled(epoch), 10))
     assert outputs.outstanding(epoch) == 0
     assert landed == [2000]
-
-
-def test_a_message_may_name_its_own_partition(outputs: Outputs) -> None:
-    landed: list[int] = []
-    outputs.send("two", [{"key": b"k", "value": b"v", "partition": number % 2} for number in range(5)])
-    for number in (0, 1):
-        outputs.send_one("two", b"k", b"last", number, landed.append)
-    asyncio.run(asyncio.wait_for(outputs.settled(outputs.begin_epoch()), 10))
-    assert sorted(landed) == [2, 3]
 
 
 def test_a_record_that_no_broker_takes_ends_the_worker_and_does_not_hang_it(outputs: Outputs) -> None:
@@ -70,15 +60,3 @@ def test_an_outbox_has_room_for_all_that_one_event_may_cause() -> None:
     outbox.ensure(100, 5)
     assert (len(outbox.data), len(outbox.at), len(outbox.label)) == (500, 5, 5)
     assert outbox.data[:10].tolist() == [7] * 10
-
-
-def test_outputs_of_all_partitions_of_a_fetch_go_in_one_call_for_each_topic() -> None:
-    rig = Rig(weights(1))
-    found = streams.random_batches(streams.random_log(3, 400, customers=20), 3)
-    rig.announce(found)
-    bundle = [(place, parse_batch(raw, first=0)) for place, raws in found.items() for raw in raws]
-    rig.engine.on_bundle(bundle, {})  # type: ignore[arg-type]
-    calls = [step for step in rig.outputs.steps if step != "send dead-letters"]
-    assert len(calls) == len(set(calls)) > 1
-    topics = {topic for topic, _ in rig.decoded()}
-    assert {(topic, number) for topic in topics for number in (0, 1)} <= rig.sent().keys()
