@@ -98,7 +98,7 @@ def _measure_many(name: str, seconds: float) -> dict[str, Any]:
         first.ready()
         newer = made_snapshots(version=2)  # not while it is measured: trees are fitted on all cores
         await_committed(site.bootstrap, MANY, PARTITIONS)
-        _finish(_back_up(site.bootstrap, site.folder / "yesterday.backup", site.folder))
+        _finish(_back_up(site, "yesterday"))
         loading = start_load(site.bootstrap, RATE, LONG_WARM_UP_S + JOIN_S + seconds, MANY, PARTITIONS)
         time.sleep(LONG_WARM_UP_S)
         join_by = time.monotonic() + JOIN_S
@@ -111,7 +111,7 @@ def _measure_many(name: str, seconds: float) -> dict[str, Any]:
         publish(site.bootstrap, newer)
         time.sleep(seconds / 4)
         began_ms.append(time.time() * 1000)
-        backed_up = _back_up(site.bootstrap, site.folder / "today.backup", site.folder)
+        backed_up = _back_up(site, "today")
         loading.result()
         time.sleep(2.0)
         _finish(backed_up)
@@ -136,12 +136,12 @@ def _await_followed(workers: list[Watch], events: float, until: float) -> None:
         time.sleep(0.1)
 
 
-def _back_up(bootstrap: str, file: Path, folder: Path) -> subprocess.Popen[bytes]:
+def _back_up(site: Site, name: str) -> subprocess.Popen[bytes]:
     environment = {
-        **os.environ, "STREAMWISE_KAFKA": bootstrap, "STREAMWISE_STATE": str(folder / "ledger"),
-        "STREAMWISE_PARTITIONS": str(PARTITIONS), "STREAMWISE_CONFIG": str(folder / "config"),
+        **os.environ, "STREAMWISE_KAFKA": site.bootstrap, "STREAMWISE_STATE": str(site.folder / "ledger"),
+        "STREAMWISE_PARTITIONS": str(PARTITIONS), "STREAMWISE_CONFIG": str(site.folder / "config"),
     }  # fmt: skip
-    command = [sys.executable, "-m", "cli", "backup", str(file), "--json"]
+    command = [sys.executable, "-m", "cli", "backup", str(site.folder / f"{name}.backup"), "--json"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
 
 

@@ -13,7 +13,7 @@ from .errors import Fatal
 from .keys import grown
 
 QUEUE_FULL_PAUSE_S = 0.005
-SERVED_AFTER = 1000  # records; every serving lets other threads have the interpreter
+SERVED_AFTER = 100  # records; serving lets other threads have the interpreter
 
 
 class Outbox:
@@ -90,7 +90,7 @@ class Outputs:
         return closed
 
     def send(self, topic: str, messages: Sequence[dict[str, Any]], partition: int = -1) -> None:
-        """Queue messages (`{"key", "value"}`); blocks only when the queue is full. See `poll` for acknowledgements."""
+        """Queue messages (`{"key", "value"}`); blocks only when the queue is full. See `poll`."""
         batch = list(messages)
         self._open[self.epoch] += len(batch)
         self.produced += len(batch)
@@ -137,7 +137,7 @@ class Outputs:
                 self.check()
 
     def poll(self) -> None:
-        """Serve acknowledgements without waiting."""
+        """Serve acknowledgements without waiting; `send` does, too, after every so many records."""
         self._unserved = 0
         self._producer.poll(0)
 
@@ -158,7 +158,7 @@ class Outputs:
     async def settled(self, epoch: int) -> None:
         """Wait until every record of the epochs up to `epoch` is acknowledged."""
         while True:
-            self._producer.poll(0)
+            self.poll()
             self.check()
             if self.outstanding(epoch) == 0:
                 break

@@ -197,7 +197,7 @@ def free_blocks(store: Store, ahead: Any, lengths: Any, blocks: Any) -> None:
         for k in range(chains):
             length = lengths[k]
             block = ahead[length]
-            blocks[found] = block * len(ahead) + length
+            blocks[found] = block * len(store.heads) + length
             found += 1
             block = store.cold[block]
             ahead[length] = block
@@ -220,18 +220,18 @@ def join_blocks(store: Store, blocks: Any) -> int:
     What is free at the end of what is used is not used any more. Returns the words of all gaps.
     """
     marks = store.marks
-    longest = len(store.heads)
+    heads = len(store.heads)
     gained = 0
-    for length in range(longest):
+    for length in range(heads):
         store.heads[length] = -1
     marks[GAPS] = -1
     marks[BLOCKS] = 0
     first = 0
     while first < len(blocks):
-        start = blocks[first] // longest
+        start = blocks[first] // heads
         end = start
-        while first < len(blocks) and blocks[first] // longest == end:
-            length = blocks[first] % longest
+        while first < len(blocks) and blocks[first] // heads == end:
+            length = blocks[first] % heads
             end += length if length > 0 else store.cold[end + 1]
             first += 1
         if end == marks[TOP]:

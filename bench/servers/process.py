@@ -125,8 +125,8 @@ class Server:
                     stderr=subprocess.STDOUT,
                     cwd=self._data_dir,
                     # A Ctrl-C in the terminal is for the caller, who then stops the server. Not a session of its
-                    # own: Linux shares the cores among sessions first (autogroup), and the broker's one client of
-                    # two would wait for them as long as a broker with all its threads.
+                    # own: Linux shares the cores among sessions first (autogroup), and while a server of one has
+                    # its share, threads of its clients wait.
                     process_group=0,
                 )
             self._wait_until_up(self._process)

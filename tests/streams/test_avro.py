@@ -139,21 +139,23 @@ def compare(program: Program, writer: Any, reader: Any, body: bytes, chosen: lis
     except Exception:  # whatever fastavro stumbles over
         assert got.status != OK
         return
-    if not keys_once:  # what it counts then is in a test of its own
-        return
     seen = list(leaves(value, reader, "", dict(named_types(reader))))
-    wanted = [expected(seen, path, mode) for path, mode in chosen]
-    if None in wanted:
+    # what a map has twice under a key counts twice, and fastavro keeps one of them: a test of its own, below
+    compared = {index: at for index, at in enumerate(chosen) if keys_once or "{}" not in at[0]}
+    wanted = {index: expected(seen, path, mode) for index, (path, mode) in compared.items()}
+    if None in wanted.values():
         assert got.status == OUT_OF_BOUNDS
         return
     time_ms = number(value["time"])
     if not 631_152_000_000 <= time_ms < 4_102_444_800_000:
         assert got.status != OK
         return
+    if not keys_once and got.status == OUT_OF_BOUNDS:  # what stands in the map may be
+        return
     assert got.status == OK
     assert (got.times[0], got.kinds[0]) == (time_ms, KINDS.get(value["kind"], -1))
     assert got.ids[0] == signed(hash64(value["message_id"].encode()))
-    for index, (path, mode) in enumerate(chosen):
+    for index, (path, mode) in compared.items():
         ours, theirs = got.field(index, mode), wanted[index]
         assert theirs is not None
         assert same(ours, theirs), (path, mode, ours, theirs)
