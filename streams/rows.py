@@ -41,8 +41,9 @@ LINE = LINE_BYTES // 8  # words
 USUAL_WORDS = 40  # of a packed row, its mask included: five lines
 WHOLE_WORDS = 128  # of a whole row that are asked for: sixteen lines; what few events look at stands behind
 SOON, NEXT = 16, 8  # rows between asking where a row is, asking for the row, and taking it
-# What `cold` has grown by at least since neighbours were joined last: 16 MB, as that takes 0.1 microseconds a block.
-JOINED_FROM_WORDS = 1 << 21
+# What `cold` has grown by at least since neighbours were joined last: 8 words for each block that there was then, which
+# took 0.1 microseconds, but not more than 16 MB; at first 1 MB.
+JOINED_FROM_WORDS, JOINED_BLOCK_WORDS, JOINED_BY_WORDS = 1 << 17, 8, 1 << 21
 LEAST_GAP = 16  # words
 FEWER = 256  # places given up at a time: a few milliseconds where the rows in them are in no cache
 TURN = 1024  # rows packed at a time: about 0.3 ms, and what was packed last is filled while the caches still hold it
@@ -530,7 +531,8 @@ class Rows:
         gained = join_blocks(self.store, blocks)
         top = int(self._marks[TOP])
         worth_it = gained > top // 16
-        self._join_from = top + max(top // (256 if worth_it else 16), JOINED_FROM_WORDS)
+        paid = min(JOINED_BLOCK_WORDS * len(blocks), JOINED_BY_WORDS)
+        self._join_from = top + max(top // (256 if worth_it else 16), paid)
 
     def _more(self, places: int) -> None:
         known, free = len(self._owner), int(self._marks[FREE])

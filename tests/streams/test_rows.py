@@ -134,6 +134,7 @@ def test_rows_that_grow_word_by_word_take_what_shorter_ones_left(
 ) -> None:
     """A block that one row leaves is too short for all the others, but not with its neighbours."""
     monkeypatch.setattr("streams.rows.JOINED_FROM_WORDS", 64 if joined else 1 << 40)
+    monkeypatch.setattr("streams.rows.JOINED_BLOCK_WORDS", 0)
     rows, count, draw = Rows(DEFAULT, LEAST_PLACES), 2000, np.random.default_rng(3)
     rows.grow(count)
     expected = np.tile(DEFAULT, (count, 1))
