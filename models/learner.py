@@ -41,7 +41,7 @@ _FIRST_COPY: Final = 25
 # After a drift trees learn from so many of the latest: about what it takes to find it.
 _AFTER_DRIFT: Final = 500
 
-_FORMAT: Final = 5
+_FORMAT: Final = 6
 DEFAULT: Final = Learning()
 _LARGEST_WINDOW: Final = 1 << 20
 _LATEST_MS: Final = 7_258_118_400_000  # 2200
@@ -196,11 +196,12 @@ class Learner:
             "left_out": self._waiting.left_out,
             "drifts": self.drifts,
         }
-        weights = zip(EXPERTS, self._mixing.weights[1:].tolist(), strict=True)
+        weights = zip(EXPERTS, self._mixing.weights[1:-1].tolist(), strict=True)
         return {
             **self.task.figures(*self.window.kept()),
             **{name: float(count) for name, count in counts.items()},
             **{f"weight.{name}": weight for name, weight in weights},
+            "cohort_deviation": self._mixing.deviation,
         }
 
     @classmethod
@@ -255,14 +256,15 @@ class Learner:
     def _mix(self, item: Item, x: NDArray[np.float64], logits: NDArray[np.float64], target: float) -> None:
         """Learn the weights of the mixture; where the task says so, by what the experts would have said when the
         example opened, and not at all if they were not there yet."""
+        horizon = item.due - item.opened
         if self.task.lagged:
             then = self._lag.logits(x, self._additive.seeds, item.opened, self.task.largest)
-            if self.examples > _FIRST_COPY and self._lag.wanted(item.due, item.due - item.opened):
+            if self.examples > _FIRST_COPY and self._lag.wanted(item.due, horizon):
                 self._lag.copy(item.due, *self._linear.folded(), self._additive.table[0])
             if then is None:
                 return
             logits = self._together(*then, float(logits[2]))
-        self._mixing.learn(logits, target)
+        self._mixing.learn(logits, target, item.due, horizon)
 
     def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
         """What each expert says, float64[3]; `first`: the linear one."""

@@ -20,7 +20,7 @@ def exercise() -> None:
     x, experts = np.zeros(1), Additive(("a",), rate=0.1)
     experts.learn(x, 0.0)
     mixing = Mixing(Binary())
-    mixing.learn(np.zeros(3), 0.0)
+    mixing.learn(np.zeros(3), 0.0, 0, 0)
     mixing.logit(np.zeros(3))
     _STUMP.logit(x)
     logistic(cut(experts.correction(x), LARGEST_LOGIT))

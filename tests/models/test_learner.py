@@ -160,6 +160,7 @@ def test_a_snapshot_carries_the_state_and_the_offsets() -> None:
         "waiting",
         "left_out",
         "drifts",
+        "cohort_deviation",
     }
     assert set(snapshot.metrics) == figures | {f"weight.{name}" for name in EXPERTS}
     assert Learner.restore(snapshot, FEATURES).snapshot(created=9).version == 2
@@ -322,5 +323,5 @@ def test_what_is_no_state_is_poison(state: bytes) -> None:
 def test_another_format_is_poison() -> None:
     snapshot = learned(stream(5)).snapshot(created=0)
     plain = msgspec.msgpack.decode(snapshot.state)
-    with pytest.raises(Poison, match="expected format 5, got 6"):
-        Learner.restore(replace(snapshot, state=msgspec.msgpack.encode({**plain, "format": 6})), FEATURES)
+    with pytest.raises(Poison, match="expected format 6, got 7"):
+        Learner.restore(replace(snapshot, state=msgspec.msgpack.encode({**plain, "format": 7})), FEATURES)
