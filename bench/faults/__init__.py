@@ -58,7 +58,10 @@ def main(argv: list[str] | None = None) -> int:
 def side_by_side(one: Callable[[int], trial.Outcome], seeds: Sequence[int], jobs: int) -> list[trial.Outcome]:
     """Run so many at a time; when this process is ended, the seeds under way end with their servers."""
     with get_context("spawn").Pool(jobs, end_on_sigterm) as pool:  # which is terminated, whatever ends it
-        return pool.map(one, seeds, chunksize=1)
+        outcomes = pool.map(one, seeds, chunksize=1)
+        pool.close()
+        pool.join()  # a process that is about to end says so where it is ended
+    return outcomes
 
 
 def _one(seed: int, *, kinds: tuple[str, ...], length_s: float, rate: int, weakness: str) -> trial.Outcome:
