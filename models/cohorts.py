@@ -42,8 +42,8 @@ class Cohorts:
     def __init__(self) -> None:
         self._known = CohortsState()
 
-    def begins(self, due: int, horizon: int) -> bool:
-        """Whether an example that is due then, and was opened `horizon` before, is the first of a cohort; in ms."""
+    def enter(self, due: int, horizon: int) -> bool:
+        """The next example is due then, and was opened `horizon` before, in ms: whether a cohort begins with it."""
         known = self._known
         if known.began >= 0 and 0 <= _A_HORIZON * (due - known.began) < horizon:
             return False
@@ -69,10 +69,6 @@ class Cohorts:
         framework applied to classification networks)."""
         return 1.0 / math.sqrt(1.0 + math.pi / 8.0 * self.variance)
 
-    def _sums(self) -> tuple[float, float]:
-        known = self._known
-        return known.above + known.error**2 - known.alone, known.squares + known.alone**2
-
     def clear(self) -> None:
         """The world has changed: what was measured counts no more."""
         self._known = CohortsState()
@@ -91,3 +87,7 @@ class Cohorts:
         ):
             raise ValueError("a sum over a cohort of the mixture is absurd or no number")
         self._known = msgspec.structs.replace(state)
+
+    def _sums(self) -> tuple[float, float]:
+        known = self._known
+        return known.above + known.error**2 - known.alone, known.squares + known.alone**2

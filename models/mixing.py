@@ -67,7 +67,7 @@ class Mixing:
         was due; examples come in the order in which they are due."""
         task = self._task
         if not task.amounts:
-            if self._cohorts.begins(due, horizon):
+            if self._cohorts.enter(due, horizon):
                 self._level(self._cohorts.variance)
             mean = task.mean(self.logit(logits))
             self._cohorts.add(target - mean, mean * (1.0 - mean))

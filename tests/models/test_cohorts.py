@@ -21,7 +21,7 @@ def measured(cohorts: Sequence[Sequence[tuple[float, float]]]) -> Cohorts:
     found = Cohorts()
     for number, cohort in enumerate(cohorts):
         for error, variance in cohort:
-            found.begins(number * 100, _HORIZON)
+            found.enter(number * 100, _HORIZON)
             found.add(error, variance)
     return found
 
@@ -84,11 +84,11 @@ def test_it_is_what_the_sums_over_all_cohorts_give(cohorts: list[list[tuple[floa
 
 def test_a_cohort_is_an_eighth_of_a_horizon() -> None:
     found = Cohorts()
-    assert [found.begins(due, 800) for due in (1000, 1000, 1099, 1100, 1150, 1200)] == [
+    assert [found.enter(due, 800) for due in (1000, 1000, 1099, 1100, 1150, 1200)] == [
         True, False, False, True, False, True,
     ]  # fmt: skip
-    assert found.begins(1150, 800)  # the clock went back
-    assert found.begins(1150, 0)
+    assert found.enter(1150, 800)  # the clock went back
+    assert found.enter(1150, 0)
 
 
 def test_scores_that_were_sure_and_wrong_do_not_end_all_certainty() -> None:
@@ -101,7 +101,7 @@ def test_it_goes_on_from_its_state_bit_for_bit() -> None:
     first, again = made(0.5, cohorts=5), Cohorts()
     again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(first.state()), type=CohortsState))
     for found in (first, again):
-        found.begins(430, _HORIZON)
+        found.enter(430, _HORIZON)
         found.add(0.3, 0.2)
     assert first.state() == again.state()
     assert first.variance == again.variance
