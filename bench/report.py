@@ -179,6 +179,7 @@ def _faults(figures: dict[str, Any]) -> list[str]:
         f"{sum(figures['faults'].values())} faults",
         f"- lost {figures['lost']}, twice {figures['twice']}, outputs missing {figures['outputs_missing']}, "
         f"outputs twice {figures['outputs_twice']}",
+        *(f"- not carried out as drawn, and not counted: seed {seed}" for seed in figures["not_carried_out"]),
         "",
         "| fault | times | longest gap s |",
         "|---|---:|---:|",

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from bench.report import HEAD, page
 
 ABOUT = {"measured": "2026-11-28", "cores": 2, "machine": "x86_64"}
 
 
+def ran(folder: Path, bench: str, figures: dict[str, Any]) -> None:
+    (folder / f"{bench}.json").write_text(json.dumps({"about": ABOUT, "figures": figures}), encoding="utf-8")
+
+
 def failover(folder: Path, gap_s: float) -> None:
-    figures = {"customers": 1000, "standby_gap_s": gap_s, "restore_s": 7.0}
-    (folder / "failover.json").write_text(json.dumps({"about": ABOUT, "figures": figures}), encoding="utf-8")
+    ran(folder, "failover", {"customers": 1000, "standby_gap_s": gap_s, "restore_s": 7.0})
 
 
 def test_a_bench_that_ran_replaces_its_part_and_the_others_stay(tmp_path: Path) -> None:
@@ -29,6 +33,21 @@ def test_a_bench_that_is_new_comes_last(tmp_path: Path) -> None:
     failover(tmp_path, 2.5)
     assert page("", tmp_path).startswith(HEAD + "## Failover\n")
     assert page(HEAD + "## Soak\n\n- 30 minutes\n", tmp_path).index("## Soak") < len(HEAD) + 1
+
+
+def test_a_seed_that_was_not_carried_out_is_told(tmp_path: Path) -> None:
+    figures = {
+        "seeds": 2, "jobs": 1, "events": 1000, "faults": {"burst": 3}, "lost": 0, "twice": 0, "outputs_missing": 0,
+        "outputs_twice": 0, "longest_gap_s": {"burst": 1.5}, "not_carried_out": {},
+    }  # fmt: skip
+    ran(tmp_path, "faults", figures)
+    assert "not carried out" not in page("", tmp_path)
+    ran(
+        tmp_path,
+        "faults",
+        {**figures, "not_carried_out": {"7": "faults could not be carried out: no broker"}},
+    )
+    assert "- not carried out as drawn, and not counted: seed 7\n" in page("", tmp_path)
 
 
 def test_the_page_of_this_project_is_one_that_it_wrote(tmp_path: Path) -> None:
