@@ -60,7 +60,7 @@ def side_by_side(one: Callable[[int], trial.Outcome], seeds: Sequence[int], jobs
     with get_context("spawn").Pool(jobs, end_on_sigterm) as pool:  # which is terminated, whatever ends it
         outcomes = pool.map(one, seeds, chunksize=1)
         pool.close()
-        pool.join()  # a process that is about to end says so where it is ended
+        pool.join()  # or they would be terminated while they end, and print a trace
     return outcomes
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.cohorts import LARGEST_VARIANCE, Cohorts, CohortsState
+from tests.reference.levels import mean_chance
 
 _HORIZON = 800  # a cohort is 100 ms
 
@@ -59,9 +60,8 @@ def test_a_few_examples_and_cohorts_of_one_show_no_level() -> None:
 def test_a_shrunk_logit_is_the_mean_over_levels(logit: float, deviation: float) -> None:
     found = Cohorts()
     found.restore(CohortsState(above=1e9 * deviation**2, squares=1e9))
-    points, weights = np.polynomial.hermite_e.hermegauss(101)
-    mean = float((weights / (1.0 + np.exp(-logit - deviation * points))).sum() / weights.sum())
-    assert 1.0 / (1.0 + math.exp(-logit * found.shrinks)) == pytest.approx(mean, abs=0.02)
+    chance = 1.0 / (1.0 + math.exp(-logit * found.shrinks))
+    assert chance == pytest.approx(mean_chance(logit, deviation), abs=0.02)
 
 
 @given(

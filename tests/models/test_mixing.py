@@ -12,6 +12,7 @@ import pytest
 from models.cohorts import CohortsState
 from models.mixing import Mixing, MixingState
 from models.task import Amount, Binary
+from tests.reference.levels import mean_chance
 
 
 def taught(examples: int, *, loud: float = 1.0, shift: float = 0.0, seed: int = 5) -> Mixing:
@@ -38,11 +39,10 @@ def waves(deviation: float, *, told: bool, seed: int) -> Mixing:
 
 def off(mixing: Mixing, deviation: float) -> float:
     """By how much the chances that it gives are off, in the mean: the next wave's level is not known."""
-    levels, weights = np.polynomial.hermite_e.hermegauss(51)
     found = []
     for z in np.linspace(-4.0, 0.0, 9).tolist():
-        chance = float((weights / (1.0 + np.exp(-z - deviation * levels))).sum() / weights.sum())
-        found.append(abs(1.0 / (1.0 + math.exp(-mixing.logit(np.full(3, z)))) - chance))
+        said = 1.0 / (1.0 + math.exp(-mixing.logit(np.full(3, z))))
+        found.append(abs(said - mean_chance(z, deviation)))
     return float(np.mean(found))
 
 
