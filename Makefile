@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
-KERNELS := $(wildcard streams/*.py schemas/*.py schemas/*.avsc customers/*.py models/*.py decisions/*.py)
+KERNELS := $(shell find streams schemas customers models decisions pipeline -name '*.py' -o -name '*.avsc')
 # fewest: one version of each package for all Pythons
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
   --generate-hashes --no-emit-index-url --no-annotate --no-header --group build pyproject.toml
@@ -37,7 +37,7 @@ check: $(VENV)/.installed-dev
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy .
-	@$(PY) -m pytest tests/test_imports.py tests/test_repository.py
+	@$(PY) -m pytest tests/repository/test_imports.py tests/repository/test_repository.py
 
 bench: setup
 ifdef ARGS

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from backup.file.archive import Reader, pieces
+from backup.file.summary import (
+    ANALYST,
+    CHANGELOG,
+    FILES,
+    FULL,
+    MODELS,
+    OUTPUT,
+    TABLE,
+    Header,
+    Range,
+    Slice,
+    Summary,
+)
+from backup.make.changelog_cut import decode
 from streams.errors import Fatal
 
-from .analyst import PARTITION
-from .archive import Reader, pieces
-from .cut import decode
-from .summary import ANALYST, CHANGELOG, FILES, FULL, MODELS, OUTPUT, TABLE, Header, Range, Slice, Summary
-from .tables import rows_of
+from .analyst_state import PARTITION
+from .ledger_tables import rows_of
 
 SUFFIX = ".backup"
 Progress = Callable[[int, int], None]

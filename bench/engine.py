@@ -1,4 +1,4 @@
-"""The engines on the one small job of `bench.job`: one broker, one run, each engine alone.
+"""The engines on the one small job of `bench.workload.job`: one broker, one run, each engine alone.
 
     python -m bench.engine --scale 0.1
 
@@ -22,9 +22,11 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
-from bench import environments, events
-from bench.report import keep, say
-from bench.servers import KafkaServer, ServerError
+from bench.harness.report import keep, say
+
+from .harness import environments
+from .servers import KafkaServer, ServerError
+from .workload import events
 
 # The figures that the ratios are taken at.
 FEW_CUSTOMERS = 10_000
@@ -62,7 +64,7 @@ class Engine:
         if self.java is not None:
             return environments.java_peer(*self.java)
         if self.name == "streamwise":
-            return [sys.executable, "-m", "bench.small_job"]
+            return [sys.executable, "-m", "bench.harness.small_job"]
         return [environments.peers_python(), "-m", f"bench.peers.{self.name}_peer"]
 
 

@@ -5,7 +5,7 @@ Two workers share the partitions of a million customers, each with a standby cop
 of for the session timeout, 6 s; `standby_gap_s` is what comes on top of it, until the first alert of a
 partition that was the dead one's is appended (both stamps are the broker's). `restore_s`: a worker without any rows
 starts, alone, and reads all of them from the changelog; from its start until it is ready, imports included.
-Synthetic events (`bench.mix`).
+Synthetic events (`bench.workload.product_mix`).
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from agents.topics import ALERTS
-from bench.live import Site, Worker, await_committed, read
-from bench.load import start_load
-from bench.report import keep, say
-from streams.app import SESSION_TIMEOUT_S
+from agents.topology.topics import ALERTS
+from bench.harness.report import keep, say
+from streams.transport.app import SESSION_TIMEOUT_S
+
+from .load import start_load
+from .site import Site, Worker, await_committed, read
 
 PARTITIONS = 12
 CUSTOMERS = 1_000_000

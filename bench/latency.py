@@ -1,6 +1,6 @@
 """From an event's append to its alert's append: `streamwise bench latency --json`.
 
-The worker runs the shipped configuration and the measured policy (`bench.live`), with the events produced at a steady
+The worker runs the shipped configuration and the measured policy (`bench.site`), with the events produced at a steady
 rate. Three settings over 10,000 customers: 1,000 and 100,000 events/s over all source topics, and 100,000/s of web
 events alone while the other source topics are silent. And one over a million customers, all of them known to the
 worker before, at 100,000 events/s, while all that may come between comes: commit cycles, a second worker that has just
@@ -23,21 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from bench.live import (
-    PATIENCE_S,
-    Site,
-    Worker,
-    await_committed,
-    configured,
-    latencies,
-    make_topics,
-)
-from bench.load import start_load
-from bench.product import made_snapshots, publish
-from bench.report import keep, say
-from bench.servers import KafkaServer, RedisServer
+from bench.harness.report import keep, say
 from bench.servers.process import free_ports
-from bench.soak import Watch
+
+from .load import start_load
+from .product import made_snapshots, publish
+from .servers import KafkaServer, RedisServer
+from .site import PATIENCE_S, Site, Worker, await_committed, configured, latencies, make_topics
+from .soak import Watch
 
 PARTITIONS = 4
 CUSTOMERS = 10_000

@@ -19,9 +19,10 @@ from aiokafka.partitioner import murmur2
 from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from bench import mix
-from bench.live import PATIENCE_S
-from streams.batch import LENGTH
+from streams.batches.record_batch import LENGTH
+
+from .site import PATIENCE_S
+from .workload import product_mix as mix
 
 NICE = 10
 TURN_S = 0.01
@@ -35,7 +36,8 @@ CORRELATION_BYTES = 4  # of the id that an answer begins with
 def start_load(
     bootstrap: str, rate: int, seconds: float, customers: int, partitions: int, only: int | None = None
 ) -> Future[None]:
-    """Send `rate` events/s of `bench.mix` in a thread of its own (`only`: of this topic); returns when it has begun.
+    """Send `rate` events/s of `bench.workload.product_mix` in a thread of its own (`only`: of this topic); returns
+    when it has begun.
 
     Raises what the broker refuses from the future, and `RuntimeError` where it does not follow.
     """

@@ -2,8 +2,8 @@
 
 `learn_examples_per_s`: the shipped mixture learning all examples of `purchase` of Complete Journey in their order,
 refits of the trees included, on one core. `score_us_per_row`: one row by that mixture, its trees and all, in the kernel
-that the worker calls. Sentiment is measured on rated tweets and review sentences (`bench/model_sentiment.py`),
-recommendations on Complete Journey (`bench/model_recommend.py`).
+that the worker calls. Sentiment is measured on rated tweets and review sentences (`bench/quality/sentiment.py`),
+recommendations on Complete Journey (`bench/quality/recommend.py`).
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from agents.evaluation import Trial
-from bench import model_recommend, model_sentiment
-from bench.report import keep, say
+from bench.harness.report import keep, say
+from bench.quality import recommend as model_recommend
+from bench.quality import sentiment as model_sentiment
 from config.settings import load_settings
-from connectors import source
-from decisions.live import load_config
-from models.learner import Learner
-from models.scorer import Weights, score
-from models.snapshot import no_weights
+from ingest.open_source import source
+from models.learning.learner import Learner
+from models.scoring.scorer import Weights, score
+from models.scoring.snapshot import no_weights
+from operations.evaluate import Trial
+from pipeline.live_pass import load_config
 
 MODEL = "purchase"
 ROWS = 1024

@@ -4,7 +4,7 @@ One real Kafka, one real Redis, the ledger role on SQLite beside the worker. The
 sales events that lie ready, keeps every column, scores with the shipped models where something needs a score, judges
 all policies, writes receipts, views, examples and the changelog, and commits. In the same run, on the same broker, it
 does so with linear models in place of the mixtures, and the warmed-up Kafka Streams peer does the small job of
-`bench.job`. The events and the snapshots are synthetic (`bench.mix`).
+`bench.workload.job`. The events and the snapshots are synthetic (`bench.workload.product_mix`).
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 import schemas
-from agents.snapshots import snapshot_key
-from agents.topics import MODELS, topics
-from bench import mix
-from bench.drawn import drawn
-from bench.engine import kafka_streams_rate
-from bench.product_worker import SETTLED
-from bench.report import keep, say
-from bench.servers import KafkaServer, RedisServer
-from models.boosted import fit
+from agents.registry.snapshot_feed import snapshot_key
+from agents.topology.topics import MODELS, topics
+from bench.harness.product_worker import SETTLED
+from bench.harness.report import keep, say
+from bench.workload.synthetic_examples import drawn
 from models.config import load_models
-from models.scorer import CELLS
-from models.snapshot import LINEAR, MIXTURE, Snapshot
-from models.task import Binary
-from streams.topics import ensure
+from models.learning.boosted import fit
+from models.learning.task import Binary
+from models.scoring.scorer import CELLS
+from models.scoring.snapshot import LINEAR, MIXTURE, Snapshot
+from streams.kafka.topic_admin import ensure
+
+from .engine import kafka_streams_rate
+from .servers import KafkaServer, RedisServer
+from .workload import product_mix as mix
 
 PARTITIONS = 4
 CUSTOMERS = 10_000
@@ -181,7 +182,15 @@ def measure(
     time.sleep(
         5
     )  # the ledger has compiled what it needs and joined its group: its start is not what is measured
-    command = [sys.executable, "-m", "bench.product_worker", "--bootstrap", bootstrap, "--redis", redis_url]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.harness.product_worker",
+        "--bootstrap",
+        bootstrap,
+        "--redis",
+        redis_url,
+    ]
     command += ["--events", str(events), "--partitions", str(PARTITIONS), *options]
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     stack.callback(_end, worker)

@@ -6,7 +6,7 @@ committed them and no view waits, it is held while the timed events are produced
 The commit cycles and the views of the timed events are part of what is measured, as far as they come meanwhile;
 `committed_s` and `all_views_s` say how long after the last event everything was committed and every view written. A
 customer has as many events an hour at each size, so a larger number of customers has fewer events each. Redis keeps
-one gigabyte of views and forgets the oldest. Synthetic events (`bench.mix`).
+one gigabyte of views and forgets the oldest. Synthetic events (`bench.workload.product_mix`).
 """
 
 from __future__ import annotations
@@ -18,21 +18,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from agents.topics import topics
-from bench import mix
-from bench.product import (
-    FIRST_MS,
-    PARTITIONS,
-    STEP_MS,
-    made_snapshots,
-    measure,
-    produce,
-    publish,
-    remove_topics,
-)
-from bench.report import keep, say
-from bench.servers import KafkaServer, RedisServer
-from streams.topics import ensure
+from agents.topology.topics import topics
+from bench.harness.report import keep, say
+from streams.kafka.topic_admin import ensure
+
+from .product import FIRST_MS, PARTITIONS, STEP_MS, made_snapshots, measure, produce, publish, remove_topics
+from .servers import KafkaServer, RedisServer
+from .workload import product_mix as mix
 
 SIZES = (10_000, 1_000_000, 10_000_000)
 EVENTS = 4_000_000

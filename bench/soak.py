@@ -6,7 +6,7 @@ came counts over the time until worker and ledger have nothing left. Then the lo
 times it is double for ten seconds, with events made before the clock runs, as making them takes the cores that the
 burst is to press; `burst_events_per_s` is what it then was, and `drained_s` how long after each burst the lag of both
 roles was back within a second's events. Memory is the worker's resident memory, as the kernel tells it; topics keep
-100 MB a partition, Redis 1 GB. Synthetic events (`bench.mix`).
+100 MB a partition, Redis 1 GB. Synthetic events (`bench.workload.product_mix`).
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from agents.topics import topics
-from bench import mix
-from bench.live import Worker, configured
-from bench.mix import Encoded
-from bench.product import made_snapshots, publish
-from bench.product_worker import resident_bytes
-from bench.report import keep, say
-from bench.scale import REDIS
-from bench.servers import KafkaServer, RedisServer
+from agents.topology.topics import topics
+from bench.harness.product_worker import resident_bytes
+from bench.harness.report import keep, say
 from bench.servers.process import free_ports
-from streams.topics import ensure
+from bench.workload.product_mix import Encoded
+from streams.kafka.topic_admin import ensure
+
+from .product import made_snapshots, publish
+from .scale import REDIS
+from .servers import KafkaServer, RedisServer
+from .site import Worker, configured
+from .workload import product_mix as mix
 
 PARTITIONS = 4
 CUSTOMERS = 100_000
@@ -58,7 +59,7 @@ KEPT = {
 
 
 class Load(threading.Thread):
-    """Produces `bench.mix` in real time at `rate` events/s; `inf` is as fast as it goes.
+    """Produces `bench.workload.product_mix` in real time at `rate` events/s; `inf` is as fast as it goes.
 
     `first`: the number of its first chunk; `sent`: the events so far; `burst`: made events that go before all others,
     at twice the rate.

@@ -8,7 +8,7 @@ read again when all of them are committed by the workers.
 All lies ready, because a second worker is started where one does not follow. Below its capacity a worker fetches what
 came since it last asked, so that two take more and smaller fetches for the same events: that would compare the pace
 of fetches, and what idle workers do. The commit interval is one second, so that little of that is counted after the
-last event. Synthetic events (`bench.mix`).
+last event. Synthetic events (`bench.workload.product_mix`).
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from agents.topics import topics
-from bench import mix
-from bench.live import Worker, await_committed
-from bench.product import (
+from agents.topology.topics import topics
+from bench.harness.report import keep, say
+from bench.servers.process import free_ports
+from streams.kafka.topic_admin import ensure
+
+from .product import (
     CONFIG,
     CUSTOMERS,
     FIRST_MS,
@@ -39,11 +41,10 @@ from bench.product import (
     publish,
     remove_topics,
 )
-from bench.report import keep, say
-from bench.servers import KafkaServer, RedisServer
-from bench.servers.process import free_ports
-from bench.soak import Watch
-from streams.topics import ensure
+from .servers import KafkaServer, RedisServer
+from .site import Worker, await_committed
+from .soak import Watch
+from .workload import product_mix as mix
 
 EVENTS = 10_000_000
 WARM_UP_EVENTS = 500_000

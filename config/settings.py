@@ -9,9 +9,10 @@ from typing import Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from config.access import kafka_access
-from streams.access import KafkaAccess
 from streams.errors import ConfigError
+from streams.kafka.connection import KafkaAccess
+
+from .kafka import kafka_access
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from config.lines import Located, duration_ms, load
+from config.located_yaml import Located, duration_ms, load
 
 VIEW_TRANSFORMS: Final = ("log1p", "identity")
 CALENDAR_TRANSFORMS: Final = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
@@ -49,7 +49,9 @@ class Learning:
 
     experts: tuple[str, ...] = EXPERTS
     linear_memory: float = 10_000.0  # about so many of the latest examples count
-    additive_rate: float | None = None  # of AdaGrad; None: what `models.task` has for the kind of label
+    additive_rate: float | None = (
+        None  # of AdaGrad; None: what `models.learning.task` has for the kind of label
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Avro schemas, their ids and their compatibility. Imports nothing of ours."""
 
-from schemas.compatibility import compatible
-from schemas.registry import (
+from .compatibility import compatible
+from .registry import (
     EVENTS,
     FRAME_BYTES,
     IDS,

@@ -67,7 +67,7 @@ EVENTS: dict[str, str] = {
     "outcome": "id",
 }
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent / "avro"
 _FRAME = struct.Struct(">BI")
 _NAMES = {schema_id: key for key, schema_id in IDS.items()}
 

@@ -10,25 +10,25 @@ from typing import Any
 import faust
 from faust.types.tuples import TP
 
-from .access import Kafka, client
-from .ahead import DecodeAhead
-from .app import COMMIT_INTERVAL_S, App, make_app
-from .changelog import FencedChangelog
-from .collection import RowTable
-from .cycle import Adoption, CommitCycle, RowFormat
-from .engine import Engine, Pass
-from .guards import end_process, guarded
-from .local import Place
-from .memory import give_back, keep_memory
-from .outputs import Outputs
-from .restore import Mover
-from .topics import topic_id
-from .transport import Consumer
+from streams.batches.decode_ahead import DecodeAhead
+from streams.durability.changelog import FencedChangelog
+from streams.durability.commit_cycle import Adoption, CommitCycle, RowFormat
+from streams.durability.local_rows import Place
+from streams.durability.restorer import Mover
+from streams.durability.row_table import RowTable
+from streams.engine.engine import Engine, Pass
+from streams.kafka.connection import Kafka, client
+from streams.kafka.producer import Outputs
+from streams.kafka.topic_admin import topic_id
+from streams.kernels.memory import give_back, keep_memory
+from streams.supervision.guards import end_process, guarded
+from streams.transport.app import COMMIT_INTERVAL_S, App, make_app
+from streams.transport.consumer import Consumer
 
 TICK_S = 0.25
 GIVE_BACK_S = 60.0
 WHOLE_BYTES = 384 << 20  # of all partitions' rows these stand whole at least,
-ROWS_BYTES = 2560 << 20  # and more of them while all take less than this (`streams.rows`)
+ROWS_BYTES = 2560 << 20  # and more of them while all take less than this (`streams.state.rows`)
 BUFFERED_FETCHES = 4  # fetched and not taken
 SPREAD = 0.5  # the part of the time between two commit cycles over which one spreads its rows
 

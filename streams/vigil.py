@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .probe import BrokerProbe
-from .watchdog import LONGER, Watch
+from streams.kafka.broker_probe import BrokerProbe
+from streams.supervision.watchdog import LONGER, Watch
 
 if TYPE_CHECKING:
     from .processor import Processor

@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing import get_context
 
-from bench.faults import trial
-from bench.faults.schedule import KINDS, LENGTH_S, draw
-from bench.report import ROOT, keep, say
+from bench.harness.report import ROOT, keep, say
 from bench.servers.process import ServerError, end_on_sigterm
+
+from . import trial
+from .schedule import KINDS, LENGTH_S, draw
 
 LOGS = ROOT / ".bench" / "faults"
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from bench.faults.declared import COUNTS, ORDER_FREE, ORDER_FREE_POLICIES
-from bench.faults.oracle import State
-from customers.layout import Layout
+from customers.row.layout import Layout
+
+from .declared import COUNTS, ORDER_FREE, ORDER_FREE_POLICIES
+from .oracle import State
 
 SHOWN = 8  # differences that are told in full
 # What depends on which snapshot was in force, and so on when the learner published it.

@@ -19,12 +19,13 @@ from collections.abc import Callable
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from bench.faults.installation import PARTITIONS, Installation
-from bench.faults.load import Load, poisoned
-from bench.faults.progress import Progress
-from bench.faults.schedule import Fault
 from bench.servers import ServerError
 from bench.servers.process import Server
+
+from .installation import PARTITIONS, Installation
+from .load import Load, poisoned
+from .progress import Progress
+from .schedule import Fault
 
 # 100 bytes refuse every batch and let the mark of a transaction's end (78) pass: Kafka gives up on a mark that is
 # refused, and nobody can write or read past that transaction any more.

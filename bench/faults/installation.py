@@ -18,17 +18,20 @@ from typing import Any, Self
 
 from sqlalchemy import create_engine, select
 
-from agents import learner, ledger, worker
-from agents.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, topics
-from bench.faults.declared import write_config
-from bench.faults.roles import Role, Supervisor
-from bench.faults.schedule import EXTRA, WORKERS
+from agents.learner import role as learner
+from agents.ledger import role as ledger
+from agents.topology.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, topics
+from agents.worker import role as worker
 from bench.product import remove_topics
 from bench.servers import KafkaServer, PostgresServer, RedisServer
 from bench.servers.process import Server
-from decisions.live import load_config
-from serving.tables import BY_KIND
-from streams.topics import ensure
+from pipeline.live_pass import load_config
+from serving.ledger.tables import BY_KIND
+from streams.kafka.topic_admin import ensure
+
+from .declared import write_config
+from .roles import Role, Supervisor
+from .schedule import EXTRA, WORKERS
 
 PARTITIONS = 4
 COMMIT_INTERVAL_S = 1.0

@@ -11,11 +11,11 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 import schemas
-from agents.framing import raw_batch
-from decisions.live import Config, LivePass
-from streams.engine import Engine
-from streams.outputs import Outputs
-from streams.packing import unpack_values
+from pipeline.live_pass import Config, LivePass
+from streams.batches.builder import raw_batch
+from streams.engine.engine import Engine
+from streams.kafka.producer import Outputs
+from streams.state.packing import unpack_values
 
 BATCH = 500
 TIMEOUT_S = 60.0
@@ -66,7 +66,7 @@ def read(bootstrap: str, topics: Sequence[str]) -> Log:
 
 
 class _Kept:
-    """Stands for `streams.outputs.Outputs`; keeps what is sent."""
+    """Stands for `streams.kafka.producer.Outputs`; keeps what is sent."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []

@@ -11,18 +11,19 @@ import argparse
 import sys
 from typing import Any
 
-from agents.learner import LearnerRole
-from agents.ledger import GROUP, LedgerRole
-from agents.role import run_role, set_up_logging
-from agents.start import prepare
-from agents.tied import end_with_parent
-from agents.worker import Worker
-from bench.faults.weaknesses import WEAKNESSES
+from agents.learner.role import LearnerRole
+from agents.ledger.role import GROUP, LedgerRole
+from agents.runtime.parent_watch import end_with_parent
+from agents.runtime.preflight import prepare
+from agents.runtime.role import run_role, set_up_logging
+from agents.worker.role import Worker
 from config.settings import load_settings
-from streams.cycle import CommitCycle
+from streams.durability.commit_cycle import CommitCycle
 from streams.errors import StreamwiseError
-from streams.failpoints import arm
-from streams.watchdog import STALL_S
+from streams.supervision.failpoints import arm
+from streams.supervision.watchdog import STALL_S
+
+from .weaknesses import WEAKNESSES
 
 
 def main(argv: list[str] | None = None) -> int:

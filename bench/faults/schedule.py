@@ -11,7 +11,8 @@ PAUSE_S = (1.2, 4.0)  # between the beginnings of two faults
 
 WORKERS = ("worker-0", "worker-1")
 EXTRA = "worker-2"  # joins and leaves
-# The named points between two steps of a commit (streams.cycle, agents.learner, agents.ledger), where a role is killed.
+# The named points between two steps of a commit (streams.durability.commit_cycle, agents.learner.role,
+# agents.ledger.role), where a role is killed.
 POINTS = {
     "worker": ("announced", "adopted", "outputs", "rows", "control", "offsets"),
     "learner": ("published", "acknowledged"),

@@ -12,17 +12,18 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 import schemas
-from agents import worker
-from agents.topics import CHANGELOG, MODELS
-from bench.faults import comparison
-from bench.faults.injector import Injector
-from bench.faults.installation import GROUPS, LOGGED, OUTPUTS, PARTITIONS, Installation
-from bench.faults.load import Load
-from bench.faults.oracle import Log, found, read, undisturbed
-from bench.faults.progress import Progress
-from bench.faults.schedule import Fault
-from bench.report import say
+from agents.topology.topics import CHANGELOG, MODELS
+from agents.worker import role as worker
+from bench.harness.report import say
 from bench.servers import KafkaServer
+
+from . import comparison
+from .injector import Injector
+from .installation import GROUPS, LOGGED, OUTPUTS, PARTITIONS, Installation
+from .load import Load
+from .oracle import Log, found, read, undisturbed
+from .progress import Progress
+from .schedule import Fault
 
 RATE = 2500  # events a second
 DRAIN_S = 90.0

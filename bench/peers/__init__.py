@@ -1,1 +1,1 @@
-"""Other stream processors running `bench.job`, each as a process of its own (see `bench.engine`)."""
+"""Other stream processors running `bench.workload.job`, each as a process of its own (see `bench.engine`)."""

@@ -10,8 +10,9 @@ import uuid
 import orjson
 from confluent_kafka import Consumer, Producer
 
-from bench.job import SmallJob, State, decode
-from bench.peers.measure import Meter, Options, options
+from bench.workload.job import SmallJob, State, decode
+
+from .measure import Meter, Options, options
 
 BATCH_RECORDS = 5000
 

@@ -15,8 +15,9 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import run_main
 
-from bench.job import Alert, Event, SmallJob, State, decode
-from bench.peers.measure import Meter, Options, options
+from bench.workload.job import Alert, Event, SmallJob, State, decode
+
+from .measure import Meter, Options, options
 
 BATCH_RECORDS = 5000
 

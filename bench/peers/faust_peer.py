@@ -14,8 +14,9 @@ import uuid
 import faust
 from faust.types import StreamT
 
-from bench.job import PARTITIONS, SmallJob, decode
-from bench.peers.measure import Meter, Options, options
+from bench.workload.job import PARTITIONS, SmallJob, decode
+
+from .measure import Meter, Options, options
 
 
 def application(work: Options, data_dir: str) -> faust.App:

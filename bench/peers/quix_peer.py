@@ -12,8 +12,9 @@ import uuid
 
 from quixstreams import Application, State
 
-from bench.job import Alert, SmallJob, decode
-from bench.peers.measure import Meter, Options, options
+from bench.workload.job import Alert, SmallJob, decode
+
+from .measure import Meter, Options, options
 
 STATE_KEY = "s"
 

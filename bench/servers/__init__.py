@@ -6,9 +6,9 @@
 `python -m bench.servers kafka start` leaves a broker running; `kafka stop` ends it.
 """
 
-from bench.servers.kafka import KafkaServer, Locked
-from bench.servers.postgres import PostgresServer
-from bench.servers.process import ServerError
-from bench.servers.redis import RedisServer
+from .kafka import KafkaServer, Locked
+from .postgres import PostgresServer
+from .process import ServerError
+from .redis import RedisServer
 
 __all__ = ["KafkaServer", "Locked", "PostgresServer", "RedisServer", "ServerError"]

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from bench.servers.kafka import KAFKA_HOME, KafkaServer
-from bench.servers.process import STOP_TIMEOUT_S, ServerError
+from .kafka import KAFKA_HOME, KafkaServer
+from .process import STOP_TIMEOUT_S, ServerError
 
 PID_FILE = KAFKA_HOME / "broker.pid"
 

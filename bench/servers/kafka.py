@@ -13,7 +13,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from bench.servers.process import HOST, Server, free_ports, require, run_once
+from .process import HOST, Server, free_ports, require, run_once
 
 ROOT = Path(__file__).resolve().parents[2]
 KAFKA_CONFIG = ROOT / "config" / "kafka"

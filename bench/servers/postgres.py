@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from bench.servers.process import HOST, Server, ServerError
-from bench.servers.tls import Tls
+from .process import HOST, Server, ServerError
+from .tls import Tls
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.servers.process import HOST, Server, require
-from bench.servers.tls import Tls
+from .process import HOST, Server, require
+from .tls import Tls
 
 # the line of docs/OPERATIONS.md, with a password
 USER = "streamwise on >secret ~customer:* +mset +unlink +get +ping +select"

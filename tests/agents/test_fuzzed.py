@@ -15,24 +15,24 @@ import pytest
 from faust.types.tuples import TP
 
 import schemas
-from agents.decisions import DecisionFeed
-from agents.framing import raw_batch
-from agents.learner import LearnerRole
-from agents.ledger import LedgerRole
-from agents.published import Published, _take, snapshot_key
-from agents.snapshots import SnapshotFeed
+from agents.learner.role import LearnerRole
+from agents.ledger.role import LedgerRole
+from agents.registry.published import Published, _take, snapshot_key
+from agents.registry.snapshot_feed import SnapshotFeed
+from agents.server.decision_feed import DecisionFeed
 from config.settings import load_settings
+from console.app import create_app
+from console.board import Board
 from models.example import Example
-from models.learner import Learner
-from models.snapshot import LARGEST_VERSION, Snapshot
-from serving.board import Board
-from serving.page import create_app
-from serving.tables import METADATA
+from models.learning.learner import Learner
+from models.scoring.snapshot import LARGEST_VERSION, Snapshot
+from serving.ledger.tables import METADATA
+from streams.batches.builder import raw_batch
 from streams.errors import Poison
 from tests.agents.fuzz import spoilt
 from tests.doubles import CapturedOutputs, Rig
 from tests.doubles.outputs import CapturedChangelog
-from tests.serving.conftest import postgresql_url
+from tests.fixtures.servers import postgresql_url
 
 COUNT = 3_000
 EXAMPLES = TP("training.examples", 0)
@@ -210,7 +210,7 @@ def test_the_ledger(
     async def never(_: float) -> None:
         raise AssertionError(f"waits for a database that is there: {ledger.away}")
 
-    monkeypatch.setattr("agents.ledger.asyncio.sleep", never)
+    monkeypatch.setattr("agents.ledger.role.asyncio.sleep", never)
     outcome = {"id": "", "customer": "c", "offer": "o", "kind": "sent", "time": 1, "value": 1.0}
     sources = {
         "alerts": encode("decision", [decision(n) for n in range(40)]),
@@ -265,8 +265,10 @@ def test_the_page_reads_on_after_the_broker_was_away(monkeypatch: pytest.MonkeyP
         self._stop.wait()
 
     monkeypatch.setattr(DecisionFeed, "_read", read)
-    monkeypatch.setattr("agents.feed.AGAIN_S", 0.01)
-    monkeypatch.setattr("agents.feed.Consumer", lambda settings: SimpleNamespace(close=lambda: None))
+    monkeypatch.setattr("streams.kafka.topic_feed.AGAIN_S", 0.01)
+    monkeypatch.setattr(
+        "streams.kafka.topic_feed.Consumer", lambda settings: SimpleNamespace(close=lambda: None)
+    )
     feed = DecisionFeed("127.0.0.1:1", Board(), messages={}, models=lambda _layout: MODELS).start()
     until(lambda: len(reads) == 3)
     feed.stop()

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import schemas
-from agents.together import environment
+from agents.runtime.supervisor import environment
 from config.settings import load_settings
-from streams.embedded import PARTITIONS, EmbeddedBroker
-from tests.agents.conftest import FEATURES, Broker
+from streams.kafka.embedded_broker import PARTITIONS, EmbeddedBroker
+from tests.fixtures.roles import FEATURES, Broker
 from tests.reference import streams
 
 ROOT = Path(__file__).parents[2]

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 import cli
-from agents.backups import installation
-from agents.together import environment
-from backup.archive import Writer
-from backup.collect import Backup
-from backup.key import new_key, read_key
-from backup.summary import FULL, INCREMENT, Header, Summary
+from agents.runtime.supervisor import environment
+from backup.file.archive import Writer
+from backup.file.key import new_key, read_key
+from backup.file.summary import FULL, INCREMENT, Header, Summary
+from backup.make.backup import Backup
 from config.settings import load_settings
+from operations.backup import installation
 from streams.errors import Fatal
 
 NO_BROKER = "no Kafka broker answers at 127.0.0.1:1; start one with `make kafka`, or set STREAMWISE_KAFKA"
@@ -54,7 +54,7 @@ def test_what_is_missing_on_the_command_line(run: Run) -> None:
     assert run("backup") == (2, "backup: expected the name of the file to make, got none")
     line = "settings: STREAMWISE_BACKUP_DIR: name a folder for scheduled backups"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agents.start.prepare", lambda *given, **named: {})
+        patch.setattr("agents.runtime.preflight.prepare", lambda *given, **named: {})
         assert run("backup", "--watch") == (2, line)
 
 
@@ -95,9 +95,9 @@ def test_a_ledger_elsewhere_is_not_taken_for_an_empty_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backup = Backup(installation(load_settings(kafka="127.0.0.1:1", state=tmp_path)))
-    monkeypatch.setattr("backup.log.Cluster.committed", lambda *given: {})
+    monkeypatch.setattr("backup.topic_log.Cluster.committed", lambda *given: {})
     assert backup._ledger() is None
-    monkeypatch.setattr("backup.log.Cluster.committed", lambda *given: {"alerts": {"0": 5}})
+    monkeypatch.setattr("backup.topic_log.Cluster.committed", lambda *given: {"alerts": {"0": 5}})
     with pytest.raises(Fatal, match="make the backup where it is, or name it"):
         backup._ledger()
 

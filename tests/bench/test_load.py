@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from bench import load, mix
-from streams.embedded import PARTITIONS, EmbeddedBroker
+from bench import load
+from bench.workload import product_mix as mix
+from streams.kafka.embedded_broker import PARTITIONS, EmbeddedBroker
 
 RATE, SECONDS, CUSTOMERS = 4_000, 1.0, 50
 

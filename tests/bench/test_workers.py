@@ -10,14 +10,14 @@ import sys
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from agents.topics import topics
-from bench import mix
-from bench.live import Worker
+from agents.topology.topics import topics
+from bench.harness.report import PARTS
 from bench.product import FIRST_MS, PARTITIONS, STEP_MS, produce
-from bench.report import PARTS
 from bench.servers import KafkaServer
+from bench.site import Worker
 from bench.workers import _ends
-from streams.topics import ensure
+from bench.workload import product_mix as mix
+from streams.kafka.topic_admin import ensure
 
 SPIN = """
 import sys, threading, time

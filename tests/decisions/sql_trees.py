@@ -1,7 +1,7 @@
 """Random conditions for the property tests: a tree, its SQL, and what it means in plain Python.
 
 A tree is a column name, a number, None (NULL), a bool, or (operator, part, ...). A value is a float, a bool
-or None, and every operator says itself what it does with None: this is the twin of `decisions.machine`.
+or None, and every operator says itself what it does with None: this is the twin of `decisions.conditions.machine`.
 """
 
 from __future__ import annotations

@@ -14,18 +14,18 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from sqlalchemy import select
 
 import schemas
-from agents.backups import make_backup
-from agents.together import RoleProcess, environment
-from agents.topics import topics
-from backup.key import read_key
+from agents.runtime.supervisor import RoleProcess, environment
+from agents.topology.topics import topics
+from backup.file.key import read_key
 from bench.faults import oracle
 from bench.servers import KafkaServer
 from config.settings import load_settings
-from models.snapshot import LINEAR, Snapshot
-from serving.ledger import Ledger
-from serving.tables import ALERTS, OFFERS
-from streams import offsets
-from streams.topics import ensure
+from models.scoring.snapshot import LINEAR, Snapshot
+from operations.backup import make_backup
+from serving.ledger.ledger import Ledger
+from serving.ledger.tables import ALERTS, OFFERS
+from streams.kafka import committed_offsets as offsets
+from streams.kafka.topic_admin import ensure
 from tests.doubles.rig import Rig, shipped_config
 from tests.reference import streams
 from tests.reference.record import Log

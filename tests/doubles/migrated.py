@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from customers.layout import Migration
-from streams.packing import packed
+from customers.row.layout import Migration
+from streams.state.packing import packed
 
 
 def migrated(migration: Migration, rows: Any) -> Any:

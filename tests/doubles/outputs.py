@@ -1,4 +1,4 @@
-"""`streams.outputs.Outputs` without a broker: what is sent stays in a list, and settles when a test says so."""
+"""`streams.kafka.producer.Outputs` without a broker: what is sent stays in a list, and settles when a test says so."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streams.batch import parse_batch
+from streams.batches.record_batch import parse_batch
+from streams.batches.records import find_records
 from streams.errors import Fatal
-from streams.records import find_records
-from streams.row_batch import RowBatch
+from streams.state.row_batch import RowBatch
 
 
 class Sent(NamedTuple):
@@ -101,7 +101,7 @@ class CapturedOutputs:
 
 
 class CapturedChangelog:
-    """`streams.changelog.Changelog` into captured outputs, a batch of rows record by record."""
+    """`streams.durability.changelog.Changelog` into captured outputs, a batch of rows record by record."""
 
     def __init__(self, topic: str, outputs: CapturedOutputs) -> None:
         self._topic, self._outputs = topic, outputs

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 import schemas
-from decisions.live import Config, LivePass, load_config
-from models.snapshot import LINEAR
-from models.snapshot import Snapshot as ModelSnapshot
-from streams.batch import parse_batch
-from streams.engine import Engine
-from streams.outputs import Outbox
+from models.scoring.snapshot import LINEAR
+from models.scoring.snapshot import Snapshot as ModelSnapshot
+from pipeline.live_pass import Config, LivePass, load_config
+from streams.batches.record_batch import parse_batch
+from streams.engine.engine import Engine
+from streams.kafka.producer import Outbox
 from tests.doubles.outputs import CapturedOutputs, Sent
 from tests.reference import columns as kinds
 from tests.reference.declared import Column, Declared, declare

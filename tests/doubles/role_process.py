@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agents.analyst import AnalystRole
-from agents.learner import LearnerRole
-from agents.ledger import LedgerRole
-from agents.reader import ReaderRole
-from agents.role import run_role, set_up_logging
-from agents.worker import Worker
+from agents.analyst.role import AnalystRole
+from agents.learner.role import LearnerRole
+from agents.ledger.role import LedgerRole
+from agents.reader.role import ReaderRole
+from agents.runtime.role import run_role, set_up_logging
+from agents.worker.role import Worker
 from config.settings import load_settings
-from streams.transport import Consumer, ConsumerThread
+from streams.transport.consumer import Consumer, ConsumerThread
 
 ROLES: dict[str, Any] = {
     "worker": Worker,

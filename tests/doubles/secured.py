@@ -14,13 +14,13 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from agents.acls import ROLES, permissions
+from agents.topology.acls import ROLES, permissions
 from bench.servers import KafkaServer, Locked
 from bench.servers.process import HOST, free_ports
 from bench.servers.tls import Tls
-from streams.access import KafkaAccess
-from streams.permissions import TRANSACTIONS, Permission
-from streams.topics import TopicSpec, ensure
+from streams.kafka.connection import KafkaAccess
+from streams.kafka.permissions import TRANSACTIONS, Permission
+from streams.kafka.topic_admin import TopicSpec, ensure
 
 MECHANISM = "SCRAM-SHA-512"
 ADMIN = "admin"
@@ -34,7 +34,7 @@ def password(user: str) -> str:
 
 
 class SecuredKafka:
-    """`SASL_SSL` with SCRAM; a user named after each role, whose ACLs are those of `agents/acls.py`."""
+    """`SASL_SSL` with SCRAM; a user named after each role, whose ACLs are those of `agents/topology/acls.py`."""
 
     def __init__(self, folder: Path, tls: Tls, own: Tls) -> None:
         self.tls, self.own = tls, own

@@ -13,11 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from agents.role import run_role, set_up_logging
-from agents.worker import Worker
+from agents.runtime.role import run_role, set_up_logging
+from agents.worker.role import Worker
 from config.settings import load_settings
-from streams import app
-from streams.batch import RawBatch
+from streams.batches.record_batch import RawBatch
+from streams.transport import app
 from tests.doubles import newer_schema
 
 FETCH_BYTES = 4096  # or all of a short log would come at once, and be folded between two commits

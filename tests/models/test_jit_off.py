@@ -13,7 +13,13 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    "name", ["test_transform.py", "test_scorer.py", "test_kalman.py", "test_recommend.py"]
+    "name",
+    [
+        "scoring/test_features.py",
+        "scoring/test_scorer.py",
+        "learning/test_kalman.py",
+        "recommendation/test_recommender.py",
+    ],
 )
 def test_kernels_pass_uncompiled(name: str) -> None:
     done = subprocess.run(

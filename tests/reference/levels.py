@@ -1,4 +1,4 @@
-"""The chance that a random effect leaves, by quadrature: the slow twin of `models.cohorts.Cohorts.shrinks`."""
+"""The chance that a random effect leaves, by quadrature: the slow twin of `models.learning.cohorts.Cohorts.shrinks`."""
 
 from __future__ import annotations
 

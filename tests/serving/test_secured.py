@@ -13,11 +13,11 @@ from bench.servers import PostgresServer, RedisServer
 from bench.servers.postgres import BINARIES
 from bench.servers.redis import USER
 from bench.servers.tls import Tls
-from serving.ledger import Ledger
-from serving.views import RedisViews
+from serving.ledger.ledger import Ledger
+from serving.views.store import RedisViews
 from streams.errors import Fatal, Retryable, StreamwiseError
 from tests.doubles.certificates import authority, signed
-from tests.serving.conftest import needed
+from tests.fixtures.servers import needed
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "OPERATIONS.md").read_text(encoding="utf-8")
 

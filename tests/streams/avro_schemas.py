@@ -10,7 +10,7 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from streams.avro import BITS, COUNT, SET, SUM
+from streams.avro.compiler import BITS, COUNT, SET, SUM
 from tests.reference.hashing import bit_of, hash64
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

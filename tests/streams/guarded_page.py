@@ -11,9 +11,9 @@ import sys
 
 import numpy as np
 
-from decisions.live import decode_programs
-from streams.batch import RawBatch
-from streams.columns import decode_columns
+from pipeline.live_pass import decode_programs
+from streams.batches.columns import decode_columns
+from streams.batches.record_batch import RawBatch
 from tests.doubles import shipped_config
 from tests.reference import streams
 from tests.reference.batches import encode_record

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from decisions.live import decode_programs
-from streams.avro import Program
-from streams.batch import RawBatch
-from streams.columns import Columns, decode_columns
-from streams.decode import OK
+from pipeline.live_pass import decode_programs
+from streams.avro.compiler import Program
+from streams.avro.decoder import OK
+from streams.batches.columns import Columns, decode_columns
+from streams.batches.record_batch import RawBatch
 from tests.doubles import shipped_config
 from tests.doubles.rig import FILES
 from tests.reference import streams
@@ -123,8 +123,8 @@ def _apart(records: list[Record], poison: bytes) -> tuple[np.ndarray, np.ndarray
 
 
 def _again(batch: RawBatch, places: np.ndarray, program: Program) -> tuple[bytes, ...]:
-    from streams.avro import MAX_DEPTH
-    from streams.decode import LATEST_MS, decode
+    from streams.avro.compiler import MAX_DEPTH
+    from streams.avro.decoder import LATEST_MS, decode
 
     n = batch.count
     times, kinds, ids = np.zeros(n), np.zeros(n, np.int32), np.zeros(n, np.int64)

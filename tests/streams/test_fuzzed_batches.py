@@ -15,13 +15,13 @@ from aiokafka import TopicPartition
 from aiokafka.record.memory_records import _MemoryRecordsPy
 from aiokafka.record.util import calc_crc32c
 
-import streams.batch as raw
-from agents.records import records as records_of
-from streams.batch import LARGEST_BATCH_BYTES, LARGEST_BATCH_RECORDS, open_batch, parse_batch
-from streams.columns import decode_columns
-from streams.engine import DAMAGED
+import streams.batches.record_batch as raw
+from streams.batches.columns import decode_columns
+from streams.batches.iterate import records as records_of
+from streams.batches.record_batch import LARGEST_BATCH_BYTES, LARGEST_BATCH_RECORDS, open_batch, parse_batch
+from streams.engine.engine import DAMAGED
 from streams.errors import Fatal, Poison
-from streams.transport import RawPartitionRecords
+from streams.transport.consumer import RawPartitionRecords
 from tests.doubles import Rig
 from tests.reference import batches, streams
 from tests.reference.record import Record

@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from streams.decode import REASONS
-from streams.engine import LETTER_BYTES
+from streams.avro.decoder import REASONS
+from streams.engine.engine import LETTER_BYTES
 from tests.doubles import Rig, Sent, weights
 from tests.doubles.rig import FILES, shuffled
 from tests.reference import streams

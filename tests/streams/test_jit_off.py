@@ -13,8 +13,14 @@ WARNINGS = ["-W", "ignore:overflow encountered:RuntimeWarning"]
 
 
 def test_kernels_pass_uncompiled() -> None:
-    modules = ("kernel", "kernels", "inbox", "migrate", "rows")
-    names = [str(HERE / f"test_{module}.py") for module in modules]
+    modules = (
+        "kernels/test_jit",
+        "kernels/test_kernels",
+        "engine/test_inbox",
+        "state/test_migration",
+        "state/test_rows",
+    )
+    names = [str(HERE / f"{module}.py") for module in modules]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *WARNINGS, *names],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},

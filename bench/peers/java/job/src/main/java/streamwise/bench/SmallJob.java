@@ -1,6 +1,6 @@
 package streamwise.bench;
 
-/** The job of bench/job.py, where it is described; one for each task, as each task learns alone. */
+/** The job of bench/workload/job.py, where it is described; one for each task, as each task learns alone. */
 public final class SmallJob {
   private static final double DECAY_MS = 3.6e6;
   private static final double LEARNING_RATE = 0.01;

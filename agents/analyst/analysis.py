@@ -1,0 +1,92 @@
+"""What the analyst knows: every declared forecast and the shop, told of each event once and in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from models.forecasting.config import ForecastSpec
+from models.forecasting.forecaster import Departure, Forecast, Forecaster
+from models.forecasting.measure import Amounts, amounts, check_kinds, has_lines
+from models.recommendation.config import RecommendSpec
+from models.recommendation.shop import Shop
+from streams.errors import Fatal
+
+_UNKNOWN: Final = ()  # in place of a forecast that was published by a process before
+
+
+class Analysis:
+    """`sources`: the schema of each topic that events come from. `baskets`: orders that were learned."""
+
+    def __init__(
+        self, forecasts: Sequence[ForecastSpec], shop: RecommendSpec, sources: Mapping[str, str]
+    ) -> None:
+        self.topics = sorted({shop.topic, *(spec.topic for spec in forecasts)})
+        for topic in self.topics:
+            if topic not in sources:
+                raise Fatal(f"events of {topic} are to be analysed, but features.yaml has no such source")
+        if not has_lines(sources[shop.topic]):
+            raise Fatal(f"recommendations.yaml: events of {shop.topic} have no lines of products")
+        check_kinds(sources[shop.topic], shop.kinds, f"recommendations.yaml: {shop.topic}")
+        self.shop = Shop(shop)
+        self.forecasters = {spec.name: Forecaster(spec) for spec in forecasts}
+        self.events = self.baskets = self.departed = 0
+        self._measures: dict[str, Amounts] = {
+            spec.name: amounts(spec, sources[spec.topic]) for spec in forecasts
+        }
+        self._kinds = frozenset(shop.kinds)
+        self._departures: list[Departure] = []
+        self._published: dict[bytes, Forecast | tuple[()]] = {}
+
+    def apply(self, topic: str, customer: bytes, record: Mapping[str, Any]) -> None:
+        """Learn one event."""
+        self.events += 1
+        time_ms = record["time"]
+        for name, forecaster in self.forecasters.items():
+            if forecaster.spec.topic == topic:
+                for key, value in self._measures[name](record):
+                    self._departures += forecaster.add(time_ms, key, value)
+        if topic == self.shop.spec.topic and record["kind"] in self._kinds:
+            self.baskets += self.shop.learn(customer, record["lines"], time_ms)
+
+    def advance(self, time_ms: int) -> None:
+        """Nothing waits, and nothing older than this comes any more."""
+        for forecaster in self.forecasters.values():
+            self._departures += forecaster.advance(time_ms)
+
+    def take_departures(self) -> list[Departure]:
+        """Those since this was asked last."""
+        found, self._departures = self._departures, []
+        self.departed += len(found)
+        return found
+
+    def take_forecasts(self) -> dict[bytes, Forecast | None]:
+        """By key, those that differ from what was taken last; None: there is no such series any more."""
+        now = {
+            forecast_key(found): found
+            for forecaster in self.forecasters.values()
+            for found in forecaster.forecasts()
+        }
+        changed: dict[bytes, Forecast | None] = {k: f for k, f in now.items() if self._published.get(k) != f}
+        changed.update((key, None) for key in self._published if key not in now)
+        self._published = dict(now)
+        return changed
+
+    @property
+    def published(self) -> list[bytes]:
+        """The keys of the forecasts that were taken."""
+        return list(self._published)
+
+    @published.setter
+    def published(self, keys: Sequence[bytes]) -> None:
+        self._published = dict.fromkeys(keys, _UNKNOWN)
+
+
+def forecast_key(found: Forecast | Departure) -> bytes:
+    """The key of a series in its topic."""
+    return f"{found.name}/{found.key}".encode("utf-8", "surrogatepass")
+
+
+def departure_id(found: Departure) -> str:
+    """The same whenever the same events are learned."""
+    return f"{found.name}/{found.key}:{found.direction}:{found.start_ms}"

@@ -1,0 +1,317 @@
+"""The analyst: forecasts of what events add up to, and what each customer may buy next. Beside the workers, in a group
+of its own, so that what they do with an event costs nothing more.
+
+Results leave about every second: forecasts whose steps moved on, departures from them, recommendations for those who
+changed. The commit, every `commit_interval`: wait until these are acknowledged; write what changed of the state, with
+the offsets applied to it, in one transaction; commit the source offsets. After a crash the state says what is applied,
+so no event is lost and none is learned twice; results come again as they were, under the same keys and ids.
+
+A repeated message id is dropped: reading begins a window of events before the first one that is wanted. The state
+has one writer at any time (streams.durability.changelog).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from faust.types.tuples import TP
+
+from agents.runtime.ready import announce
+from agents.runtime.role import HttpPort, run_app
+from agents.topology import groups
+from agents.topology.topics import ANALYST_CHANGELOG
+from config.settings import Settings
+from models.forecasting.config import load_forecasts
+from models.recommendation.config import load_recommendations
+from models.recommendation.shop import NOBODY
+from models.recommendation.stock import Stock
+from pipeline.live_pass import decode_programs, load_config
+from serving.monitoring.status import RoleStatus
+from serving.recommendations.store import Shelf, shelf
+from streams.avro.compiler import Program
+from streams.durability.changelog import FencedChangelog
+from streams.errors import Fatal
+from streams.intake.event_reader import Arrivals
+from streams.intake.intake import Batches, Bounds, Intake
+from streams.intake.recent_ids import WINDOW
+from streams.intake.time_merge import Merging
+from streams.kafka.connection import client
+from streams.kafka.producer import Outputs
+from streams.supervision.failpoints import Points, reached
+from streams.supervision.watchdog import STALL_S, Watch, Watchdog
+
+from .analysis import Analysis
+from .results import Results
+from .state_log import PARTITION, Kept, StateLog, read_state
+
+GROUP = groups.ANALYST
+log = logging.getLogger(__name__)
+
+PUBLISH = "publish"
+SLICE = 50  # events (some milliseconds) before the event loop gets its turn
+IDLE_MS = 60_000  # a live source that is silent for so long lets the forecasts follow the wall clock
+LIVE_MS = 3_600_000  # a source is live when its events are appended so soon
+
+
+class AnalystRole:
+    """Implements `streams.intake.intake.Taker` for the events that are analysed.
+
+    `failpoints[name]()` is called where `POINTS` says, for tests.
+
+    Two analysts would each learn a part: while partitions are missing here, nothing is learned.
+    """
+
+    # results are sent; they are there; the state is on its way; it is there, offsets are not committed
+    POINTS = ("sent", "acknowledged", "written", "settled")
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        group: str = GROUP,
+        wall_clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
+        stall_s: float = STALL_S,
+    ) -> None:
+        self.settings = settings
+        self._wall_clock_ms = wall_clock_ms
+        self._make = analysis_maker(settings)
+        self.analysis = self._make()
+        topics = self.analysis.topics
+        self.outputs = Outputs({**client(settings.access), "log_level": 0})
+        self.results = Results(self.outputs)
+        self.changelog = FencedChangelog(ANALYST_CHANGELOG, group, settings.access, transaction_s=math.inf)
+        self.intake = Intake(
+            group,
+            settings.access,
+            topics,
+            self,
+            partitions=settings.partitions,
+            folder=settings.state / "analyst",
+        )
+        self.merging = Merging(self.intake.behind)
+        programs = _programs(settings)
+        self.arrivals = Arrivals({topic: programs[topic] for topic in topics})
+        self.intake.app.backlog = self.merging.full
+        self.state = StateLog()
+        self.stock = Stock(self.analysis.shop.spec.out_of_stock)
+        self.shelf: Shelf = shelf(settings.redis, lambda key: self.analysis.shop.recommended(key))
+        self.failpoints: Points = {}
+        self.whole = False
+        self.live = False  # events come as they happen
+        self._wanted: dict[TP, int] = {}  # where learning begins; before it ids are only noted
+        self._written: dict[TP, int] = {}  # the offsets that the newest state names
+        self._newest_ms = 0  # when the newest event was appended
+        self._completed_at = time.monotonic()
+        self.watchdog = Watchdog(
+            [Watch(self._publishing), *self.intake.watches()], away=self.intake.probe.ask, stall_s=stall_s
+        )
+        self.http = HttpPort(
+            "analyst", settings.host, settings.analyst_port, self.status, self.ready, self.shelf.answer
+        )
+
+    # -- Taker -------------------------------------------------------------------------------------------
+
+    async def begin(self, bounds: Bounds) -> dict[TP, int]:
+        """Go on from the state; of a partition that it knows nothing of, from the first event there is."""
+        self.whole = len(bounds) == self.settings.partitions * len(self.analysis.topics)
+        self.merging.begin(())
+        if not self.whole:
+            return {}
+        self.changelog.drop(PARTITION)
+        await self.changelog.take([PARTITION])
+        kept = await asyncio.get_running_loop().run_in_executor(None, read_state, self.settings.access)
+        offsets = self.restore(kept)
+        for tp, (_, end) in bounds.items():
+            _check_log(tp, offsets.get(tp, 0), end)
+        earliest = await self.intake.earliest(bounds)
+        starts = {tp: max(earliest[tp], offsets.get(tp, 0)) for tp in bounds}
+        self.intake.missed += sum(starts[tp] - offset for tp, offset in offsets.items() if tp in starts)
+        self.resume(starts)
+        return {tp: max(earliest[tp], start - WINDOW) for tp, start in starts.items()}
+
+    def restore(self, kept: Kept) -> dict[TP, int]:
+        """Know what the changelog holds and nothing else; the offsets applied to it."""
+        self.analysis, self.state = self._make(), StateLog()
+        control = self.state.restore(self.analysis, kept)
+        self.analysis.shop.without(self.stock.products)
+        self.shelf.put([NOBODY, *self.analysis.shop.shoppers])
+        if control is None:
+            return {}
+        self.live = control.live
+        places = ((name.rpartition(":"), offset) for name, offset in control.offsets.items())
+        return {TP(topic, int(number)): offset for (topic, _, number), offset in places}
+
+    def resume(self, starts: dict[TP, int]) -> None:
+        """Learn from these offsets on."""
+        self._wanted, self._written = starts, {}
+        self.arrivals.forget()
+        self.merging.begin(starts)
+
+    async def take(self, batches: Batches) -> None:
+        """Take in what a fetch brought, then learn what may be learned, a slice at a time."""
+        epoch = self.intake.epoch
+        for tp, batch in batches:
+            position = self.intake.positions[tp]
+            events = self.arrivals.events(tp, batch, position, self._wanted.get(tp, 0))
+            self.merging.add(tp, batch.count, events)
+            self.intake.taken(tp, batch.next_offset, epoch)
+        while self._learn():
+            await asyncio.sleep(0)
+            if self.intake.epoch != epoch:
+                return
+
+    def _learn(self) -> bool:
+        """Learn a slice of what is known to come next; whether there may be more."""
+        for _ in range(SLICE):
+            event = self.merging.take()
+            if event is None:
+                return False
+            self.analysis.apply(event.tp.topic, event.key, event.record)
+            self._newest_ms = max(self._newest_ms, event.appended_ms)
+            self.live = event.appended_ms - event.time_ms < LIVE_MS
+        return True
+
+    async def commit(self) -> dict[TP, int]:
+        """Results leave; when it is time the state does, and then all that is learned may be committed."""
+        if not (self.intake.assigned and self.whole):
+            self._completed_at = time.monotonic()
+            return {}
+        epoch = self.intake.epoch
+        self._learn()
+        self._follow_the_clock()
+        if self.stock.look():
+            self.analysis.shop.without(self.stock.products)
+        self.shelf.put(self.results.send(self.analysis))
+        reached(self.failpoints, "sent")
+        offsets = self._applied()
+        messages = self._changes(offsets) if self._due() else []
+        with self.intake.steps(PUBLISH):
+            await self.outputs.settled(self.outputs.begin_epoch())
+            reached(self.failpoints, "acknowledged")
+            if not messages or self.intake.epoch != epoch:
+                return self._written if self.intake.epoch == epoch else {}
+            self.changelog.send(PARTITION, messages)
+            reached(self.failpoints, "written")
+            await self.changelog.settled()
+        reached(self.failpoints, "settled")
+        self._written = offsets
+        return offsets
+
+    def _due(self) -> bool:
+        """Whether it is time for the state to leave."""
+        app, now = self.intake.app, time.monotonic()
+        if now - self._completed_at < self.settings.commit_interval and not (app.hurried or app.should_stop):
+            return False
+        self._completed_at = now
+        return True
+
+    def _applied(self) -> dict[TP, int]:
+        """The next event to learn of each partition."""
+        reached_at = self.merging.reached(self.intake.positions)
+        return {tp: max(at, self._wanted.get(tp, 0)) for tp, at in reached_at.items()}
+
+    def _changes(self, offsets: dict[TP, int]) -> list[dict[str, Any]]:
+        """What there is to write; nothing when nothing happened."""
+        named = {f"{tp.topic}:{tp.partition}": offset for tp, offset in offsets.items()}
+        return self.state.changes(self.analysis, named, self.live)
+
+    def _follow_the_clock(self) -> None:
+        """A live source that is silent: steps without an event close, too."""
+        now_ms = self._wall_clock_ms() - IDLE_MS
+        if (
+            self.live
+            and now_ms > self._newest_ms
+            and not self.merging
+            and not any(self.intake.lag().values())
+        ):
+            self.analysis.advance(now_ms)
+
+    # -- figures -----------------------------------------------------------------------------------------
+
+    def _publishing(self) -> dict[str, object]:
+        """Results and state that are not acknowledged yet."""
+        pending = self.outputs.pending, self.changelog.pending
+        return {PUBLISH: pending} if PUBLISH in self.intake.steps else {}
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether events are learned."""
+        away = self.watchdog.away or self.intake.probe.away
+        if away:
+            return False, away
+        if not self.intake.assigned:
+            return False, "partitions are being assigned"
+        if not self.whole:
+            return False, "another analyst is in the group: learning waits until one of them ends"
+        return True, ""
+
+    def status(self) -> RoleStatus:
+        """Figures for /status, /metrics and the page."""
+        analysis, shop = self.analysis, self.analysis.shop
+        return {
+            "role": "analyst",
+            "analysed": analysis.events,
+            "baskets": analysis.baskets,
+            "shoppers": len(shop.shoppers),
+            "items": 0 if shop.assortment is None else len(shop.assortment.keys),
+            "series": sum(len(forecaster.series) for forecaster in list(analysis.forecasters.values())),
+            "departures": analysis.departed,
+            "recommended": self.results.recommended,
+            "unreadable": dict(self.arrivals.refused),
+            "duplicates": self.arrivals.repeated,
+            "lag": self.intake.lag(),
+            "missed": self.intake.missed,
+            "commit_age_s": time.monotonic() - self._completed_at,
+            "partitions": len(self.intake.positions),
+            "views_written": self.shelf.written,
+            "view_failures": self.shelf.failures,
+        }
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Analyse until stopped."""
+        self.http.start()
+        self.watchdog.start()  # the start itself may hang, too
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
+        self._shelving = asyncio.ensure_future(self.shelf.run())
+        try:
+            await run_app(self.intake.app, on_started=self._started)
+        finally:
+            self._shelving.cancel()
+            await asyncio.get_running_loop().run_in_executor(None, self.changelog.close)
+            self.watchdog.stop()
+            self.http.stop()
+
+    def _started(self) -> None:
+        self._telling = asyncio.ensure_future(
+            announce("analyst", self.ready, f"{self.settings.host}:{self.http.server.port}")
+        )
+
+
+def analysis_maker(settings: Settings) -> Callable[[], Analysis]:
+    """Makes an analysis that knows nothing. Raises `ConfigError` for anything wrong in the config files."""
+    sources = {source.topic: source.schema for source in load_config(settings.config).features.sources}
+    forecasts = load_forecasts(settings.config / "forecasts.yaml")
+    shop = load_recommendations(settings.config / "recommendations.yaml")
+    return lambda: Analysis(forecasts, shop, sources)
+
+
+def _programs(settings: Settings) -> dict[str, Program]:
+    """What the workers read each topic with."""
+    features = load_config(settings.config).features
+    topics = (source.topic for source in features.sources)
+    return dict(zip(topics, decode_programs(features), strict=True))
+
+
+def _check_log(tp: TP, applied: int, end: int) -> None:
+    """Raise `Fatal` when the state knows more events than there are: its offsets mean nothing here."""
+    if applied > end:
+        raise Fatal(
+            f"{tp.topic}[{tp.partition}] ends at offset {end}, but {ANALYST_CHANGELOG} holds {applied}: the topic was "
+            f"made anew, so make {ANALYST_CHANGELOG} anew, too"
+        )

@@ -1,0 +1,289 @@
+"""What the analyst knows as records of its changelog: written in one transaction a cycle, the control record last.
+
+All stands in one partition, so that a cycle is there as a whole or not at all. Written is what changed: a customer
+under the customer's key; each item of the table, the assortment and the forecasts in pieces under keys that begin with
+a zero byte, which no customer's does.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import cramjam
+import msgspec
+import numpy as np
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from numpy.typing import NDArray
+
+from agents.topology.topics import ANALYST_CHANGELOG
+from models.forecasting.forecaster import Forecaster
+from models.recommendation.assortment import Assortment
+from models.recommendation.item_table import words
+from models.recommendation.recommender import Recommender
+from models.recommendation.shop import NAME_BYTES
+from models.recommendation.shopper import Shopper
+from streams.durability.commit_cycle import CONTROL_KEY
+from streams.errors import Fatal, Poison, Retryable
+from streams.kafka.connection import Kafka, client
+
+from .analysis import Analysis
+
+log = logging.getLogger(__name__)
+
+PARTITION: Final = 0
+PIECE_BYTES: Final = 512 << 10  # a broker takes a record of 1 MB as it is set up
+CONTROL: Final = CONTROL_KEY
+ITEM, ASSORTMENT, FORECAST = b"\0item/", b"\0assortment/", b"\0forecast/"
+TIMEOUT_S: Final = 30.0
+FORMAT: Final = 1
+
+
+class Control(msgspec.Struct, forbid_unknown_fields=True):
+    """Where a cycle stood. `offsets`: the next event to learn of each `topic:partition`. `items`, `shoppers` and
+    `pieces`: how many records there are beside this one."""
+
+    format: int
+    offsets: dict[str, int]
+    items: int
+    shoppers: int
+    pieces: int
+    recommender: bytes
+    renewed_baskets: int
+    renewed_ms: float
+    swept_ms: float
+    published: list[bytes]
+    live: bool
+
+
+@dataclass(slots=True)
+class Kept:
+    """The changelog as it was read. `torn`: keys of a cycle that did not end, which have to be written again."""
+
+    records: dict[bytes, bytes] = field(default_factory=dict)
+    torn: set[bytes] = field(default_factory=set)
+
+    def put(self, pending: dict[bytes, bytes | None]) -> None:
+        """A cycle that ended."""
+        for key, value in pending.items():
+            if value is None:
+                self.records.pop(key, None)
+            else:
+                self.records[key] = value
+
+
+class StateLog:
+    """Says what changed of an analysis since the last time, and puts an analysis back. Knows what the log holds."""
+
+    def __init__(self) -> None:
+        self._rows: NDArray[np.int64] | None = None
+        self._pieces: dict[bytes, bytes | None] = {}
+        self._assortment = 0  # the version that the log holds
+        self._control = b""
+
+    def changes(self, analysis: Analysis, offsets: Mapping[str, int], live: bool) -> list[dict[str, Any]]:
+        """The records of a cycle, none when nothing changed; from here on the log holds them."""
+        shop = analysis.shop
+        found = [_message(key, self._shopper(analysis, key)) for key in shop.take_changed()]
+        found += self._items(analysis)
+        pieces = dict(self._forecasts(analysis))
+        if shop.assortment is not None and shop.assortment.version != self._assortment:
+            names = [shop.names[key] for key in shop.assortment.keys.tolist()]
+            pieces |= _cut(ASSORTMENT, msgspec.msgpack.encode([shop.assortment.to_bytes(), names]))
+            self._assortment = shop.assortment.version
+        else:
+            pieces |= {
+                key: value for key, value in self._pieces.items() if key.startswith(ASSORTMENT) and value
+            }
+        found += [_message(key, value) for key, value in pieces.items() if self._pieces.get(key) != value]
+        found += [_message(key, None) for key in self._pieces if key not in pieces]
+        self._pieces = dict(pieces)
+        control = Control(
+            format=FORMAT,
+            offsets=dict(offsets),
+            items=int(np.count_nonzero(shop.recommender.table.keys)),
+            shoppers=len(shop.shoppers),
+            pieces=len(pieces),
+            recommender=shop.recommender.state(table=False),
+            renewed_baskets=shop.renewed_baskets,
+            renewed_ms=shop.renewed_ms,
+            swept_ms=shop.swept_ms,
+            published=analysis.published,
+            live=live,
+        )
+        told, self._control = self._control, msgspec.msgpack.encode(control)
+        return [*found, _message(CONTROL, self._control)] if found or told != self._control else []
+
+    def _shopper(self, analysis: Analysis, key: bytes) -> bytes | None:
+        shopper = analysis.shop.shoppers.get(key)
+        return None if shopper is None else shopper.to_bytes()
+
+    def _items(self, analysis: Analysis) -> Iterator[dict[str, Any]]:
+        rows = words(analysis.shop.recommender.table)
+        before = np.zeros_like(rows) if self._rows is None else self._rows
+        keys, names = analysis.shop.recommender.table.keys, analysis.shop.names
+        for place in np.flatnonzero((rows != before).any(axis=1)).tolist():
+            if not keys[place]:
+                yield _message(ITEM + b"%d" % place, None)
+                continue
+            name = names[int(keys[place])]
+            row = rows[place].astype("<i8").tobytes() + name.encode()
+            yield _message(ITEM + b"%d" % place, bytes(cramjam.lz4.compress_block(row)))
+        self._rows = rows
+
+    def _forecasts(self, analysis: Analysis) -> Iterator[tuple[bytes, bytes]]:
+        for name, forecaster in analysis.forecasters.items():
+            yield from _cut(FORECAST + name.encode() + b"/", forecaster.state()).items()
+
+    # -- the way back ------------------------------------------------------------------------------------
+
+    def restore(self, analysis: Analysis, kept: Kept) -> Control | None:
+        """Put back what `kept` holds, which is empty afterwards. None when it holds nothing.
+
+        Raises `Fatal` when it cannot be gone on from.
+        """
+        records = kept.records
+        data = records.pop(CONTROL, None)
+        control = None
+        try:
+            if data is not None:
+                control = msgspec.msgpack.decode(data, type=Control)
+                if control.format != FORMAT:
+                    raise Poison(f"expected format {FORMAT}, got {control.format}")
+                self._restore(analysis, control, records)
+        except (Poison, msgspec.MsgspecError, cramjam.DecompressionError, ValueError) as error:
+            raise Fatal(
+                f"topic {ANALYST_CHANGELOG} cannot be gone on from: {error}; restore it from a backup, or delete it "
+                "and run `streamwise topics` to learn anew"
+            ) from error
+        self._write_again(analysis, kept.torn)
+        return control
+
+    def _restore(self, analysis: Analysis, control: Control, records: dict[bytes, bytes]) -> None:
+        shop = analysis.shop
+        rows, names = _rows(shop.recommender, records)
+        shop.recommender = Recommender.restore(control.recommender, rows=rows)
+        self._rows = rows
+        self._pieces = {key: records.pop(key) for key in list(records) if key.startswith(b"\0")}
+        found = int(np.count_nonzero(rows[:, 0])), len(records), len(self._pieces)
+        if found != (control.items, control.shoppers, control.pieces):
+            wanted = f"{control.items} items, {control.shoppers} customers and {control.pieces} pieces"
+            raise Poison(f"expected {wanted}, found {found}; is it compacted, and nothing of it deleted?")
+        whole = _joined(self._pieces, ASSORTMENT)
+        if whole:
+            assortment, of_it = msgspec.msgpack.decode(whole, type=tuple[bytes, list[str]])
+            made = Assortment.from_bytes(assortment)
+            shop.adopt(made, dict(zip(made.keys.tolist(), of_it, strict=True)))
+            self._assortment = made.version
+        shop.names |= names
+        shop.renewed_baskets, shop.renewed_ms = control.renewed_baskets, control.renewed_ms
+        shop.swept_ms = control.swept_ms
+        for name in analysis.forecasters:
+            self._restore_forecast(analysis, name)
+        while records:
+            key, value = records.popitem()
+            shop.shoppers[key] = Shopper.from_bytes(value)
+        analysis.published = control.published
+
+    def _restore_forecast(self, analysis: Analysis, name: str) -> None:
+        state = _joined(self._pieces, FORECAST + name.encode() + b"/")
+        if not state:
+            return
+        spec = analysis.forecasters[name].spec
+        try:
+            analysis.forecasters[name] = Forecaster.restore(spec, state)
+        except Poison as error:  # it was declared otherwise
+            log.warning("forecast %s begins anew: %s", name, error)
+
+    def _write_again(self, analysis: Analysis, torn: set[bytes]) -> None:
+        for key in torn:
+            if not key.startswith(b"\0"):
+                analysis.shop.changed.add(key)
+            elif key.startswith(ITEM):
+                if self._rows is None:
+                    self._rows = np.zeros_like(words(analysis.shop.recommender.table))
+                self._rows[int(key[len(ITEM) :])] = -1
+            elif key != CONTROL:
+                self._pieces[key] = None
+                if key.startswith(ASSORTMENT):
+                    self._assortment = 0
+
+
+def read_state(kafka: Kafka) -> Kept:
+    """The newest records of the changelog by key. Raises `Retryable` when it cannot be read to its end."""
+    consumer = Consumer(
+        {
+            **client(kafka),
+            "group.id": "streamwise-analyst-state",  # never used: the partition is assigned by hand
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 20,
+            "log_level": 0,
+        }
+    )
+    try:
+        return _read(consumer)
+    except KafkaException as error:
+        raise Retryable(f"topic {ANALYST_CHANGELOG} cannot be read: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+
+
+def _read(consumer: Any) -> Kept:
+    kept, pending = Kept(), dict[bytes, bytes | None]()
+    consumer.assign([TopicPartition(ANALYST_CHANGELOG, PARTITION, 0)])
+    until = time.monotonic() + TIMEOUT_S
+    while True:
+        for message in consumer.consume(1000, 0.2):
+            error = message.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                kept.torn = set(pending)
+                return kept
+            if error is not None:
+                continue
+            until = time.monotonic() + TIMEOUT_S
+            key = message.key() or b""
+            pending.pop(key, None)
+            pending[key] = message.value()
+            if key == CONTROL:
+                kept.put(pending)
+                pending = {}
+        if time.monotonic() > until:
+            raise Retryable(f"topic {ANALYST_CHANGELOG} gave nothing for {TIMEOUT_S:.0f} s; check the broker")
+
+
+def _message(key: bytes, value: bytes | None) -> dict[str, Any]:
+    return {"key": key, "value": value}
+
+
+def _cut(prefix: bytes, data: bytes) -> dict[bytes, bytes]:
+    starts = range(0, len(data), PIECE_BYTES)
+    return {prefix + b"%d" % n: data[at : at + PIECE_BYTES] for n, at in enumerate(starts)}
+
+
+def _joined(pieces: Mapping[bytes, bytes | None], prefix: bytes) -> bytes:
+    found, number = b"", 0
+    while part := pieces.get(prefix + b"%d" % number):
+        found, number = found + part, number + 1
+    return found
+
+
+def _rows(recommender: Recommender, records: dict[bytes, bytes]) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """The table's rows, and the names of its items."""
+    rows = np.zeros_like(words(recommender.table))
+    size, names = rows.shape[1] * 8, dict[int, str]()
+    for key in [key for key in records if key.startswith(ITEM)]:
+        place, packed = int(key[len(ITEM) :]), records.pop(key)
+        whole = int.from_bytes(packed[:4], "little")
+        if not (0 <= place < len(rows) and size <= whole <= size + NAME_BYTES):
+            raise Poison(f"item {place} is none of its table")
+        data = bytes(cramjam.lz4.decompress_block(packed))
+        rows[place] = np.frombuffer(data[:size], "<i8")
+        names[int(rows[place, 0])] = data[size:].decode()
+    names.pop(0, None)
+    return rows, names

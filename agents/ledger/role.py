@@ -1,0 +1,263 @@
+"""The ledger role: alerts, offers and what became of them go into SQL, once each in effect.
+
+What SQL has decides: on start and after a rebalance it is asked which offset it holds of each partition, and
+reading goes on right behind it, whatever was committed to Kafka. While SQL is away the agent waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from faust.types.tuples import TP
+
+import schemas
+from agents.runtime.ready import announce
+from agents.runtime.role import HttpPort, run_app
+from agents.topology import groups
+from config.settings import Settings
+from decisions.receipts import decoder as receipts
+from serving.ledger.ledger import TOPICS, Ledger, Record, Written
+from serving.monitoring.status import RoleStatus
+from streams.batches.iterate import records
+from streams.batches.record_batch import RawBatch
+from streams.errors import Fatal, Poison, Retryable
+from streams.intake.dead_letters import DeadLetters
+from streams.intake.intake import Batches, Bounds, Intake
+from streams.kafka.connection import client
+from streams.kafka.producer import Outputs
+from streams.supervision.failpoints import Points, reached
+from streams.supervision.watchdog import STALL_S, Watchdog
+
+GROUP = groups.LEDGER
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.25, 10.0
+START_PATIENCE_S = 30.0
+TRANSACTION_ROWS = 4000
+
+
+class Arrived(NamedTuple):
+    """A decoded record and what it was decoded from."""
+
+    record: Record
+    key: bytes | None
+    value: bytes | None
+    time_ms: int
+
+
+class LedgerRole:
+    """Implements `streams.intake.intake.Taker` for the topics that the ledger keeps.
+
+    `failpoints[name]()` is called where `POINTS` says, for tests.
+    """
+
+    POINTS = ("decoded", "written")  # before and after a transaction
+
+    def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
+        self.settings = settings
+        self.ledger = Ledger(settings.ledger_url)
+        self.outputs = Outputs({**client(settings.access), "log_level": 0})
+        self.letters = DeadLetters(self.outputs)
+        self.intake = Intake(
+            group,
+            settings.access,
+            list(TOPICS),
+            self,
+            partitions=settings.partitions,
+            folder=settings.state / "ledger",
+        )
+        self.failpoints: Points = {}
+        self.inserted = self.repeated = 0
+        self.away: str | None = None  # why SQL is not there, while it is not
+        self._completed_at = time.monotonic()
+        self.watchdog = Watchdog(self.intake.watches(), away=self._who_is_away, stall_s=stall_s)
+        self.http = HttpPort("ledger", settings.host, settings.ledger_port, self.status, self.ready)
+
+    # -- Taker -------------------------------------------------------------------------------------------
+
+    async def begin(self, bounds: Bounds) -> dict[TP, int]:
+        """Right behind what SQL holds; of a partition that it knows nothing of, everything."""
+        applied = await self._patiently(self.ledger.applied)
+        for tp, (_, end) in bounds.items():
+            held = applied.get((tp.topic, tp.partition), -1)
+            if held >= end:
+                raise Fatal(
+                    f"{tp.topic}[{tp.partition}] ends at offset {end}, but the ledger at {self.ledger.address} holds "
+                    f"offset {held}: the topics were made anew, so name a new ledger, too (STREAMWISE_LEDGER)"
+                )
+        unknown = [tp for tp in bounds if (tp.topic, tp.partition) not in applied]
+        earliest = await self.intake.earliest(unknown) if unknown else {}
+        return {tp: earliest[tp] if tp in earliest else applied[tp.topic, tp.partition] + 1 for tp in bounds}
+
+    async def take(self, batches: Batches) -> None:
+        """Write what a fetch brought, in transactions of whole batches: one costs much more than a row."""
+        epoch = self.intake.epoch
+        arrived: list[Arrived] = []
+        ends: dict[TP, int] = {}
+        for number, (tp, batch) in enumerate(batches):
+            if (
+                self.intake.epoch != epoch
+            ):  # what is left of the fetch will be read again, from what SQL holds then
+                return
+            arrived += self._decode(tp, batch, self.intake.positions[tp])
+            ends[tp] = batch.next_offset
+            if len(arrived) < TRANSACTION_ROWS and number + 1 < len(batches):
+                continue
+            # SQL will hold offsets past these records, and whoever goes on from there does not meet them again
+            await self.outputs.settled(self.outputs.begin_epoch())
+            reached(self.failpoints, "decoded")
+            written = await self._write(arrived)
+            reached(self.failpoints, "written")
+            self.inserted += written.inserted
+            self.repeated += written.repeated
+            for end in ends.items():
+                self.intake.taken(*end, epoch)
+            arrived, ends = [], {}
+
+    async def commit(self) -> dict[TP, int]:
+        """All that was taken is in SQL; the dead letters have to be acknowledged, too."""
+        offsets = dict(self.intake.positions)
+        with self.intake.steps("outputs acknowledged"):
+            await self.outputs.settled(self.outputs.begin_epoch())
+        self._completed_at = time.monotonic()
+        return offsets
+
+    def _decode(self, tp: TP, batch: RawBatch, position: int) -> list[Arrived]:
+        found: list[Arrived] = []
+        time_ms = batch.append_time_ms
+        try:
+            wanted = [each for each in records(batch) if each[0] >= position]
+        except Poison as error:
+            self.letters.send(tp, batch.base_offset, str(error), "damaged batch", None, None, time_ms)
+            return found
+        cut: list[dict[str, Any] | None] = [None] * len(wanted)
+        if schemas.TOPICS[tp.topic] == "decision":
+            cut = receipts.cut([value for _, _, value in wanted])
+        for (offset, key, value), record in zip(wanted, cut, strict=True):
+            try:
+                decoded = record or _decoded(tp.topic, value)
+                found.append(Arrived((tp.topic, tp.partition, offset, decoded), key, value, time_ms))
+            except Poison as error:
+                self.letters.send(tp, offset, str(error), f"not a record of {tp.topic}", key, value, time_ms)
+        return found
+
+    async def _write(self, arrived: list[Arrived]) -> Written:
+        """Write what can be written; a record of which no row can be made is a dead letter."""
+        while arrived:
+            try:
+                return await self._patiently(self.ledger.write, [each.record for each in arrived])
+            except Poison as error:
+                at = (error.topic, error.partition, error.offset)
+                if error.offset is None and len(arrived) > 1:
+                    return await self._write_halves(arrived)
+                wrong = next(each for each in arrived if error.offset is None or each.record[:3] == at)
+                topic, partition, offset, _ = wrong.record
+                self.letters.send(
+                    TP(topic, partition), offset, str(error), f"not a record of {topic}", *wrong[1:]
+                )
+                arrived.remove(wrong)
+        return Written(0, 0)
+
+    async def _write_halves(self, arrived: list[Arrived]) -> Written:
+        """The database refused one of these without saying which: it is found by halves."""
+        half = len(arrived) // 2
+        parts = [await self._write(part) for part in (arrived[:half], arrived[half:])]
+        return Written(sum(part.inserted for part in parts), sum(part.repeated for part in parts))
+
+    async def _patiently(self, call: Callable[..., T], *given: object) -> T:
+        """Call in a thread; while SQL is away, again and again: the agent waits, and so does its topic."""
+        loop = asyncio.get_running_loop()
+        pause_s = BACKOFF_FIRST_S
+        while True:
+            try:
+                with self.intake.steps(f"SQL {call.__name__}"):
+                    done = await loop.run_in_executor(None, call, *given)
+            except Retryable as error:
+                if self.away is None:
+                    log.warning("waiting: %s", error)
+                self.away = str(error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(BACKOFF_MAX_S, 2 * pause_s)
+            else:
+                self.away = None
+                return done
+
+    # -- figures -----------------------------------------------------------------------------------------
+
+    def _who_is_away(self) -> str:
+        """Asked in the watchdog's thread, over connections of its own."""
+        return self.intake.probe.ask() or self.ledger.unanswered()
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether decisions reach SQL."""
+        away = self.away or self.watchdog.away or self.intake.probe.away
+        if away:
+            return False, away
+        if not self.intake.assigned:
+            return False, "partitions are being assigned"
+        return True, ""
+
+    def status(self) -> RoleStatus:
+        """Figures for /status, /metrics and the page."""
+        return {
+            "role": "ledger",
+            "lag": self.intake.lag(),
+            "missed": self.intake.missed,
+            "dead_letters": dict(self.letters.reasons),
+            "commit_age_s": time.monotonic() - self._completed_at,
+            "partitions": len(self.intake.positions),
+            "ledger_inserted": self.inserted,
+            "ledger_repeated": self.repeated,
+        }
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the ledger until stopped."""
+        await asyncio.get_running_loop().run_in_executor(None, self.open)
+        self.http.start()
+        self.watchdog.start()  # the start itself may hang, too
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
+        try:
+            await run_app(self.intake.app, on_started=self._started)
+        finally:
+            self.watchdog.stop()
+            self.http.stop()
+            self.ledger.close()
+
+    def open(self) -> None:
+        """Make the tables; a database that is starting is waited for, within bounds."""
+        until = time.monotonic() + START_PATIENCE_S
+        while True:
+            try:
+                self.ledger.open()
+                return
+            except Retryable as error:
+                if time.monotonic() > until:
+                    raise
+                log.warning("waiting: %s", error)
+                time.sleep(1.0)
+
+    def _started(self) -> None:
+        self._telling = asyncio.ensure_future(
+            announce("ledger", self.ready, f"{self.settings.host}:{self.http.server.port}")
+        )
+
+
+def _decoded(topic: str, value: bytes | None) -> dict[str, object]:
+    """The record in a value; raises `Poison` when it is none that this topic holds."""
+    if value is None:
+        raise Poison("a record without a value")
+    try:
+        name, record = schemas.decode(value)
+    except schemas.SchemaError as error:
+        raise Poison(f"does not decode: {error}") from error
+    if name != schemas.TOPICS[topic]:
+        raise Poison(f"expected a {schemas.TOPICS[topic]}, got a {name}")
+    return record

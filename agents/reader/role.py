@@ -1,0 +1,235 @@
+"""The reader: step 1 for messages that arrive unread. Their text is read, and they go on as events.
+
+From `social.messages` to the same partition of `social.events`, in order, under their own message ids. What is
+committed is acknowledged: after a crash the messages since the last commit are read again, and those that were sent
+already are known by their ids, which stand at the end of `social.events`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+
+from faust.types.tuples import TP
+
+import schemas
+from agents.runtime.ready import announce
+from agents.runtime.role import HttpPort, run_app
+from agents.topology import groups
+from agents.topology.topics import CORRECTIONS, MESSAGES, SOCIAL
+from config.settings import Settings
+from models.text.corrections import Correction
+from models.text.message_reader import Reader
+from serving.monitoring.status import RoleStatus
+from streams.batches.iterate import records
+from streams.batches.record_batch import RawBatch
+from streams.errors import Poison
+from streams.intake.dead_letters import DeadLetters
+from streams.intake.intake import Batches, Bounds, Intake
+from streams.intake.recent_ids import WINDOW, Seen, identity_of
+from streams.kafka.broker_probe import BrokerProbe
+from streams.kafka.connection import client
+from streams.kafka.producer import Outputs
+from streams.kafka.topic_reader import read_tail
+from streams.supervision.failpoints import Points, reached
+from streams.supervision.watchdog import STALL_S, Watch, Watchdog
+
+from .correction_feed import PARTITION, CorrectionFeed
+
+GROUP = groups.READER
+log = logging.getLogger(__name__)
+
+SLICE = 20  # messages (some milliseconds) before the event loop gets its turn
+LARGEST_BYTES = 900_000  # of an event; a broker takes a megabyte
+LOOK_S = 0.05
+LEARN = "corrections learned"
+
+
+class ReaderRole:
+    """Implements `streams.intake.intake.Taker` for messages. `failpoints[name]()` is called where `POINTS` says, for
+    tests."""
+
+    POINTS = ("sent", "acknowledged")  # events are sent; they are there, offsets are not committed
+
+    def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
+        self.settings = settings
+        self.reader = Reader.of(settings.config / "topics.yaml")
+        self._turn = threading.Lock()  # of those who read and those who teach
+        self.feed = CorrectionFeed(settings.access, self._learn)
+        self.outputs = Outputs({**client(settings.access), "log_level": 0})
+        self.letters = DeadLetters(self.outputs)
+        self.intake = Intake(
+            group,
+            settings.access,
+            [MESSAGES],
+            self,
+            partitions=settings.partitions,
+            folder=settings.state / "reader",
+        )
+        self.failpoints: Points = {}
+        self.languages: Counter[str] = Counter()
+        self.unread = self.repeated = 0
+        self._seen = Seen()
+        self._completed_at = time.monotonic()
+        self._probe = BrokerProbe(settings.access)
+        self.watchdog = Watchdog(
+            [Watch(self._learning), Watch(self._acknowledging), *self.intake.watches()],
+            away=self.intake.probe.ask, stall_s=stall_s,
+        )  # fmt: skip
+        self.http = HttpPort("reader", settings.host, settings.reader_port, self.status, self.ready)
+
+    # -- Taker -------------------------------------------------------------------------------------------
+
+    async def begin(self, bounds: Bounds) -> dict[TP, int]:
+        """Go on where the group stands. What may have been sent already is looked up."""
+        waiting = [tp.partition for tp, (start, end) in bounds.items() if start < end]
+        loop = asyncio.get_running_loop()
+        self._seen = seen = Seen()
+        if waiting:
+            tail = await loop.run_in_executor(
+                None, read_tail, self.settings.access, SOCIAL, waiting, WINDOW, groups.CORRECTIONS
+            )
+            for number, key, value in tail:
+                seen.enter(number, _identity(key, value))
+        return {tp: start for tp, (start, _) in bounds.items()}
+
+    async def take(self, batches: Batches) -> None:
+        """Read what a fetch brought, a slice at a time."""
+        epoch = self.intake.epoch
+        for tp, batch in batches:
+            if self.intake.epoch == epoch:
+                await self._take_batch(tp, batch, epoch)
+
+    async def _take_batch(self, tp: TP, batch: RawBatch, epoch: int) -> None:
+        time_ms = batch.append_time_ms
+        try:
+            found = records(batch)
+        except Poison as error:
+            self.letters.send(tp, batch.base_offset, str(error), "damaged batch", None, None, time_ms)
+            found = iter(())
+        for number, (offset, key, value) in enumerate(found):
+            if number % SLICE == SLICE - 1:
+                await asyncio.sleep(0)
+                if self.intake.epoch != epoch:
+                    return
+            if offset >= self.intake.positions[tp]:
+                try:
+                    self._pass_on(tp.partition, key, value)
+                except Poison as error:
+                    self.letters.send(tp, offset, str(error), "not a message", key, value, time_ms)
+                self.intake.taken(tp, offset + 1, epoch)
+        self.intake.taken(tp, batch.next_offset, epoch)
+
+    def _pass_on(self, number: int, key: bytes | None, value: bytes | None) -> None:
+        message = _message(value)
+        with self._turn:
+            reading = self.reader.complete(message)
+        event = schemas.encode("social_event", message)
+        if len(event) + len(key or b"") > LARGEST_BYTES:
+            raise Poison(f"a message of {len(event):,} bytes: expected at most {LARGEST_BYTES:,}")
+        if not self._seen.enter(number, _identity(key, event)):
+            self.repeated += 1
+            return
+        self.outputs.send(SOCIAL, [{"key": key, "value": event}], number)
+        if reading is None:
+            self.unread += 1
+        else:
+            self.languages[reading.language] += 1
+
+    async def commit(self) -> dict[TP, int]:
+        """All that was taken has to be acknowledged."""
+        offsets = dict(self.intake.positions)
+        reached(self.failpoints, "sent")
+        with self.intake.steps("outputs acknowledged"):
+            await self.outputs.settled(self.outputs.begin_epoch())
+        reached(self.failpoints, "acknowledged")
+        self._completed_at = time.monotonic()
+        return offsets
+
+    def _learn(self, correction: Correction) -> None:
+        """Called in the thread of the corrections."""
+        with self._turn:
+            self.reader.learn(correction)
+
+    # -- figures -----------------------------------------------------------------------------------------
+
+    def _acknowledging(self) -> dict[str, object]:
+        """Events and dead letters that are not acknowledged yet."""
+        step = "outputs acknowledged"
+        return {step: self.outputs.pending} if step in self.intake.steps else {}
+
+    def _learning(self) -> dict[str, object]:
+        """Corrections that wait, those of the start among them."""
+        end = self._probe.ends([(CORRECTIONS, PARTITION)]).get((CORRECTIONS, PARTITION), -1)
+        waits = end > self.feed.position or not self.feed.caught_up.is_set()
+        return {LEARN: self.feed.position} if waits else {}
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether messages are read."""
+        away = self.watchdog.away or self.intake.probe.away
+        if away:
+            return False, away
+        if not self.feed.caught_up.is_set():
+            return False, f"corrections are being learned, {self.feed.learned:,} so far"
+        if not self.intake.assigned:
+            return False, "partitions are being assigned"
+        return True, ""
+
+    def status(self) -> RoleStatus:
+        """Figures for /status, /metrics and the page."""
+        return {
+            "role": "reader",
+            "lag": self.intake.lag(),
+            "missed": self.intake.missed + self.feed.missed,
+            "dead_letters": dict(self.letters.reasons),
+            "commit_age_s": time.monotonic() - self._completed_at,
+            "partitions": len(self.intake.positions),
+            "messages": dict(self.languages),
+            "unread": self.unread,
+            "repeated": self.repeated,
+            "corrections": self.feed.learned,
+            "corrections_refused": self.feed.refused,
+        }
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read messages until stopped, with all that was learned before the first one."""
+        self.http.start()
+        self.watchdog.start()  # the start itself may hang, too
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
+        self.feed.start()
+        try:
+            while not self.feed.caught_up.is_set():
+                await asyncio.sleep(LOOK_S)
+            await run_app(self.intake.app, on_started=self._started)
+        finally:
+            self.feed.stop()
+            self.watchdog.stop()
+            self.http.stop()
+
+    def _started(self) -> None:
+        self._telling = asyncio.ensure_future(
+            announce("reader", self.ready, f"{self.settings.host}:{self.http.server.port}")
+        )
+
+
+def _identity(key: bytes | None, value: bytes | None) -> bytes:
+    """Message ids are a customer's own."""
+    return (key or b"") + b"\0" + (identity_of(value or b"") or b"")
+
+
+def _message(value: bytes | None) -> dict[str, object]:
+    """The message in a record's value. Raises `Poison` where there is none."""
+    if value is None:
+        raise Poison("a message without a value")
+    try:
+        name, record = schemas.decode(value)
+    except schemas.SchemaError as error:
+        raise Poison(f"not a message: {error}") from error
+    if name != "social_event":
+        raise Poison(f"not a message but a {name}")
+    return record

@@ -1,0 +1,71 @@
+"""Why a decision's score is what it is: made from its receipt and the snapshot that was in force, as it is shown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from agents.registry.snapshot_feed import SnapshotFeed
+from agents.topology.topics import MODELS
+from customers.row.layout import Described
+from models.scoring.explain import Explainer
+from models.scoring.snapshot import Snapshot
+from pipeline.live_pass import Config
+from streams.errors import Retryable
+from streams.kafka.connection import Kafka
+
+VERSIONS = 100  # of a model; a decision that is shown names a recent one
+
+
+class Reasons:
+    """The reasons of the first score that a decision's policy looked at. Reads the snapshots in a thread of its own."""
+
+    def __init__(self, bootstrap: Kafka, config: Config, layouts: Callable[[int], Described | None]) -> None:
+        self._layouts, self._explainer = layouts, Explainer(config.models)
+        self._asked = {policy.name: _scored(policy) for policy in config.policies}
+        self._kept: dict[str, dict[int, Snapshot]] = {}
+        self._lock = threading.Lock()
+        self._feed = SnapshotFeed(bootstrap, MODELS, config.models.names, self.take)
+
+    def start(self) -> Reasons:
+        """Begin to read."""
+        self._feed.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._feed.stop()
+
+    def take(self, snapshot: Snapshot) -> None:
+        """Keep a snapshot; the oldest goes where there are too many."""
+        with self._lock:
+            kept = self._kept.setdefault(snapshot.model, {})
+            kept[snapshot.version] = snapshot
+            if len(kept) > VERSIONS:
+                del kept[min(kept)]
+
+    def of(self, decision: Mapping[str, Any]) -> list[str]:
+        """In words, the strongest first; none where the policy asks for no score, or too little is known."""
+        receipt, asked = decision["receipt"], self._asked.get(decision["policy"])
+        try:
+            layout = self._layouts(receipt["layout"])
+        except Retryable:
+            layout = None
+        if asked is None or layout is None or asked not in layout.models:
+            return []
+        place = list(layout.models).index(asked)
+        with self._lock:
+            snapshot = self._kept.get(asked, {}).get(_at(receipt["snapshots"], place))
+        if snapshot is None:
+            return []
+        views = dict(zip(layout.views, receipt["values"], strict=False))
+        return [str(reason) for reason in self._explainer.reasons(snapshot, views, decision["time"])]
+
+
+def _scored(policy: Any) -> str | None:
+    return next((each.name for each in policy.when.inputs if each.type == "score"), None)
+
+
+def _at(numbers: Sequence[int], place: int) -> int:
+    return numbers[place] if place < len(numbers) else 0

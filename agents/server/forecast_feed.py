@@ -1,0 +1,56 @@
+"""Forecasts and departures from them, read from their topics beside any consumer group."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from confluent_kafka import TopicPartition
+
+import schemas
+from agents.topology.topics import DEPARTURES, FORECASTS
+from console.forecasts import Outlooks
+from streams.kafka.connection import Kafka
+from streams.kafka.topic_feed import Feed
+
+from .decision_feed import BEFORE, POLL_S, TIMEOUT_S
+
+log = logging.getLogger(__name__)
+
+
+class OutlookFeed(Feed):
+    """A thread that shows every forecast there is, and the newest departures."""
+
+    def __init__(self, bootstrap: Kafka, outlooks: Outlooks) -> None:
+        more = {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 50}
+        super().__init__(bootstrap, name="outlooks", what="forecasts", group="streamwise-outlooks", more=more)
+        self._outlooks = outlooks
+
+    def _read(self, consumer: Any) -> None:
+        consumer.assign(list(_starts(consumer)))
+        while not self._stop.is_set():
+            for message in consumer.consume(500, POLL_S):
+                if message.error() is None:
+                    self._show(message.topic(), message.key() or b"", message.value())
+
+    def _show(self, topic: str, key: bytes, value: bytes | None) -> None:
+        try:
+            record = None if value is None else schemas.decode(value)
+        except schemas.SchemaError as error:
+            log.warning("a record of %s cannot be shown: %s", topic, error)
+            return
+        if topic == FORECASTS and (record is None or record[0] == "forecast"):
+            self._outlooks.put(key, None if record is None else record[1])
+        elif topic == DEPARTURES and record is not None and record[0] == "departure":
+            self._outlooks.add_departure(record[1])
+
+
+def _starts(consumer: Any) -> Iterator[TopicPartition]:
+    """All forecasts, and the tails of the departures."""
+    for topic in (FORECASTS, DEPARTURES):
+        for number in consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions:
+            start = TopicPartition(topic, number)
+            first, end = consumer.get_watermark_offsets(start, timeout=TIMEOUT_S)
+            start.offset = first if topic == FORECASTS else max(first, end - BEFORE)
+            yield start

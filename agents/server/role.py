@@ -1,0 +1,189 @@
+"""The server role: the live page over what all roles tell, the newest decisions and any customer's views."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import orjson
+from fastapi import FastAPI
+from fastapi.responses import Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from agents.runtime.role import READY_LINE
+from agents.topology.topics import LAYOUTS
+from config.settings import Settings
+from console.app import LOOPBACK_NAMES, create_app, run_page
+from console.board import Board
+from console.forecasts import Outlooks
+from pipeline.live_pass import Config, load_config
+from serving.monitoring.metrics import RoleMetrics
+from serving.monitoring.role_poller import RolePoller
+from serving.monitoring.status import RoleStatus
+from serving.recommendations import reader as recommended
+from serving.views.layouts import Layouts
+from serving.views.store import RedisViews, ViewStore
+from streams.errors import Retryable
+from streams.kafka.connection import Kafka
+from streams.supervision.watchdog import Watch, Watchdog
+
+from .decision_feed import DecisionFeed
+from .explanations import Reasons
+from .forecast_feed import OutlookFeed
+
+ASK_TIMEOUT_S = 2.0
+ANSWER_MAX_BYTES = 1 << 20
+
+ReadCustomer = Callable[[bytes], Mapping[str, Any] | None]
+
+
+class ServerRole:
+    """One page for people; the same port answers /healthz, /readyz, /status and /metrics."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        config = load_config(settings.config)
+        self.board = Board()
+        self.poller = RolePoller(settings.role_addresses, self.board)
+        layouts = Layouts(settings.access, config.layout)
+        self.reasons = Reasons(settings.access, config, layouts.get)
+        self.feed = decision_feed(settings.access, self.board, config, reasons=self.reasons.of)
+        self.outlooks = Outlooks()
+        self.outlook_feed = OutlookFeed(settings.access, self.outlooks)
+        app = create_app(
+            self.board,
+            _customer_reader(settings, config),
+            recommended=recommended.reader(settings, _ask),
+            outlooks=self.outlooks,
+            hosts=_hosts(settings),
+        )
+        _add_health(app, self.status)
+        self.page = run_page(app, settings.host, settings.server_port)
+        self.watchdog = Watchdog([Watch(lambda: {"page": app.state.feed.turns})])
+
+    def status(self) -> RoleStatus:
+        """The server counts nothing itself."""
+        return {"role": "server"}
+
+    async def run(self) -> None:
+        """Serve until stopped."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        self.poller.start()
+        self.reasons.start()
+        self.feed.start()
+        self.outlook_feed.start()
+        self.watchdog.start()
+        print(f"server {READY_LINE} http://{self.settings.host}:{self.page.port}", flush=True)
+        await stop.wait()
+        await loop.run_in_executor(None, self._stop)
+
+    def _stop(self) -> None:
+        self.watchdog.stop()
+        self.page.stop()
+        self.feed.stop()
+        self.outlook_feed.stop()
+        self.poller.stop()
+
+
+def decision_feed(bootstrap: Kafka, board: Board, config: Config, **more: Any) -> DecisionFeed:
+    """The newest decisions on `board`, with the messages of the policies in force here."""
+    messages = {policy.name: policy.message for policy in config.policies}
+    layouts = Layouts(bootstrap, config.layout)
+
+    def models(layout_id: int) -> list[str]:
+        layout = layouts.get(layout_id)
+        return list(layout.models) if layout is not None else []
+
+    return DecisionFeed(bootstrap, board, messages=messages, models=models, **more)
+
+
+def _add_health(app: FastAPI, status: Callable[[], RoleStatus]) -> None:
+    metrics = RoleMetrics("server")
+    began = time.monotonic()
+
+    @app.get("/readyz")
+    async def readyz() -> Response:
+        return Response("ready\n", media_type="text/plain")
+
+    @app.get("/status")
+    async def told() -> Response:
+        return Response(
+            orjson.dumps({**status(), "up_s": time.monotonic() - began}), media_type="application/json"
+        )
+
+    @app.get("/metrics")
+    async def scraped() -> Response:
+        metrics.set(status())
+        return Response(generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _hosts(settings: Settings) -> list[str]:
+    """Names that the page may be called by: this machine's, and the one the other roles know it by."""
+    own = [name.rpartition(":")[0] for role, name in settings.role_addresses.items() if role == "server"]
+    return sorted({*LOOPBACK_NAMES, settings.host, *own} - {"0.0.0.0", "::"})
+
+
+def _customer_reader(settings: Settings, config: Config) -> ReadCustomer:
+    """From Redis, or, where the workers keep the views themselves, from the workers."""
+    if settings.redis.startswith("memory"):
+        workers = [address for role, address in settings.role_addresses.items() if role.startswith("worker")]
+        return lambda key: _ask(workers, key)
+    return view_reader(RedisViews(settings.redis), Layouts(settings.access, config.layout))
+
+
+def view_reader(store: ViewStore, layouts: Layouts) -> ReadCustomer:
+    """A customer's views by name, whichever version of the workers wrote them, with their `time` in ms."""
+
+    def read(key: bytes) -> Mapping[str, Any] | None:
+        blob = store.read(key)
+        if blob is None or len(blob) < 16 or len(blob) % 8:
+            return None
+        words = np.frombuffer(blob)
+        layout_id = int(words[:1].view(np.int64)[0])
+        layout = layouts.get(layout_id)
+        if layout is None or len(words) != 2 + len(layout.views):
+            raise Retryable(
+                f"the customer was written with layout {layout_id}, which topic {LAYOUTS} does not describe"
+            )
+        return dict(zip(("time", *layout.views), words[1:].tolist(), strict=True))
+
+    return read
+
+
+def _ask(addresses: list[str], key: bytes) -> Mapping[str, Any] | None:
+    """What the first role that knows the customer answers; `Retryable` when one that may know is away."""
+    away = ""
+    for address in addresses:
+        try:
+            status, body = _get(address, f"/customers/{quote(key, safe='')}")
+        except (OSError, http.client.HTTPException) as error:
+            away = f"the role at {address} does not answer: {error}"
+            continue
+        if status == 200:
+            found = orjson.loads(body)
+            return found if isinstance(found, dict) else None
+        if status != 404:
+            away = f"the role at {address} answered {status}"
+    if away:
+        raise Retryable(away)
+    return None
+
+
+def _get(address: str, path: str) -> tuple[int, bytes]:
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=ASK_TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read(ANSWER_MAX_BYTES)
+    finally:
+        connection.close()

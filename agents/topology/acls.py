@@ -1,0 +1,111 @@
+"""What each role may do at the broker and no more: the one list behind docs, checks and `streamwise topics --acls`."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from streams.kafka.permissions import TRANSACTIONS, Operation, Permission
+
+from .topics import (
+    ALERTS,
+    ANALYST_CHANGELOG,
+    CHANGELOG,
+    CORRECTIONS,
+    DEAD_LETTERS,
+    DEPARTURES,
+    EXAMPLES,
+    FORECASTS,
+    LAYOUTS,
+    MESSAGES,
+    MODELS,
+    OFFERS,
+    OUTCOMES,
+    RECOMMENDATIONS,
+    SOCIAL,
+    topics,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Topics that are read and written, the group that is joined, those that are only named."""
+
+    reads: Sequence[str] = ()
+    writes: Sequence[str] = ()
+    group: str = ""
+    # librdkafka looks for the coordinator of a group's name even when it joins none
+    named: Sequence[str] = ()
+    transactions: str = ""  # what the ids begin with
+    creates: bool = False
+
+
+SOURCES = "sources"  # stands for the topics that events come from
+ROLES = {
+    "worker": Needs(
+        [SOURCES, CHANGELOG, MODELS], [CHANGELOG, ALERTS, OFFERS, EXAMPLES, DEAD_LETTERS, LAYOUTS],
+        "streamwise-worker", ["streamwise-snapshots"], "streamwise-worker-",
+    ),
+    "learner": Needs(
+        [EXAMPLES, MODELS, LAYOUTS], [MODELS, DEAD_LETTERS], "streamwise-learner",
+        ["streamwise-published", "streamwise-layouts"],
+        "streamwise-learner-"
+    ),
+    "ledger": Needs([ALERTS, OFFERS, OUTCOMES], [DEAD_LETTERS], "streamwise-ledger"),
+    "analyst": Needs(
+        [SOURCES, ANALYST_CHANGELOG], [ANALYST_CHANGELOG, FORECASTS, DEPARTURES, RECOMMENDATIONS],
+        "streamwise-analyst", ["streamwise-analyst-state"], "streamwise-analyst-",
+    ),
+    "server": Needs(
+        [ALERTS, OFFERS, LAYOUTS, FORECASTS, DEPARTURES],
+        named=["streamwise-decisions", "streamwise-layouts", "streamwise-outlooks"],
+    ),
+    "reader": Needs(
+        [MESSAGES, SOCIAL, CORRECTIONS], [SOCIAL, DEAD_LETTERS], "streamwise-reader", ["streamwise-corrections"]
+    ),
+    "corrections": Needs(writes=[CORRECTIONS]),
+    "replay": Needs(
+        [SOURCES, MESSAGES, OUTCOMES, DEAD_LETTERS], [SOURCES, MESSAGES, OUTCOMES, DEAD_LETTERS],
+        named=["streamwise-replay"],
+    ),
+    "topics": Needs(creates=True),
+}  # fmt: skip
+
+
+def permissions(role: str, sources: Sequence[str]) -> list[Permission]:
+    """The permissions of a role; every one may see all topics, as it checks their partitions."""
+    needs, every = ROLES[role], list(topics(list(sources)))
+    named = {
+        Operation.READ: _spelt(needs.reads, sources),
+        Operation.WRITE: _spelt(needs.writes, sources),
+        Operation.CREATE: every if needs.creates else [],
+        Operation.DESCRIBE: every,
+    }
+    found = [Permission("topic", name, operation) for operation, names in named.items() for name in names]
+    if needs.group:
+        found.append(Permission("group", needs.group, Operation.READ))
+    found += [Permission("group", name, Operation.DESCRIBE) for name in needs.named]
+    if needs.transactions:
+        found.append(Permission(TRANSACTIONS, needs.transactions, Operation.WRITE))
+    return found
+
+
+def _spelt(names: Sequence[str], sources: Sequence[str]) -> list[str]:
+    """Each topic once: outcomes are read by the ledger, and by a worker of which they are a source."""
+    return list(dict.fromkeys(topic for name in names for topic in (sources if name == SOURCES else [name])))
+
+
+def commands(bootstrap: str, principal: str, sources: Sequence[str]) -> Iterator[str]:
+    """Kafka's own command lines that give each role its permissions; `{role}` in the principal is its name."""
+    for role in ROLES:
+        wanted: dict[tuple[str, Operation], list[str]] = {}
+        for each in permissions(role, sources):
+            wanted.setdefault((each.kind, each.operation), []).append(each.name)
+        for (kind, operation), names in wanted.items():
+            words = ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--command-config", "admin.properties"]
+            words += ["--add", "--allow-principal", principal.replace("{role}", role)]
+            words += ["--operation", operation.name.capitalize()]
+            if kind == TRANSACTIONS:
+                words += ["--resource-pattern-type", "prefixed"]
+            yield shlex.join([*words, *(word for name in names for word in (f"--{kind}", name))])

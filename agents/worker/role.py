@@ -1,0 +1,287 @@
+"""The worker: steps 2 to 8. Raw batches come from Faust, the pass runs over them, the commit cycle makes it last."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from agents.registry.snapshot_feed import SnapshotFeed
+from agents.runtime.role import READY_LINE, HttpPort, run_app
+from agents.topology import groups
+from agents.topology.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, LAYOUTS, MODELS, topics
+from config.settings import Settings
+from models.scoring.snapshot import Snapshot
+from pipeline.live_pass import LivePass, load_config
+from pipeline.step import DUPLICATES, LATE
+from serving.monitoring.status import RoleStatus
+from serving.views.layouts import entry
+from serving.views.publisher import Taken, ViewPublisher
+from serving.views.store import MemoryViews, RedisViews, ViewStore
+from streams.engine.partition import Partition
+from streams.errors import Retryable
+from streams.kafka.broker_probe import BrokerProbe
+from streams.kafka.topic_admin import ensure
+from streams.processor import Processor
+from streams.supervision.guards import end_process
+from streams.supervision.watchdog import STALL_S, Watchdog
+from streams.vigil import Vigil
+
+GROUP = groups.WORKER
+SNAPSHOTS_PATIENCE_S = 30.0
+SNAPSHOTS_KEPT = 1_000  # versions of a model: minutes of a busy learner, where a commit cycle takes seconds
+LOOP_PATIENCE_S = 30.0
+VIEWS_A_TAKE = 1_000  # packed in the event loop: about 2 ms
+
+
+class Worker:
+    """One worker process: everything it consists of, wired."""
+
+    def __init__(
+        self, settings: Settings, *, group: str = GROUP, create_topics: bool = True, stall_s: float = STALL_S
+    ) -> None:
+        self.settings = settings
+        self.work = LivePass(load_config(settings.config))
+        self.work.warm()
+        self.sources = self.work.layout.topics
+        ensure(
+            settings.access, topics(self.sources), partitions=settings.partitions, replication=settings.replication,
+            create=create_topics,
+        )  # fmt: skip
+        self.processor = Processor(
+            group, settings.access, self.sources, self.work,
+            rows=self.work.layout, adoption=self.work, migration=self.work.migration, changelog=CHANGELOG,
+            partitions=settings.partitions, standbys=settings.standbys, datadir=str(settings.state / "worker"),
+            commit_interval_s=settings.commit_interval,
+            prepare=self._snapshots_known,
+            on_live=self._on_live, on_cycle=lambda seconds: self.http.metrics.commit_cycle_seconds.observe(seconds),
+            dead_letters=DEAD_LETTERS, idle_after_ms=self.work.config.features.idle_after_ms,
+        )  # fmt: skip
+        self.app, self.engine, self.cycle = self.processor.app, self.processor.engine, self.processor.cycle
+        self.feed = SnapshotFeed(settings.access, MODELS, self.work.config.models.names, self._offer)
+        self.store: ViewStore = (
+            MemoryViews() if settings.redis.startswith("memory") else RedisViews(settings.redis)
+        )
+        self.publisher = ViewPublisher(
+            self.store, self._changed_views, self._views_back, self._gone_views,
+            busy=self._events_come, limit=VIEWS_A_TAKE,
+        )  # fmt: skip
+        self.probe = BrokerProbe(settings.access, every_s=stall_s / 6)
+        self.watchdog = Watchdog(
+            Vigil(self.processor, self.probe).watches(), away=self.probe.ask, stall_s=stall_s
+        )
+        self.http = HttpPort(
+            "worker", settings.host, settings.worker_port, self.status, self.ready, self.customer
+        )
+        # whose views the publisher has in hand: partition, slots
+        self._given: list[tuple[Partition, Any]] = []
+        self._turn = 0
+        self._folded = 0  # events, when views were taken last
+        self._rate = (time.monotonic(), 0, 0.0)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._telling: asyncio.Future[None] | None = None  # the loop itself holds a task only weakly
+
+    # -- snapshots ---------------------------------------------------------------------------------------
+
+    async def _snapshots_known(self) -> None:
+        """Before rows go live: this layout is described, and the snapshots that a control row may name are read."""
+        await self.processor.outputs.settled(self.processor.outputs.begin_epoch())
+        wait = self.feed.caught_up.wait
+        if not await asyncio.get_running_loop().run_in_executor(None, wait, SNAPSHOTS_PATIENCE_S):
+            end_process(f"topic {MODELS} could not be read in {SNAPSHOTS_PATIENCE_S:.0f} s; check the broker")
+
+    def _on_live(self, number: int, control: dict[str, Any]) -> None:
+        partition = self.engine.partition(number)
+        self.work.adopt(partition, control.get("next", {}) if control else self.work.offered(partition))
+
+    def _offer(self, snapshot: Snapshot) -> None:
+        if self._loop is not None and self._loop.is_running() and snapshot.model in self.work.models:
+            self._loop.call_soon_threadsafe(self._keep, replace(snapshot, state=b""))
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        """Take it, and forget the oldest that score nothing here: control rows name what was in force lately."""
+        self.work.offer(snapshot)
+        known = self.work.snapshots[snapshot.model]
+        if len(known) > SNAPSHOTS_KEPT:
+            partitions = self.engine.partitions.values()
+            used = {self.work.in_force(partition).get(snapshot.model) for partition in partitions}
+            for version in sorted(set(known) - used)[: len(known) - SNAPSHOTS_KEPT]:
+                del known[version]
+
+    # -- views -------------------------------------------------------------------------------------------
+
+    def _in_loop(self, call: Any, *given: Any) -> Any:
+        """Run `call` in the event loop's thread, which owns the rows, and wait for what it returns."""
+        assert self._loop is not None
+        done: Future[Any] = Future()
+
+        def run() -> None:
+            if not done.set_running_or_notify_cancel():
+                return  # nobody waits for it any more, and what it took would be lost
+            try:
+                done.set_result(call(*given))
+            except BaseException as error:  # handed to the thread that waits for it
+                done.set_exception(error)
+
+        self._loop.call_soon_threadsafe(run)
+        try:
+            return done.result(timeout=LOOP_PATIENCE_S)
+        except TimeoutError as error:
+            if not done.cancel():  # it has just begun
+                return done.result()
+            raise Retryable(f"the worker has been busy for {LOOP_PATIENCE_S:.0f} s; try again") from error
+
+    def _events_come(self) -> bool:
+        """Whether any were folded since this was asked last."""
+        before, self._folded = self._folded, self.engine.counters.events
+        return self._folded != before
+
+    def _changed_views(self, limit: int) -> Taken:
+        return self._in_loop(self._take_views, limit)  # type: ignore[no-any-return]
+
+    def _take_views(self, limit: int) -> Taken:
+        began = time.perf_counter()
+        keys: list[bytes] = []
+        blobs: list[bytes] = []
+        self._given.clear()
+        live = [partition for partition in self.engine.partitions.values() if partition.live]
+        self._turn += 1
+        for i in range(len(live)):  # another partition is first each time
+            partition = live[(i + self._turn) % len(live)]
+            slots = partition.take_seen(limit - len(keys))
+            if len(slots):
+                keys += partition.index.keys(slots)
+                blobs += self.work.packed_views(partition, slots)
+                self._given.append((partition, slots))
+        # whoever has most waiting is first every so often
+        left = len(live) * max((partition.unseen for partition in live), default=0)
+        return Taken(keys, blobs, left, time.perf_counter() - began)
+
+    def _gone_views(self, limit: int) -> list[bytes]:
+        return self._in_loop(self._take_gone, limit)  # type: ignore[no-any-return]
+
+    def _take_gone(self, limit: int) -> list[bytes]:
+        keys: list[bytes] = []
+        for partition in self.engine.partitions.values():
+            if partition.live:
+                keys += partition.take_gone(limit - len(keys))
+        return keys
+
+    def _views_back(self, keys: Any) -> None:
+        """However long it takes: views that are not given back would not be written before their next change."""
+        while True:
+            try:
+                return self._in_loop(self._return_views, list(keys))  # type: ignore[no-any-return]
+            except Retryable:
+                continue
+
+    def _return_views(self, keys: list[bytes]) -> None:
+        unwritten = set(keys)
+        for partition, slots in self._given:
+            still = [key in unwritten for key in partition.index.keys(slots)]
+            partition.give_back(slots[np.array(still)])
+
+    def customer(self, key: bytes) -> dict[str, float] | None:
+        """All views of a customer whose row is here (not yet written ones included)."""
+        return self._in_loop(self._look_up, key)  # type: ignore[no-any-return]
+
+    def _look_up(self, key: bytes) -> dict[str, float] | None:
+        for partition in self.engine.partitions.values():
+            slot = partition.index.find(key)
+            if slot is not None and partition.live:
+                return self.work.view_values(partition, slot)
+        return None
+
+    # -- figures -----------------------------------------------------------------------------------------
+
+    def ready(self) -> tuple[bool, str]:
+        """Whether rows are restored and events are taken."""
+        if not self.processor.table.recovered:
+            return False, "rows are being restored"
+        away = self.watchdog.away or self.probe.away
+        return not away, away
+
+    def status(self) -> RoleStatus:
+        """Figures for /status, /metrics and the page."""
+        counters, engine = self.engine.counters, self.engine
+        live = [partition for partition in list(engine.partitions.values()) if partition.live]
+        versions = [self.work.in_force(partition) for partition in live]
+        written, failures, oldest_s = self.publisher.published()
+        outputs: dict[str, int] = {}
+        examples: dict[str, int] = {}
+        totals = {"alerts": 0, "offers": 0}
+        for (topic, label), count in list(counters.outputs.items()):
+            if topic == EXAMPLES:
+                examples[label] = count
+            else:
+                outputs[label] = count
+                totals[topic] += count
+        marks = [float(p.clocks[0]) for p in live if p.clocks[0] > 0]
+        return {
+            "role": "worker",
+            "events": counters.events,
+            "events_per_s": self._events_per_s(),
+            "lag": engine.lag(),
+            "dead_letters": dict(counters.reasons),
+            "duplicates": int(self.work.counters[DUPLICATES]),
+            "late": int(self.work.counters[LATE]),
+            "outputs": outputs,
+            "kinds": {policy.name: policy.kind for policy in self.work.config.policies},
+            "alerts": totals["alerts"],
+            "offers": totals["offers"],
+            "examples": examples,
+            "watermark_ms": int(min(marks)) if marks else 0,
+            "commit_age_s": time.monotonic() - self.cycle.completed_at,
+            "partitions": len(live),
+            "customers": sum(p.index.keys_held for p in live),
+            "models": {
+                name: {"version": max((v.get(name, 0) for v in versions), default=0)}
+                for name in self.work.models
+            },
+            "views_written": written,
+            "view_failures": failures,
+            "views_age_s": oldest_s,
+        }
+
+    def _events_per_s(self) -> float:
+        """Over at least the last second."""
+        then, events, rate = self._rate
+        now = time.monotonic()
+        if now - then >= 1.0:
+            rate = (self.engine.counters.events - events) / (now - then)
+            self._rate = (now, self.engine.counters.events, rate)
+        return rate
+
+    # -- life --------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        self._loop = asyncio.get_running_loop()
+        self.processor.outputs.send(LAYOUTS, [entry(self.work.layout)])
+        self.feed.start()
+        self.http.start()
+        self.watchdog.start()  # the start itself may hang, too
+        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
+        try:
+            await run_app(self.app, on_started=self._started)
+            self.processor.table.save()
+        finally:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, self.publisher.stop)
+            await loop.run_in_executor(None, self.processor.log.close)
+            self.watchdog.stop()
+            self.feed.stop()
+            self.http.stop()
+
+    def _started(self) -> None:
+        self.publisher.start()
+        self._telling = asyncio.ensure_future(self._tell_ready())
+
+    async def _tell_ready(self) -> None:
+        while not self.ready()[0]:
+            await asyncio.sleep(0.05)
+        print(f"worker {READY_LINE} http://{self.settings.host}:{self.http.server.port}", flush=True)

@@ -1,0 +1,58 @@
+"""What the analyst knows, in a backup: the newest record of each key, as its last whole cycle left them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from streams.durability.commit_cycle import CONTROL_KEY
+from streams.errors import Retryable
+
+from .topic_log import Log
+
+PARTITION: Final = 0  # all of it, so that a cycle is one transaction
+TRIES: Final = 5  # while the log is compacted under the reader's hands
+
+
+def newest(log: Log, topic: str) -> dict[bytes, bytes]:
+    """Every record by key, the control record last; nothing where no analyst ever ran."""
+    for _ in range(TRIES):
+        found = _read(log, topic)
+        if not found or whole(found):
+            return found
+    raise Retryable(f"{topic}[{PARTITION}] is compacted faster than it is read; try again")
+
+
+def _read(log: Log, topic: str) -> dict[bytes, bytes]:
+    found, pending = dict[bytes, bytes](), dict[bytes, bytes | None]()
+    for record in log.read(topic, PARTITION, *log.bounds(topic, PARTITION)):
+        key = record.key or b""
+        pending[key] = record.value
+        if key == CONTROL_KEY:
+            for name, value in pending.items():
+                found.pop(name, None)
+                if value is not None:
+                    found[name] = value
+            pending = {}
+    return found
+
+
+def _count(control: bytes) -> int:
+    told: dict[str, Any] = msgspec.msgpack.decode(control)
+    return sum(int(told[name]) for name in ("items", "shoppers", "pieces"))
+
+
+def whole(records: Mapping[bytes, bytes]) -> bool:
+    """Whether there are as many as the control record says."""
+    return CONTROL_KEY in records and len(records) - 1 == _count(records[CONTROL_KEY])
+
+
+def clamped(control: bytes, limit: Callable[[str, int, int], int]) -> bytes:
+    """The control record with each offset as `limit(topic, partition, offset)` allows it."""
+    told: dict[str, Any] = msgspec.msgpack.decode(control)
+    for place, offset in told["offsets"].items():
+        topic, _, number = place.rpartition(":")
+        told["offsets"][place] = limit(topic, int(number), offset)
+    return msgspec.msgpack.encode(told)

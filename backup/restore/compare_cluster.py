@@ -1,0 +1,103 @@
+"""A drill's second half: what the backup holds against what the cluster that it was made of holds still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import select
+
+from backup.chain import Chain
+from backup.installation import Installation
+from backup.topic_log import Cluster, Log
+from serving.ledger.ledger import Ledger
+from serving.ledger.tables import BY_KIND
+from streams.durability.commit_cycle import CONTROL_KEY
+
+from .drill import Expected, Findings, Told, digest
+
+IDS_AT_ONCE = 500
+
+
+def compare_live(installation: Installation, chain: Chain, findings: Findings, told: Told) -> str:
+    """Compare as of the cut; why not, if it was not. What changed since the backup is counted, not compared."""
+    topics = [installation.changelog, *installation.consumers]
+    if Cluster(installation.client).topic_ids(topics) != chain.summary.topic_ids:
+        return "the backup is of other topics than these"
+    with Log(installation.client) as log:
+        for number in range(chain.summary.partitions):
+            _changelog(installation, chain, log, number, findings, told)
+            for topic in installation.consumers:
+                _output(chain, log, topic, number, findings)
+    ledger = Ledger(installation.ledger_url).open()
+    try:
+        _ledger(chain, ledger, findings)
+    finally:
+        ledger.close()
+    return ""
+
+
+def _changelog(at: Installation, chain: Chain, log: Log, number: int, findings: Findings, told: Told) -> None:
+    """Every row that the log still has as of the cut, byte for byte."""
+    expected = Expected(record for records in chain.changelog(number) for record in records)
+    cut = chain.slices(number)[-1].cut
+    low, high = log.bounds(at.changelog, number)
+    seen: dict[bytes, bytes | None] = {}
+    newer: set[bytes] = set()
+    control = b""
+    for record in log.read(at.changelog, number, low, high):
+        key = record.key or b""
+        if record.offset >= cut:
+            newer.add(key)
+        elif key == CONTROL_KEY:
+            control = record.value or b""
+        elif not key.startswith(b"\0"):
+            seen[key] = digest(record.value) if record.value is not None else None
+    told(high - low)
+    for key in expected.rows.keys() | seen.keys():
+        wanted, found = expected.rows.get(key), seen.get(key)
+        if wanted == found:
+            findings.same("live rows")
+        elif key in newer:  # written again since; the log need not keep what it was
+            findings.same("live rows changed since")
+        else:
+            findings.differs("live rows", f"{key!r}")
+    if CONTROL_KEY not in newer or control:
+        findings.check(control == expected.control, "live control rows", f"partition {number}")
+
+
+def _output(chain: Chain, log: Log, topic: str, number: int, findings: Findings) -> None:
+    found = chain.output_range(topic, number)
+    low = log.bounds(topic, number)[0]
+    live = {
+        record.offset: (record.key or b"", record.value)
+        for record in log.read(topic, number, max(low, found.begin), found.end)
+    }
+    for offset, record in enumerate(chain.output(topic, number), found.begin):
+        if offset in live:
+            findings.check(live[offset] == record, "live outputs", f"{topic}[{number}]@{offset}")
+
+
+def _ledger(chain: Chain, ledger: Ledger, findings: Findings) -> None:
+    tables = {table.name: table for table in BY_KIND.values()}
+    with ledger.reading() as connection:
+        for name, rows in chain.tables().items():
+            if name not in tables:
+                continue
+            table = tables[name]
+            for some in _grouped(rows):
+                query = select(table).where(table.c.id.in_([row["id"] for row in some]))
+                live = {row["id"]: dict(row) for row in connection.execute(query).mappings()}
+                for row in some:
+                    findings.check(live.get(row["id"]) == row, f"live rows of {name}", str(row["id"]))
+
+
+def _grouped(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    some: list[dict[str, Any]] = []
+    for row in rows:
+        some.append(row)
+        if len(some) == IDS_AT_ONCE:
+            yield some
+            some = []
+    if some:
+        yield some

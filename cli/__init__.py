@@ -1,0 +1,6 @@
+"""The command line: one file a group of commands. Each imports what it needs when it runs, so that `--help` is
+quick."""
+
+from cli.run import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,5 @@
+"""`python -m cli` is `streamwise`."""
+
+from cli.run import main
+
+main()

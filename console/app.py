@@ -1,0 +1,251 @@
+"""The live page: what happens now, and what is known of one customer. Nothing on it reaches outside."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import orjson
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from streams.errors import Fatal, Retryable
+
+from .board import Board, customer_path
+from .event_stream import TICK_S, Feed, Regions
+from .forecasts import Outlooks
+from .format import FILTERS
+
+HERE = Path(__file__).parent
+# Each is a template of that name and an element of that id on the page.
+REGIONS = ("totals", "alerts", "offers", "models", "policies", "roles", "dead_letters")
+# A page of another site must not read this one under a name of its own that points to this machine.
+LOOPBACK_NAMES = ("127.0.0.1", "localhost")
+KEY_MAX_BYTES = 1024
+CONNECTIONS_MAX = 1000
+STOP_TIMEOUT_S = 5.0
+
+# The view of a customer by name, or None; it may raise Retryable.
+ReadCustomer = Callable[[bytes], Mapping[str, Any] | None]
+# What is recommended to a customer: {product, score}, the best first.
+ReadRecommended = Callable[[bytes], Sequence[Mapping[str, Any]]]
+
+SECURITY_HEADERS = (
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    # A customer's key stands in the address.
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cache-control", b"no-store"),
+)
+
+
+def create_app(
+    board: Board,
+    customer: ReadCustomer | None = None,
+    *,
+    recommended: ReadRecommended = lambda key: (),
+    outlooks: Outlooks | None = None,
+    hosts: Sequence[str] = LOOPBACK_NAMES,
+    tick_s: float = TICK_S,
+) -> FastAPI:
+    """The page over `board`. `hosts` are the names it may be called by ("*": any).
+
+    `app.state.feed` is its Feed, which whoever stops the server closes first.
+    """
+    templates = _templates()
+    feed = Feed(lambda: _regions(templates, board), tick_s)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        task = app.state.ticking = asyncio.create_task(feed.run())
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    app = FastAPI(title="Streamwise", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.feed = feed
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(_SecurityHeaders)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    _add_live(app, templates, board, feed)
+    if customer is not None:
+        _add_customers(app, templates, board, customer, recommended)
+    if outlooks is not None:
+        _add_forecasts(app, templates, outlooks)
+    return app
+
+
+class Page:
+    """The page served by uvicorn in a daemon thread; port 0 takes a free one."""
+
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        self._app = app
+        self._socket = _listen(host, port)
+        self.port = int(self._socket.getsockname()[1])
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=CONNECTIONS_MAX,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._thread = threading.Thread(target=self._run, name="page", daemon=True)
+
+    def start(self) -> Page:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End the streams, which would never end by themselves, then the server."""
+        if self._thread.ident is not None:
+            self._server.should_exit = True
+            if self._loop is not None and self._thread.is_alive():
+                self._loop.call_soon_threadsafe(self._app.state.feed.close)
+            self._thread.join(STOP_TIMEOUT_S)
+        self._socket.close()
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._server.serve(sockets=[self._socket])
+
+
+def run_page(app: FastAPI, host: str, port: int) -> Page:
+    """Serve `app` in a thread; the caller stops it."""
+    return Page(app, host, port).start()
+
+
+def _templates() -> Environment:
+    """Everything is escaped: keys, messages and reasons come from outside."""
+    loader = FileSystemLoader(HERE / "templates")
+    templates = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    templates.filters.update(FILTERS)
+    return templates
+
+
+def _regions(templates: Environment, board: Board) -> Regions:
+    shown = board.snapshot()
+    return {name: templates.get_template(f"{name}.html").render(shown) for name in REGIONS}
+
+
+def _add_live(app: FastAPI, templates: Environment, board: Board, feed: Feed) -> None:
+    @app.get("/", response_class=HTMLResponse)
+    def page() -> str:
+        paths = {getattr(route, "path", "") for route in app.routes}
+        shown = board.snapshot()
+        return templates.get_template("page.html").render(
+            shown, look_up="/customers" in paths, forecasts="/forecasts" in paths
+        )
+
+    @app.get("/events")
+    async def events() -> Response:
+        if feed.full or feed.closed:
+            return PlainTextResponse("too many pages are open\n", 503)
+        return StreamingResponse(feed.stream(), media_type="text/event-stream")
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        if app.state.ticking.done():
+            return PlainTextResponse("the page no longer ticks\n", 503)
+        return PlainTextResponse("live\n")
+
+
+def _add_forecasts(app: FastAPI, templates: Environment, outlooks: Outlooks) -> None:
+    @app.get("/forecasts", response_class=HTMLResponse)
+    def forecasts() -> str:
+        return templates.get_template("forecasts.html").render(outlooks.snapshot())
+
+    @app.get("/forecasts.json")
+    def as_json() -> Response:
+        return Response(orjson.dumps(outlooks.snapshot()), media_type="application/json")
+
+
+def _add_customers(
+    app: FastAPI, templates: Environment, board: Board, read: ReadCustomer, recommended: ReadRecommended
+) -> None:
+    def show(key: bytes) -> Response:
+        error, view, status = "", None, 200
+        if len(key) > KEY_MAX_BYTES:
+            error, status = f"A customer key has at most {KEY_MAX_BYTES} bytes.", 400
+        else:
+            try:
+                view = read(key)
+            except Retryable as away:
+                error, status = str(away), 503
+        if view is None and not error:
+            error, status = "No such customer.", 404
+        html = templates.get_template("customer.html").render(
+            customer=key.decode("utf-8", "backslashreplace"),
+            error=error,
+            views=list((view or {}).items()),
+            recommended=recommended(key) if view is not None else [],
+            decisions=board.decisions_of(key),
+        )
+        return HTMLResponse(html, status)
+
+    @app.get("/customers")
+    def look_up(request: Request, key: str = "") -> Response:
+        """The form's way in; keys that cannot stand in a path are shown right here."""
+        raw = key.encode("utf-8", "surrogatepass")
+        path = customer_path(raw)
+        return show(raw) if path.startswith("/customers?") else RedirectResponse(path, 303)
+
+    @app.get("/customers/{key:path}")
+    def customer(request: Request) -> Response:
+        """The key as bytes: what the framework decoded has lost those that are no UTF-8."""
+        raw: bytes = request.scope["raw_path"].partition(b"?")[0]
+        return show(unquote_to_bytes(raw.removeprefix(b"/customers/")))
+
+
+class _SecurityHeaders:
+    """Adds the headers to each answer, streams included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *SECURITY_HEADERS]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen()  # only this takes the port for good: a second one may bind until then
+    except OSError as error:
+        listening.close()
+        raise Fatal(
+            f"cannot listen on {host}:{port} ({error.strerror}): end what listens there, or name another port"
+        ) from error
+    return listening

@@ -1,0 +1,90 @@
+"""Step 7: the policies a user wrote, read and checked. A wrong one is one line of error."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from config import located_yaml as lines
+from decisions.conditions.compiler import Condition, compile_condition
+from decisions.conditions.names import Names, suggestion
+
+DEADLINE = "deadline."  # before the name of a deadline column in `on`
+_REQUIRED = {"kind", "on", "when", "cooldown", "message"}
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """When to raise which alert or offer. `on`: event kinds, `deadline.<column>`; `line`: where it stands."""
+
+    name: str
+    kind: Literal["alert", "offer"]
+    on: tuple[str, ...]
+    when: Condition
+    exit: Condition | None
+    cooldown_ms: float
+    message: str
+    line: int
+
+
+def load(path: str | Path, names: Names, hash_string: Callable[[str], float]) -> tuple[Policy, ...]:
+    """Read the policies of a file, in its order, or raise the ConfigError that names the line to mend.
+
+    `hash_string` is the hash by which string fields are known (52 bits, as a float).
+    """
+    top = lines.load(path)
+    top.expect({"policies"}, {"policies"})
+    found = top["policies"]
+    if not isinstance(found, lines.Located):
+        raise top.error("policies: expected a mapping of names to policies", "policies")
+    return tuple(_policy(name, found, names, hash_string) for name in found)
+
+
+def _policy(name: str, found: lines.Located, names: Names, hash_string: Callable[[str], float]) -> Policy:
+    body = found[name]
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):  # it ends the ids of outputs, after a colon
+        raise found.error(f"{name!r} is not a policy name; expected letters, digits, '-', '_' and '.'", name)
+    if not isinstance(body, lines.Located):
+        raise found.error(f"{name}: expected a mapping with {', '.join(sorted(_REQUIRED))}", name)
+    body.expect({*_REQUIRED, "exit"}, _REQUIRED)
+    if body["kind"] not in ("alert", "offer"):
+        raise body.error(f"kind: unknown kind {body['kind']!r}; expected alert or offer", "kind")
+    message = body["message"]
+    if not isinstance(message, str) or not message.strip():
+        raise body.error(f"message: {message!r} is not a text; expected what to tell people", "message")
+    return Policy(
+        name=name,
+        kind=body["kind"],
+        on=_causes(body, names),
+        when=_condition(body, "when", names, hash_string),
+        exit=_condition(body, "exit", names, hash_string) if "exit" in body else None,
+        cooldown_ms=lines.duration_ms(body, "cooldown"),
+        message=message.strip(),
+        line=found.lines[name],
+    )
+
+
+def _causes(body: lines.Located, names: Names) -> tuple[str, ...]:
+    causes = body["on"]
+    if not isinstance(causes, list) or not causes:
+        raise body.error(f"on: got {causes!r}; expected a list such as [order, deadline.silence]", "on")
+    known = [*names.kinds, *(DEADLINE + column for column in names.deadlines)]
+    for cause in causes:
+        if cause not in known:
+            near = suggestion(str(cause), known, f"one of {', '.join(known)}")
+            raise body.error(f"on: unknown event kind or deadline {cause!r}; {near}", "on")
+        if causes.count(cause) > 1:
+            raise body.error(f"on: {cause!r} appears twice; expected it once", "on")
+    return tuple(causes)
+
+
+def _condition(body: lines.Located, key: str, names: Names, hash_string: Callable[[str], float]) -> Condition:
+    sql: Any = body[key]
+    if isinstance(sql, bool):  # YAML's true is SQL's TRUE
+        sql = str(sql).upper()
+    if not isinstance(sql, str):
+        raise body.error(f"{key}: got {sql!r}; expected a condition such as churn > 0.5", key)
+    return compile_condition(sql, names, lambda message: body.error(f"{key}: {message}", key), hash_string)

@@ -1,0 +1,148 @@
+"""Any CSV, JSON-lines or Parquet file as a source, by a mapping."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ingest.source import DEAD_LETTERS, Event
+from schemas import encode, schema
+
+from .mapping import Mapping, read_mapping
+from .shape import shape
+from .tabular import BadRow, Rows
+
+if TYPE_CHECKING:
+    from models.text.message_reader import Reader
+
+_TOPICS = Path(__file__).parents[2] / "config" / "topics.yaml"
+_RAW = "social.messages"  # the reader role reads these
+_SLICE = 10_000  # rows turned into Python objects at once
+
+# field of the record -> column of the shaped rows
+_GIVEN = {"message_id": "id", "id": "id", "customer": "key", "time": "time", "kind": "kind"}
+
+
+class FileSource:
+    """The rows of `path` as events, sorted by time; equal times keep the order of the file.
+
+    A row that cannot become an event becomes a dead letter: topic = the file's name, partition 0,
+    offset = the row's number, value = what was read of it. All dead letters come first.
+    A message with a text gets the sentiment, the topics and the flags that its text is read to have.
+    Held in memory are the columns that the mapping names.
+    """
+
+    begins_ms: int | None = None
+
+    def __init__(self, path: str | Path, mapping: str | Path) -> None:
+        """Raises ConfigError: the mapping is wrong, the file cannot be read or lacks a column."""
+        self.mapping = read_mapping(mapping)
+        self._rows = Rows(str(path), self.mapping)
+        self.path = Path(path)
+        self.name = self.path.name
+        self.topics = self.mapping.topic, DEAD_LETTERS
+        self._reader = _reader(self.mapping)
+        self._total: int | None = None
+
+    @property
+    def total(self) -> int | None:
+        """Known once `events` has read the file."""
+        return self._total
+
+    @cached_property
+    def fingerprint(self) -> str:
+        with self.path.open("rb") as file:
+            data = hashlib.file_digest(file, "sha256").hexdigest()
+        made_by = f"{data} {self.mapping.fingerprint}"
+        if self._reader is not None:
+            made_by += f" {hashlib.sha256(_TOPICS.read_bytes()).hexdigest()}"
+        return hashlib.sha256(made_by.encode()).hexdigest()[:16]
+
+    def events(self, start: int = 0) -> Iterator[Event]:
+        """The dead letters, then the events in the order of time."""
+        rows, bad = self._table
+        yield from map(self._dead_letter, bad[start:])
+        topic, name = self.mapping.topic, self.mapping.schema
+        for part in rows[max(0, start - len(bad)) :].iter_slices(_SLICE):
+            keys, times = part["key"].to_list(), part["time"].to_list()
+            for key, time_ms, record in zip(keys, times, _records(part, self.mapping), strict=True):
+                if self._reader is not None:
+                    self._reader.complete(record)
+                yield topic, key.encode(), time_ms, encode(name, record)
+
+    @cached_property
+    def _table(self) -> tuple[pl.DataFrame, list[BadRow]]:
+        """The good rows as `shape` gives them, sorted by time; the bad ones by number."""
+        bad: list[BadRow] = []
+        good = [shape(self._rows.empty(), self.mapping, self.path.stem)[0]]
+        for chunk in self._rows.chunks():
+            shaped, wrong = shape(chunk, self.mapping, self.path.stem)
+            good.append(shaped)
+            bad += wrong
+        bad = sorted([*bad, *self._rows.bad], key=lambda row: row.number)
+        rows = pl.concat(good)
+        if not rows["time"].is_sorted():
+            rows = rows.sort("time", maintain_order=True)
+        self._total = len(rows) + len(bad)
+        return rows, bad
+
+    def _dead_letter(self, bad: BadRow) -> Event:
+        letter = {
+            "topic": self.name,
+            "partition": 0,
+            "offset": bad.number,
+            "reason": bad.reason,
+            "value": bad.value,
+            "time": int(self.path.stat().st_mtime * 1000),  # the rows came no later than the file was written
+        }
+        return DEAD_LETTERS, self.name.encode(), 0, encode("dead_letter", letter)
+
+
+def _reader(mapping: Mapping) -> Reader | None:
+    """What reads the texts of messages, where there are any: loading its lexicons takes a moment."""
+    has_text = any(field.path == ("text",) for field in mapping.fields)
+    if mapping.schema != "social_event" or mapping.topic == _RAW or not has_text:
+        return None
+    from models.text.message_reader import Reader
+
+    return Reader.of(_TOPICS)
+
+
+def _records(rows: pl.DataFrame, mapping: Mapping) -> Iterator[dict[str, Any]]:
+    """The records to encode. A null is left out: the schema's default stands for it."""
+    fields = {field["name"] for field in schema(mapping.schema)["fields"]}
+    given = {name: rows[column].to_list() for name, column in _GIVEN.items() if name in fields}
+    columns = [rows[f"f{index}"].to_list() for index in range(len(mapping.fields))]
+    flat = {
+        field.path[0]: column
+        for field, column in zip(mapping.fields, columns, strict=True)
+        if not field.path[1:]
+    }
+    deep = [
+        (field.path, column) for field, column in zip(mapping.fields, columns, strict=True) if field.path[1:]
+    ]
+    arrays = {"lines"} & fields  # the one array of the event schemas; it has no default
+    names = (*given, *flat)
+    for number, values in enumerate(zip(*given.values(), *flat.values(), strict=True)):
+        record = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+        for name in arrays:
+            record[name] = []
+        for path, column in deep:
+            if column[number] is not None:
+                _set(record, path, column[number])
+        yield record
+
+
+def _set(record: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Enter a value into a map, or into the one element of an array."""
+    if len(path) == 2:
+        record.setdefault(path[0], {})[path[1]] = value
+    elif record[path[0]]:
+        record[path[0]][0][path[2]] = value
+    else:
+        record[path[0]].append({path[2]: value})

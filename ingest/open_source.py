@@ -1,0 +1,43 @@
+"""Outside data turned into events: built-in data sets, files with a mapping, and their replay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streams.errors import ConfigError, Fatal
+
+if TYPE_CHECKING:
+    from .source import Source
+
+BUILT_IN = ("complete-journey", "cdnow")
+
+
+def source(name_or_path: str | Path, mapping: str | Path | None = None) -> Source:
+    """The built-in source of that name, or a CSV, Parquet or JSON-lines file with its `mapping`.
+
+    Raises ConfigError (the name, the file or the mapping is wrong) or Fatal (a package is missing).
+    """
+    name = str(name_or_path)
+    try:
+        if name == "cdnow":
+            from ingest.datasets.cdnow import Cdnow
+
+            return Cdnow()
+        if name in BUILT_IN:
+            from ingest.datasets.complete_journey import CompleteJourney
+
+            return CompleteJourney()
+        if not Path(name).is_file():
+            raise ConfigError(
+                name, None, f"neither a file nor a built-in source; built in: {', '.join(BUILT_IN)}"
+            )
+        if mapping is None:
+            raise ConfigError(name, None, "a file needs a mapping: --mapping FILE.yaml")
+        from ingest.files.file_source import FileSource
+
+        return FileSource(name, mapping)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        extra = "messages" if package in ("vaderSentiment", "jionlp") else "replay"
+        raise Fatal(f"{name} needs the package {package}; pip install 'streamwise[{extra}]'") from error

@@ -1,0 +1,197 @@
+"""Where a replay stands, kept so that the next run neither leaves an event out nor sends one twice.
+
+A resume point is written when everything produced so far is acknowledged. A run that was killed may have
+appended events after its last point; the next run reads them back from the log and leaves them out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from ingest.source import Source
+from streams.errors import Fatal
+from streams.kafka.connection import Kafka, client
+
+# librdkafka's own log lines; what matters in them is raised as an error of ours
+LOGGER = logging.getLogger("streamwise.librdkafka")
+LOGGER.addHandler(logging.NullHandler())
+
+# The producer's local queue. After so many events in a row that a killed run did not append, none follows
+# that it did.
+QUEUE_EVENTS = 100_000
+
+_ADMIN_TIMEOUT_S = 10.0
+_READ_BACK_TIMEOUT_S = 60.0
+
+Ends = dict[str, dict[str, int]]  # topic -> partition number as text -> offset of the next record
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """`position` events of `source` are acknowledged by `cluster`; `ends`: its log ends, then or earlier."""
+
+    source: str
+    fingerprint: str
+    cluster: str
+    position: int
+    ends: Ends
+
+
+class Keeper:
+    """Keeps the resume point of one source on one cluster.
+
+    `position`: the number of events that earlier runs had acknowledged.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        source: Source,
+        bootstrap: Kafka,
+        cluster: str,
+        partitions: Sequence[tuple[str, int]],
+        take_up: bool,
+    ) -> None:
+        """`partitions`: all that the source's events may reach. Not `take_up`: start over."""
+        self.source, self.cluster, self.partitions = source, cluster, partitions
+        self.path = state_dir / (_safe(f"{source.name}@{cluster}") + ".json")
+        self.admin = AdminClient(client(bootstrap), logger=LOGGER)
+        self.position = 0
+        self.known: set[bytes] = set()  # digests of what the log holds beyond the point
+        self.misses = 0
+        self.ends = _log_ends(self.admin, partitions)
+        point = load(self.path, source) if take_up else None
+        if point is None:
+            self._write(0)
+        else:
+            self._check(point)
+            self.position = point.position
+            self.known = _appended(bootstrap, point.ends, self.ends)
+            self.ends = point.ends
+
+    def _check(self, point: ResumePoint) -> None:
+        """Topics that were made anew hold nothing of what the point says they do."""
+        for topic, offsets in point.ends.items():
+            for partition, end in offsets.items():
+                if self.ends.get(topic, {}).get(partition, 0) < end:
+                    what = f"{topic}[{partition}] is shorter than it was; if the topics were made anew"
+                    raise Fatal(f"{self.path}: {what}, start over with --no-resume")
+
+    def appended(self, topic: str, key: bytes, value: bytes) -> bool:
+        """Whether a killed run appended this event already. Ask in the order of the source."""
+        if not self.known:
+            return False
+        mark = _digest(topic, key, value)
+        if mark in self.known:
+            self.known.remove(mark)
+            self.misses = 0
+            return True
+        self.misses += 1
+        if self.misses > QUEUE_EVENTS:
+            self.known.clear()
+        return False
+
+    def save(self, position: int) -> None:
+        """Everything before event `position` is acknowledged."""
+        if not self.known:  # until then a next run has to read back as far as this one did
+            self.ends = _log_ends(self.admin, self.partitions)
+        self._write(position)
+
+    def _write(self, position: int) -> None:
+        point = ResumePoint(self.source.name, self.source.fingerprint, self.cluster, position, self.ends)
+        draft = self.path.with_suffix(".tmp")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(asdict(point), file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path)  # a crash leaves the old point or the new one
+        except OSError as error:
+            raise Fatal(f"{self.path}: the resume point cannot be written: {error.strerror}") from error
+
+
+def load(path: Path, source: Source) -> ResumePoint | None:
+    """The resume point in `path`, or None if there is none. Fatal if it does not belong to this source."""
+    try:
+        point = ResumePoint(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Fatal(f"{path}: the resume point cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise Fatal(f"{path}: not a resume point ({error}); start over with --no-resume") from error
+    if point.fingerprint != source.fingerprint:
+        raise Fatal(f"{path}: {source.name} or its mapping changed since; start over with --no-resume")
+    return point
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-._@" else "_" for c in name)
+
+
+def _log_ends(admin: AdminClient, partitions: Sequence[tuple[str, int]]) -> Ends:
+    """The offset after the last record of each partition, asked of the broker in one go."""
+    asked = {TopicPartition(topic, partition): OffsetSpec.latest() for topic, partition in partitions}
+    ends: Ends = {}
+    for where, future in admin.list_offsets(asked, request_timeout=_ADMIN_TIMEOUT_S).items():
+        ends.setdefault(where.topic, {})[str(where.partition)] = future.result().offset
+    return ends
+
+
+def _digest(topic: str, key: bytes, value: bytes) -> bytes:
+    """16 bytes that stand for one event (message ids make the values unique)."""
+    return hashlib.blake2b(b"%b\0%d\0%b%b" % (topic.encode(), len(key), key, value), digest_size=16).digest()
+
+
+def _appended(bootstrap: Kafka, begins: Ends, ends: Ends) -> set[bytes]:
+    """The digests of what the log holds from `begins` up to `ends`."""
+    ahead = {
+        (topic, int(partition)): (begin, ends[topic][partition])
+        for topic, offsets in begins.items()
+        for partition, begin in offsets.items()
+        if ends.get(topic, {}).get(partition, 0) > begin
+    }
+    found: set[bytes] = set()
+    if not ahead:
+        return found
+    settings = {"group.id": "streamwise-replay", "enable.auto.commit": False, "enable.partition.eof": True}
+    settings |= {**client(bootstrap), "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20}
+    consumer = Consumer(settings, logger=LOGGER)
+    try:
+        consumer.assign(
+            [TopicPartition(topic, partition, span[0]) for (topic, partition), span in ahead.items()]
+        )
+        deadline_s = time.monotonic() + _READ_BACK_TIMEOUT_S
+        while ahead:
+            if time.monotonic() > deadline_s:
+                raise Fatal(f"{bootstrap}: the log could not be read back in {_READ_BACK_TIMEOUT_S:.0f} s")
+            for message in consumer.consume(1000, timeout=0.2):
+                where = str(message.topic()), int(message.partition() or 0)
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+                if error is None:
+                    deadline_s = time.monotonic() + _READ_BACK_TIMEOUT_S
+                    found.add(_digest(where[0], _bytes(message.key()), _bytes(message.value())))
+                if where in ahead and (
+                    error is not None or int(message.offset() or 0) + 1 >= ahead[where][1]
+                ):
+                    del ahead[where]
+    finally:
+        consumer.close()
+    return found
+
+
+def _bytes(data: str | bytes | None) -> bytes:
+    return data.encode() if isinstance(data, str) else data or b""

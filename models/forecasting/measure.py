@@ -1,0 +1,67 @@
+"""What an event adds to a forecast: the amounts of its own fields, or of those of its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import schemas
+from streams.errors import Fatal
+
+from .config import TOTAL, ForecastSpec
+
+LINES = "lines"
+Amounts = Callable[[Mapping[str, Any]], Iterator[tuple[str, float]]]
+
+
+def amounts(spec: ForecastSpec, schema: str) -> Amounts:
+    """How a record of `schema` is measured: (value of `by`, amount), none when it is of another kind.
+
+    Where `by` is a field of the lines, so is what is measured; without one, lines are counted. Raises `Fatal` when the
+    schema has no such fields or kinds.
+    """
+    check_kinds(schema, spec.kinds, f"forecast {spec.name}: {spec.topic}")
+    own, lines = _fields(schema)
+    by_lines = spec.by != TOTAL and spec.by not in own
+    by_lines = by_lines or (spec.field is not None and spec.field not in own)
+    known = {*own, *lines} if spec.by == TOTAL or spec.by in own else set(lines)
+    for name, among in ((spec.by, {TOTAL, *own, *lines}), (spec.field, known)):
+        if name is not None and name not in among:
+            wanted = ", ".join(sorted(among - {TOTAL}))
+            raise Fatal(f"forecast {spec.name}: {spec.topic} has no field {name}; expected one of {wanted}")
+    kinds, field, by = frozenset(spec.kinds), spec.field, spec.by
+
+    def measured(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+        if record["kind"] not in kinds:
+            return
+        for part in record[LINES] if by_lines else (record,):
+            name = part[by] if by in part else record.get(by)
+            value = 1.0 if field is None else part.get(field)
+            yield ("" if name is None else str(name)), _number(value)
+
+    return measured
+
+
+def check_kinds(schema: str, kinds: Sequence[str], where: str) -> None:
+    """Raise `Fatal` for a kind that events of `schema` cannot have."""
+    types = (field["type"] for field in schemas.schema(schema)["fields"] if field["name"] == "kind")
+    symbols = next(types)["symbols"]
+    for kind in kinds:
+        if kind not in symbols:
+            raise Fatal(f"{where} has no kind {kind}; expected one of {', '.join(symbols)}")
+
+
+def has_lines(schema: str) -> bool:
+    """Whether events of `schema` have lines."""
+    return any(field["name"] == LINES for field in schemas.schema(schema)["fields"])
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")  # which is counted as ignored
+
+
+def _fields(schema: str) -> tuple[Sequence[str], Sequence[str]]:
+    """The names of a record's fields, and of those of its lines."""
+    own: dict[str, Any] = {field["name"]: field["type"] for field in schemas.schema(schema)["fields"]}
+    items = own[LINES]["items"] if LINES in own else {"fields": []}
+    return list(own), [field["name"] for field in items["fields"]]

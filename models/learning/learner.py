@@ -1,0 +1,379 @@
+"""Step 10, second half: a model that learns from each matured example, after predicting it.
+
+A mixture of three experts of different kind and pace: a linear one and an additive one that take a step with every
+example, and trees that are refitted from the latest. Only the learner role imports this.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models.array_bytes import raw
+from models.config import EXPERTS, Learning
+from models.example import Example
+from models.metrics import Window
+from models.scoring.scorer import cut
+from models.scoring.snapshot import AMOUNT, LARGEST_VERSION, MIXTURE, Snapshot
+from streams.errors import Poison
+
+from .additive import Additive
+from .boosted import Trees, fit
+from .drift import Drift, DriftState
+from .lagged_experts import CopyState, Lag
+from .linear import Linear, LinearState
+from .mixture import Mixing, MixingState
+from .replay_buffer import Item, Replay, Waiting
+from .task import Amount, Binary, Task, TaskState, restored
+
+# Trees are refitted after so many examples, then after a fifth of those since the world last changed.
+_FIRST_FIT: Final = 500
+_FIT_SHARE: Final = 5
+_LONGEST_FIT: Final = 10_000
+
+# Of experts that have seen fewer nothing can be learned about how much they tell.
+_FIRST_COPY: Final = 25
+
+# After a drift trees learn from so many of the latest: about what it takes to find it.
+_AFTER_DRIFT: Final = 500
+
+_FORMAT: Final = 6
+DEFAULT: Final = Learning()
+_LARGEST_WINDOW: Final = 1 << 20
+_LATEST_MS: Final = 7_258_118_400_000  # 2200
+
+
+class Learned(NamedTuple):
+    """An example that was just learned, and the score that it was given before."""
+
+    example: Item
+    score: float
+
+
+class _WindowState(msgspec.Struct):
+    count: int
+    size: int
+    scores: bytes
+    labels: bytes
+
+
+class _State(msgspec.Struct, forbid_unknown_fields=True):
+    """Everything a learner needs to go on as if undisturbed, beside what its snapshot holds and the examples that it
+    reads again: those from `earliest` on."""
+
+    format: int
+    model: str
+    version: int
+    taken: int
+    examples: int
+    positives: int
+    linear: LinearState
+    additive_squares: bytes
+    mixing: MixingState
+    lag: list[CopyState]
+    drift: DriftState
+    drifts: int
+    clock: int
+    halvings: int
+    left_out: int
+    cut: tuple[int, int]
+    fresh: int
+    next_fit: int
+    task: TaskState
+    window: _WindowState
+    earliest: dict[int, int]
+
+
+class Learner:
+    """Learns one model, deterministically: the same examples, the same bits."""
+
+    def __init__(
+        self, model: str, features: Sequence[str], learning: Learning = DEFAULT, *, amounts: bool = False
+    ) -> None:
+        self.model = model
+        self.task: Task = Amount() if amounts else Binary()
+        self.features = tuple(features)
+        self.learning = learning
+        self.version = 0
+        self.taken = 0  # examples that were given; those that are not due yet are not learned
+        self.examples = 0
+        self.positives = 0
+        self.window = Window()
+        self.earliest: dict[int, int] = {}  # where a restored one begins to `recall`, by partition
+        self._linear = Linear(
+            self.features, memory=learning.linear_memory, largest=self.task.largest, amounts=amounts
+        )
+        self._additive = Additive(self.features, rate=learning.additive_rate or self.task.additive_rate)
+        self._trees = Trees.none()
+        self._mixing = Mixing(self.task, learning.experts)
+        self._lag = Lag()
+        self._drift = Drift()
+        self._waiting = Waiting()
+        self._replay = Replay(len(self.features) if "trees" in learning.experts else 0)
+        self._fresh = 0  # examples since the world last changed
+        self._next_fit = _FIRST_FIT
+
+    @property
+    def ignored(self) -> int:
+        """Values of features that were NaN, infinite or absurd."""
+        return self._linear.ignored
+
+    @property
+    def waiting(self) -> int:
+        """Examples that are known and not due."""
+        return len(self._waiting)
+
+    @property
+    def clock(self) -> int:
+        """The latest time at which an example was known, ms since the epoch."""
+        return self._waiting.clock
+
+    @property
+    def drifts(self) -> int:
+        """How often the world has changed."""
+        return self._drift.found
+
+    def learn(self, example: Example, partition: int = 0, offset: int = 0) -> list[Learned]:
+        """Take one example, known by its `label_time`, and learn those that are due by then, in order.
+
+        `partition` and `offset` say where it stands. Raises Poison on one of another model.
+        """
+        item = self._item(example, partition, offset)
+        self.taken += 1
+        halvings = self._waiting.halvings
+        self._waiting.put(item, example.label_time)
+        if self._waiting.halvings > halvings:
+            self._replay.choose(self._waiting)
+        return [Learned(item, self._learn(item)) for item in self._waiting.due()]
+
+    def recall(self, example: Example, partition: int, offset: int) -> None:
+        """Take up again an example that was given before the snapshot that this one goes on from."""
+        item = self._item(example, partition, offset)
+        if not self._waiting.chosen(item.key):
+            return
+        if not self._waiting.settled(item):
+            self._waiting.put(item, 0)
+        elif "trees" in self.learning.experts:
+            self._replay.add(item)
+
+    def snapshot(self, created: int, applied: Mapping[str, int] | None = None) -> Snapshot:
+        """The next version: the scaling folded into the weights, and the state to go on from.
+
+        `created` in milliseconds since the epoch; `applied`: partition -> the last offset taken.
+        """
+        self.version += 1
+        bias, weights = self._linear.folded()
+        bias_of_all, *weights_of_all = self._mixing.published(len(self._trees) > 0)
+        return Snapshot(
+            model=self.model,
+            version=self.version,
+            created=created,
+            kind=AMOUNT if self.task.amounts else MIXTURE,
+            features=self.features,
+            bias=bias,
+            weights=weights,
+            examples=self.examples,
+            metrics=self.metrics(),
+            state=self._state(),
+            applied=dict(applied or {}),
+            mixing=(bias_of_all + self._offset(), *weights_of_all),
+            table=raw(self._additive.table),
+            trees=self._trees.packed(),
+            typical=self._linear.means(),
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Prequential figures over the window of the latest examples, counts, weights of the experts."""
+        counts = {
+            "taken": self.taken,
+            "positives": self.positives,
+            "ignored": self.ignored,
+            "waiting": self.waiting,
+            "left_out": self._waiting.left_out,
+            "drifts": self.drifts,
+        }
+        weights = zip(EXPERTS, self._mixing.weights[1:-1].tolist(), strict=True)
+        return {
+            **self.task.figures(*self.window.kept()),
+            **{name: float(count) for name, count in counts.items()},
+            **{f"weight.{name}": weight for name, weight in weights},
+            "cohort_deviation": self._mixing.deviation,
+        }
+
+    @classmethod
+    def restore(
+        cls,
+        snapshot: Snapshot,
+        features: Sequence[str],
+        learning: Learning = DEFAULT,
+        *,
+        amounts: bool = False,
+    ) -> Learner:
+        """Go on from a snapshot, after `recall` of the examples from `earliest` up to those applied.
+
+        Features are matched by name: a new one starts from nothing, a gone one goes. Raises Poison where the state is
+        none of ours.
+        """
+        try:
+            known = msgspec.msgpack.decode(snapshot.state, type=_State)
+            if known.format != _FORMAT:
+                raise ValueError(f"expected format {_FORMAT}, got {known.format}")
+            if (snapshot.kind == AMOUNT) != amounts:
+                raise ValueError(f"it is of the kind {snapshot.kind!r}")
+            learner = cls(known.model, features, learning, amounts=amounts)
+            learner._restore(known, snapshot)
+        except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+            raise Poison(f"not the state of a learner: {error}") from error
+        return learner
+
+    def _learn(self, item: Item) -> float:
+        task, x = self.task, item.x.astype(np.float64)
+        logit = self._linear.logit(x.tolist())
+        logits = self._logits(x, logit)
+        mixed = self._mixing.logit(logits)
+        score = task.prediction(mixed)
+        self.window.add(item.label, score)
+        self.examples += 1
+        self.positives += item.label > 0
+
+        target, mean = task.target(item.label), task.mean(mixed)
+        slope = task.mean(logits[1]) - target
+        task.note(item.label, mean)
+        self._mix(item, x, logits, target)
+        self._linear.learn(target, task.dispersion)
+        self._additive.learn(x, slope)
+        if "trees" in self.learning.experts:
+            self._replay.add(item)
+            self._refit()
+        if self._drift.add(task.surprise(score, item.label), item.due):
+            self._start_over()
+        return score
+
+    def _mix(self, item: Item, x: NDArray[np.float64], logits: NDArray[np.float64], target: float) -> None:
+        """Learn the weights of the mixture; where the task says so, by what the experts would have said when the
+        example opened, and not at all if they were not there yet."""
+        horizon = item.due - item.opened
+        if self.task.lagged:
+            then = self._lag.logits(x, self._additive.seeds, item.opened, self.task.largest)
+            if self.examples > _FIRST_COPY and self._lag.wanted(item.due, horizon):
+                self._lag.copy(item.due, *self._linear.folded(), self._additive.table[0])
+            if then is None:
+                return
+            logits = self._together(*then, float(logits[2]))
+        self._mixing.learn(logits, target, item.due, horizon)
+
+    def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
+        """What each expert says, float64[3]; `first`: the linear one."""
+        found = (first, self._additive.correction(x), self._trees.logit(x) if len(self._trees) else 0.0)
+        return self._together(*(float(cut(one, self.task.largest)) for one in found))
+
+    def _together(self, linear: float, table: float, trees: float) -> NDArray[np.float64]:
+        """What each expert says, float64[3], from the terms that `models.scoring.scorer.logit` has: the additive one
+        corrects the linear one, but for amounts, and the mean of the two stands for trees that are not there yet."""
+        additive = table if self.task.amounts else linear + table
+        return np.array([linear, additive, trees if len(self._trees) else 0.5 * (linear + additive)])
+
+    def _refit(self) -> None:
+        self._fresh += 1
+        if self._fresh >= self._next_fit:
+            self._next_fit = self._fresh + min(max(_FIRST_FIT, self._fresh // _FIT_SHARE), _LONGEST_FIT)
+            x, labels = self._replay.sample()
+            targets = np.array([self.task.target(label) for label in labels.tolist()], np.float32)
+            self._trees = fit(x, targets, self.task.objective)
+
+    def _offset(self) -> float:
+        """What a logit of the experts lacks to the one of a prediction: the logarithm of the unit of amounts."""
+        return math.log(self.task.state.unit) if self.task.amounts else 0.0
+
+    def _start_over(self) -> None:
+        """The world has changed: learn fast, and from what came since."""
+        self._linear.quicken()
+        self._additive.quicken()
+        self._mixing.quicken()
+        self._lag.clear()
+        self._trees = Trees.none()
+        self._replay.shrink(_AFTER_DRIFT)
+        self._fresh, self._next_fit = 0, _FIRST_FIT
+
+    def _item(self, example: Example, partition: int, offset: int) -> Item:
+        if example.model != self.model:
+            raise Poison(f"example {example.id} is for {example.model}, not for {self.model}")
+        self.task.check(example)
+        if len(example.features) != len(self.features):
+            have, want = len(example.features), len(self.features)
+            raise Poison(f"example {example.id} has {have} features; expected {want}")
+        if not all(0 <= time <= _LATEST_MS for time in (example.opened, example.due, example.label_time)):
+            raise Poison(f"example {example.id}: a time is before 1970 or after 2200")
+        return Item.of(example, partition, offset)
+
+    def _state(self) -> bytes:
+        """Plain data (MessagePack)."""
+        waiting = self._waiting
+        state = _State(
+            format=_FORMAT,
+            model=self.model,
+            version=self.version,
+            taken=self.taken,
+            examples=self.examples,
+            positives=self.positives,
+            linear=self._linear.state(),
+            additive_squares=raw(self._additive.squares),
+            mixing=self._mixing.state(),
+            lag=self._lag.state(),
+            drift=self._drift.state(),
+            drifts=self._drift.found,
+            clock=waiting.clock,
+            halvings=waiting.halvings,
+            left_out=waiting.left_out,
+            cut=self._replay.cut,
+            fresh=self._fresh,
+            next_fit=self._next_fit,
+            task=self.task.state,
+            window=msgspec.convert(self.window.state(), _WindowState),
+            earliest=self._replay.earliest(waiting),
+        )
+        return msgspec.msgpack.encode(state)
+
+    def _restore(self, known: _State, snapshot: Snapshot) -> None:
+        """Raises ValueError where learning on would fail, or make a snapshot that nobody may score with."""
+        _check_numbers(known)
+        same = snapshot.features == self.features
+        snapshot = snapshot.aligned(self.features)
+        self.version, self.taken = known.version, known.taken
+        self.examples, self.positives = known.examples, known.positives
+        self._linear.restore(known.linear)
+        squares = np.frombuffer(known.additive_squares, "<f4").astype(np.float32)
+        self._additive.restore(np.frombuffer(snapshot.table, "<f4").astype(np.float32), squares)
+        restored(self.task, known.task)
+        self._mixing.restore(known.mixing)
+        self._trees = Trees.unpacked(snapshot.trees, len(self.features))
+        if same:
+            self._lag.restore(known.lag, len(self.features))
+        self._drift.restore(known.drift)
+        self._drift.found = known.drifts
+        self._waiting.clock, self._waiting.halvings = known.clock, known.halvings
+        self._waiting.left_out = known.left_out
+        self._replay.cut = known.cut
+        self._fresh, self._next_fit = known.fresh, known.next_fit
+        self.window = Window.restore(**msgspec.structs.asdict(known.window))
+        if not self.task.possible(*self.window.kept()):
+            raise ValueError("a label or a score of the window is none")
+        self.earliest = known.earliest
+
+
+def _check_numbers(known: _State) -> None:
+    counts: tuple[Any, ...] = (
+        known.version, known.taken, known.examples, known.positives, known.drifts, known.clock, known.left_out,
+        known.fresh, known.next_fit, known.window.count, *known.earliest, *known.earliest.values(),
+    )  # fmt: skip
+    if not all(0 <= count <= LARGEST_VERSION for count in counts):
+        raise ValueError("a count is below 0 or absurd")
+    if not 0 <= known.halvings <= 52 or not all(abs(part) <= LARGEST_VERSION for part in known.cut):
+        raise ValueError("the examples that wait are none")
+    if not 0 < known.window.size <= _LARGEST_WINDOW:
+        raise ValueError(f"a window of {known.window.size} examples")

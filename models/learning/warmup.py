@@ -1,0 +1,34 @@
+"""Call every kernel of the learner and of explanations once, so that a role finds them compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.scoring.forest import LEAF
+from models.scoring.scorer import CELLS, LARGEST_LOGIT, cut, logistic
+from models.scoring.snapshot import MIXTURE, Snapshot
+
+from .additive import Additive
+from .boosted import Trees
+from .mixture import Mixing
+from .task import Binary
+
+_STUMP = Trees(np.zeros(1, np.int32), np.array([LEAF], np.int16), np.zeros(1), np.zeros(1, np.int32))
+
+
+def exercise() -> None:
+    """Nothing is learned by anybody."""
+    x, experts = np.zeros(1), Additive(("a",), rate=0.1)
+    experts.learn(x, 0.0)
+    mixing = Mixing(Binary())
+    mixing.learn(np.zeros(3), 0.0, 0, 0)
+    mixing.logit(np.zeros(3))
+    _STUMP.logit(x)
+    logistic(cut(experts.correction(x), LARGEST_LOGIT))
+    table = np.zeros(CELLS, "<f4").tobytes()
+    snapshot = Snapshot(
+        "m", 1, 0, MIXTURE, ("a",), 0.0, (0.0,), 0, mixing=(0.0,) * 4, table=table, trees=_STUMP.packed(),
+        typical=(0.0,),
+    )  # fmt: skip
+    snapshot.score([0.0])
+    snapshot.contributions([0.0])

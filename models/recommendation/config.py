@@ -1,0 +1,86 @@
+"""What `config/recommendations.yaml` declares: which events are baskets, and which items may be recommended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from config.located_yaml import Located, load
+from streams.errors import ConfigError
+
+MOST: Final = 100  # products of one customer
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendSpec:
+    """Baskets are the events of `kinds` on `topic`, which has lines; `top` products are recommended of them.
+
+    only, never, once: categories; `once` are those of which nobody needs the same product twice. `out_of_stock` is a
+    file with a product a line, which may change at any time; None: everything is there.
+    """
+
+    topic: str
+    kinds: tuple[str, ...]
+    top: int
+    only: tuple[str, ...] | None
+    never: tuple[str, ...]
+    once: tuple[str, ...]
+    out_of_stock: Path | None
+
+
+def load_recommendations(path: str | Path) -> RecommendSpec:
+    """Read the file; a ConfigError names the line to mend and what was expected there."""
+    top = load(path)
+    top.expect({"baskets", "top", "only", "never", "once", "out_of_stock"}, {"baskets"})
+    baskets = top["baskets"]
+    if not isinstance(baskets, Located):
+        raise top.error("baskets: expected {topic, kinds}", "baskets")
+    baskets.expect({"topic", "kinds"}, {"topic", "kinds"})
+    topic, kinds = baskets["topic"], _names(baskets, "kinds")
+    if not isinstance(topic, str) or not topic:
+        raise baskets.error(f"topic: expected a name, got {topic!r}", "topic")
+    if not kinds:
+        raise baskets.error("kinds: expected at least one event kind such as order", "kinds")
+    return RecommendSpec(
+        topic=topic,
+        kinds=kinds,
+        top=_top(top),
+        only=_names(top, "only") or None,
+        never=_names(top, "never"),
+        once=_names(top, "once"),
+        out_of_stock=_file(top, Path(path).parent),
+    )
+
+
+def read_products(path: Path) -> frozenset[str]:
+    """The products in a file, one a line; raises ConfigError when it cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), None, f"cannot be read as lines of products: {error}") from error
+    return frozenset(line.strip() for line in lines if line.strip())
+
+
+def _names(top: Located, key: str) -> tuple[str, ...]:
+    names = top.get(key) or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise top.error(f"{key}: expected a list of names, got {names!r}", key)
+    return tuple(names)
+
+
+def _top(top: Located) -> int:
+    value = top.get("top", 10)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
+        raise top.error(f"top: expected a whole number from 1 to {MOST}, got {value!r}", "top")
+    return value
+
+
+def _file(top: Located, folder: Path) -> Path | None:
+    name = top.get("out_of_stock")
+    if name is None or name == "":
+        return None
+    path = folder / str(name)
+    if not path.is_file():
+        raise top.error(f"out_of_stock: there is no file {path}", "out_of_stock")
+    return path

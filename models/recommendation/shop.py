@@ -1,0 +1,183 @@
+"""All customers' lists, the recommender learned from their baskets, and what to recommend to those who changed.
+
+Customers are scored with an assortment that is made anew after a sixteenth more baskets, `MOST_BASKETS` at most, or
+a day of theirs; who changed before that is scored with the one before. So what is recommended depends on the baskets
+and their order alone, however often it is asked for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from streams.kernels.hashing import hash_text
+
+from .assortment import Assortment, Recommendations, Rules
+from .config import RecommendSpec
+from .item_table import shrink
+from .recent_items import CLOCK, HALF_LIFE_MS, nothing
+from .recommender import DAY_MS, Recommender
+from .shopper import Shopper
+
+MOST_BASKETS: Final = 1000  # between two assortments, which take a twentieth of a second each
+SIXTEENTH: Final = 16
+FORGOTTEN_MS: Final = 10 * HALF_LIFE_MS  # a thousandth of a list is left
+NAME_BYTES: Final = 200  # a longer one is no product's and no category's
+NOBODY: Final = b""  # stands for the customers who are not known: what is popular
+
+_hash = lru_cache(1 << 16)(hash_text)
+
+
+class Recommended(NamedTuple):
+    """The best products of one customer, the best first, as of `time_ms`, by assortment `version`."""
+
+    time_ms: int
+    version: int
+    products: tuple[tuple[str, float], ...]
+
+
+class Shop:
+    """Deterministic: the same baskets in the same order, the same bits, and the same recommendations."""
+
+    def __init__(self, spec: RecommendSpec) -> None:
+        self.spec = spec
+        self.recommender = Recommender()
+        self.shoppers: dict[bytes, Shopper] = {}
+        self.names: dict[int, str] = {}  # of items that the table or the assortment has
+        self.assortment: Assortment | None = None
+        self.renewed_baskets = 0  # as of the assortment
+        self.renewed_ms = self.swept_ms = -1.0
+        self.changed: set[bytes] = set()  # since `take_changed`
+        self._once = frozenset(_key(name) for name in spec.once)
+        self._absent: frozenset[str] = frozenset()
+        self._scorer: Recommendations | None = None
+        self._unscored: dict[bytes, None] = {}
+        self._scored: dict[bytes, Recommended | None] = {}
+
+    # -- learning ----------------------------------------------------------------------------------------
+
+    def learn(self, customer: bytes, lines: Sequence[Mapping[str, Any]], time_ms: int) -> bool:
+        """Learn a basket; False where nothing of it counted."""
+        names = [_bounded(line["product"]) for line in lines]
+        keys = [_key(name) for name in names]
+        categories = [_key(_bounded(line.get("category") or "")) for line in lines]
+        quantities = [line["quantity"] for line in lines]
+        shopper = self.shoppers.get(customer) or Shopper()
+        if not self.recommender.learn(keys, categories, quantities, shopper.recent, time_ms):
+            return False
+        self.shoppers[customer] = shopper
+        if self._once:
+            bought = zip(keys, categories, quantities, strict=True)
+            shopper.own(
+                key for key, category, quantity in bought if category in self._once and quantity > 0.0
+            )
+        self.names.update((key, name) for key, name in zip(keys, names, strict=True) if key)
+        if self._due():
+            self._score()
+            self._renew()
+        self.changed.add(customer)
+        self._unscored[customer] = None
+        return True
+
+    def _due(self) -> bool:
+        baskets = self.recommender.baskets - self.renewed_baskets
+        enough = min(MOST_BASKETS, 1 + self.renewed_baskets // SIXTEENTH)
+        return baskets >= enough or self.recommender.clock_ms - self.renewed_ms >= DAY_MS
+
+    def _renew(self) -> None:
+        self.renewed_baskets, self.renewed_ms = self.recommender.baskets, self.recommender.clock_ms
+        if self.renewed_ms - self.swept_ms >= DAY_MS:
+            self._sweep()
+        self.adopt(self.recommender.snapshot(), self.names)
+        self._scored[NOBODY] = self.recommended(NOBODY)
+
+    def adopt(self, assortment: Assortment, names: Mapping[int, str]) -> None:
+        """Score with it from now on; of `names` those of its items are kept."""
+        self.assortment = assortment
+        self.names = {key: names[key] for key in assortment.keys.tolist()}
+        self._make_scorer()
+
+    def _sweep(self) -> None:
+        """Forget who was away for so long that next to nothing of the list is left."""
+        self.swept_ms = self.renewed_ms
+        oldest_ms = self.swept_ms - FORGOTTEN_MS
+        for customer in [c for c, shopper in self.shoppers.items() if shopper.recent[CLOCK] < oldest_ms]:
+            del self.shoppers[customer]
+            self.changed.add(customer)
+            self._scored[customer] = None
+
+    # -- recommending ------------------------------------------------------------------------------------
+
+    def without(self, products: Iterable[str]) -> None:
+        """These are out of stock from now on; they are recommended to nobody who is scored later."""
+        self._absent = frozenset(products)
+        self._make_scorer()
+
+    def _make_scorer(self) -> None:
+        if self.assortment is None:
+            return
+        absent = {_key(name) for name in self._absent}
+        stock = set(self.assortment.keys.tolist()) - absent if absent else None
+        only = None if self.spec.only is None else [_key(name) for name in self.spec.only]
+        never = [_key(name) for name in self.spec.never]
+        rules = Rules.of(self.assortment, stock=stock, only=only, never=never, once=self._once)
+        self._scorer = Recommendations(self.assortment, rules)
+
+    def recommended(self, customer: bytes) -> Recommended | None:
+        """What is recommended now, as of the customer's latest basket; to `NOBODY` what is popular. None to one who
+        is not known, and before the first basket of all."""
+        shopper = self.shoppers.get(customer)
+        if self._scorer is None or (shopper is None and customer != NOBODY):
+            return None
+        if shopper is None:
+            return self._recommended(Shopper(nothing()), int(self.renewed_ms))
+        return self._recommended(shopper, int(shopper.recent[CLOCK]))
+
+    def _recommended(self, shopper: Shopper, time_ms: int) -> Recommended:
+        assert self._scorer is not None
+        owned = np.array(shopper.owned, np.int64)
+        keys, scores = self._scorer.recommend(shopper.recent, time_ms, self.spec.top, owned)
+        products = zip((self.names[key] for key in keys.tolist()), scores.tolist(), strict=True)
+        return Recommended(time_ms, self._scorer.assortment.version, tuple(products))
+
+    def _score(self) -> None:
+        for customer in self._unscored:
+            self._scored[customer] = self.recommended(customer)
+        self._unscored.clear()
+
+    def take_recommended(self) -> dict[bytes, Recommended | None]:
+        """Of everybody who changed since this was asked last; None: the customer is forgotten."""
+        self._score()
+        found, self._scored = self._scored, {}
+        return found
+
+    def take_changed(self) -> set[bytes]:
+        """Whose lists have changed since this was asked last."""
+        found, self.changed = self.changed, set()
+        return found
+
+
+def warm() -> float:
+    """Run every kernel of recommendations once, so that none is compiled when baskets come; the seconds it took."""
+    began = time.perf_counter()
+    shop = Shop(RecommendSpec("", (), 1, None, (), (), None))
+    line = {"product": "a", "category": None, "quantity": 1.0}
+    for number in range(2):
+        shop.learn(b"a", [line, {**line, "product": "b"}], number)
+    shop.take_recommended()
+    shrink(shop.recommender.table, 1.0, 1.0)
+    return time.perf_counter() - began
+
+
+def _bounded(name: str) -> str:
+    """A name that can be kept, or none."""
+    return name if len(name.encode()) <= NAME_BYTES else ""
+
+
+def _key(name: str) -> int:
+    """The 52-bit hash of a name, 0 of none."""
+    return int(_hash(name)) if name else 0

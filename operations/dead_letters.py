@@ -1,0 +1,219 @@
+"""The topic of the dead letters, read to its end: what is in it, and what of it was replayed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+import schemas
+from agents.topology.topics import DEAD_LETTERS
+from streams.engine.engine import LETTER_BYTES
+from streams.errors import Fatal, Retryable
+from streams.kafka.connection import Kafka, client
+
+# A record under this key, followed by the letter's id, says that the letter was replayed. It stands in the
+# letter's own partition behind it, so that retention never takes it away first.
+REPLAYED_KEY = b"\0replayed:"
+TIMEOUT_S = 30.0
+
+
+class Letter(NamedTuple):
+    """A record that was refused: where it stood, why, its bytes (cut off, if they are many) and its append time.
+
+    `partition_here`: the partition of the letter itself.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    key: bytes | None
+    value: bytes | None
+    time_ms: int
+    partition_here: int
+
+    @property
+    def id(self) -> str:
+        """Where it stood."""
+        return f"{self.topic}:{self.partition}:{self.offset}"
+
+    @property
+    def cut(self) -> bool:
+        """Whether the letter may hold less than the record did."""
+        return max(len(self.key or b""), len(self.value or b"")) >= LETTER_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which letters are meant; a part of the reason is enough."""
+
+    reason: str = ""
+    topic: str = ""
+    since_ms: int = 0
+    until_ms: int = 1 << 62
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether this one is."""
+        named = self.reason in letter.reason and self.topic in ("", letter.topic)
+        return named and self.since_ms <= letter.time_ms < self.until_ms
+
+
+@dataclass(slots=True)
+class Letterbox:
+    """Every letter by its id, the same one once, and when those that were replayed were."""
+
+    letters: dict[str, Letter] = field(default_factory=dict)
+    replayed: dict[str, int] = field(default_factory=dict)
+    unreadable: int = 0
+
+    def chosen(self, choice: Choice) -> list[Letter]:
+        """Those that are meant, by where they stood."""
+        found = [letter for letter in self.letters.values() if choice.takes(letter)]
+        return sorted(found, key=lambda letter: letter[:3])
+
+    def _take(self, number: int, key: bytes, value: bytes) -> None:
+        if key.startswith(REPLAYED_KEY):
+            self.replayed[key[len(REPLAYED_KEY) :].decode()] = int(json.loads(value)["time"])
+            return
+        try:
+            name, letter = schemas.decode(value)
+        except schemas.SchemaError:
+            name, letter = "", {}
+        if name != "dead_letter":
+            self.unreadable += 1
+            return
+        names = ("topic", "partition", "offset", "reason", "key", "value", "time")
+        found = Letter._make([*(letter[name] for name in names), number])
+        self.letters[found.id] = found
+
+
+def read_letters(bootstrap: Kafka) -> Letterbox:
+    """All that is there now, without what belongs to a transaction that was rolled back."""
+    box = Letterbox()
+    consumer = open_consumer(bootstrap)
+    try:
+        for message in _all_of(consumer):
+            box._take(message.partition(), message.key() or b"", message.value() or b"")
+    except KafkaException as error:
+        raise Fatal(f"topic {DEAD_LETTERS} cannot be read: {error.args[0].str()}") from error
+    finally:
+        consumer.close()
+    return box
+
+
+def open_consumer(bootstrap: Kafka) -> Any:
+    """A consumer that belongs to no group."""
+    return Consumer(
+        {
+            **client(bootstrap),
+            "group.id": "streamwise-dead-letters",  # never used: partitions are assigned by hand
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 20,
+            "log_level": 0,
+        }
+    )
+
+
+def _all_of(consumer: Any) -> Iterator[Any]:
+    found = consumer.list_topics(DEAD_LETTERS, timeout=TIMEOUT_S).topics[DEAD_LETTERS]
+    if found.error is not None:
+        raise Fatal(f"topic {DEAD_LETTERS} is not there; make it with `streamwise topics`")
+    starts = []
+    for number in found.partitions:
+        at = TopicPartition(DEAD_LETTERS, number)
+        at.offset = consumer.get_watermark_offsets(at, timeout=TIMEOUT_S)[0]
+        starts.append(at)
+    consumer.assign(starts)
+    waiting = set(found.partitions)
+    until = time.monotonic() + TIMEOUT_S
+    while waiting:
+        for message in consumer.consume(1000, 0.2):
+            error = message.error()
+            if error is None:
+                yield message
+                until = time.monotonic() + TIMEOUT_S
+            elif error.code() == KafkaError._PARTITION_EOF:
+                waiting.discard(message.partition())
+        if waiting and time.monotonic() > until:
+            raise Retryable(
+                f"topic {DEAD_LETTERS} could not be read to its end in {TIMEOUT_S:.0f} s; check the broker"
+            )
+
+
+# -- what the commands tell ------------------------------------------------------------------------------
+
+
+def summary(box: Letterbox, choice: Choice) -> dict[str, Any]:
+    """`streamwise dead-letters list`: counts by topic and reason, the most first."""
+    groups: dict[tuple[str, str], dict[str, Any]] = {}
+    for letter in box.chosen(choice):
+        at = letter.topic, letter.reason
+        new = {"topic": letter.topic, "reason": letter.reason, "letters": 0, "replayed": 0, "first_ms": letter.time_ms,
+               "last_ms": letter.time_ms, "example": letter.id}  # fmt: skip
+        group = groups.setdefault(at, new)
+        group["letters"] += 1
+        group["replayed"] += letter.id in box.replayed
+        group["first_ms"] = min(group["first_ms"], letter.time_ms)
+        group["last_ms"] = max(group["last_ms"], letter.time_ms)
+    ordered = sorted(groups.values(), key=lambda group: (-group["letters"], group["topic"], group["reason"]))
+    return {"groups": ordered, "unreadable": box.unreadable}
+
+
+def summary_lines(told: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    found = [
+        f"{group['letters']:>8,}  {group['topic']:<18} {group['reason']} ({group['replayed']:,} replayed; "
+        f"{_date(group['first_ms'])} to {_date(group['last_ms'])}; such as {group['example']})"
+        for group in told["groups"]
+    ]
+    if told["unreadable"]:
+        found.append(f"{told['unreadable']:>8,}  records that are no dead letters")
+    return found or ["no dead letters"]
+
+
+def detail(box: Letterbox, letter_id: str) -> dict[str, Any]:
+    """`streamwise dead-letters show`: one letter, its record decoded where this installation can."""
+    letter = box.letters.get(letter_id)
+    if letter is None:
+        raise Fatal(
+            f"no dead letter {letter_id!r}: expected TOPIC:PARTITION:OFFSET, as `dead-letters list` shows them"
+        )
+    key, value = letter.key, letter.value
+    told: dict[str, Any] = {
+        "topic": letter.topic, "partition": letter.partition, "offset": letter.offset, "reason": letter.reason,
+        "time_ms": letter.time_ms, "key": None if key is None else key.decode("utf-8", "backslashreplace"),
+        "value_bytes": None if value is None else len(value), "cut": letter.cut,
+        "replayed_ms": box.replayed.get(letter.id),
+    }  # fmt: skip
+    try:
+        told["schema"], told["record"] = schemas.decode(value or b"")
+    except schemas.SchemaError as error:
+        told["undecoded"] = str(error)
+        told["value_hex"] = (value or b"")[:1024].hex()
+    return told
+
+
+def detail_lines(told: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    when = {"time_ms": "appended", "replayed_ms": "replayed"}
+    shown = {when.get(name, name): _date(v) if name in when and v else v for name, v in told.items()}
+    return [f"{name:<12} {_text(value)}" for name, value in shown.items()]
+
+
+def _text(value: Any) -> str:
+    return (
+        json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    )
+
+
+def _date(time_ms: int) -> str:
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

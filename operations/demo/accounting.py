@@ -1,0 +1,275 @@
+"""`streamwise demo`: the whole product on one machine with nothing but Python, on a year of real baskets.
+
+The broker is embedded in this process and drops what is not read in time, so the replay follows all its
+consumers. Events produced, folded, emitted, learned and kept are counted apart, and must agree at the end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from agents.runtime.supervisor import Roles
+from agents.server.role import decision_feed
+from agents.topology.topics import OUTCOMES
+from config.settings import Settings
+from console.board import Board
+from ingest.replay.replay import Progress, replay
+from ingest.source import Event, Source
+from pipeline.live_pass import Config
+from serving.ledger.ledger import Ledger
+from serving.monitoring.role_poller import RolePoller, poll_roles
+from serving.monitoring.status import RoleReport
+from streams.errors import Fatal
+
+MAX_AHEAD = 12_000  # events or examples that wait: far below what the embedded broker keeps
+POLL_S = 0.05
+SETTLE_TIMEOUT_S = 60.0
+STALL_S = 60.0
+
+
+class Counted:
+    """The first `limit` events of a source, counted as they are given out, by topic."""
+
+    def __init__(self, source: Source, limit: int | None) -> None:
+        self._source, self._limit = source, limit
+        self.by_topic: dict[str, int] = dict.fromkeys(source.topics, 0)
+        self.name, self.topics, self.begins_ms = source.name, source.topics, source.begins_ms
+        self.total = source.total if limit is None or source.total is None else min(limit, source.total)
+        self.fingerprint = source.fingerprint
+
+    def events(self, start: int = 0) -> Iterator[Event]:
+        """The events, each counted."""
+        for event in islice(self._source.events(start), self._limit):
+            self.by_topic[event[0]] += 1
+            yield event
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the events so far, as the roles tell it."""
+
+    folded: int = 0  # dead letters of the worker among them
+    dead_letters: int = 0
+    decisions: int = 0  # alerts and offers emitted
+    alerts: int = 0
+    offers: int = 0
+    examples: int = 0  # emitted
+    learned: int = 0  # or not due yet; dead letters of the learner among them
+    kept: int = 0  # in the ledger, or dead-lettered by it
+    missed: int = 0  # gone from the broker before a role read them
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, reports: Mapping[str, RoleReport]) -> Counts:
+        """From one round of reports."""
+        worker, learner, ledger = (_status(reports, role) for role in ("worker", "learner", "ledger"))
+        dead = {role: sum(_status(reports, role).get("dead_letters", {}).values()) for role in reports}
+        return cls(
+            folded=worker.get("events", 0) + dead.get("worker", 0),
+            dead_letters=sum(dead.values()),
+            decisions=worker.get("alerts", 0) + worker.get("offers", 0),
+            alerts=worker.get("alerts", 0),
+            offers=worker.get("offers", 0),
+            examples=sum(worker.get("examples", {}).values()),
+            learned=learner.get("taken", 0) + dead.get("learner", 0),
+            kept=ledger.get("ledger_inserted", 0) + ledger.get("ledger_repeated", 0) + dead.get("ledger", 0),
+            missed=learner.get("missed", 0) + ledger.get("missed", 0),
+            models=learner.get("period", {}),
+        )
+
+
+class Demo:
+    """One demo run. `counts` and `board` are up to date while it runs; whoever shows them reads them."""
+
+    def __init__(
+        self, settings: Settings, config: Config, source: Source, roles: Roles, *, limit: int | None
+    ) -> None:
+        self.settings, self.roles = settings, roles
+        self.source = Counted(source, limit)
+        self.board = Board()
+        self.counts = Counts()
+        self.progress: Progress | None = None
+        self.first_decision_s: float | None = None
+        self.stop = threading.Event()
+        self._sources = {each.topic for each in config.features.sources}
+        self._began = time.monotonic()
+        self._moved = (self._began, Counts())
+        self._halt = threading.Event()
+        self._failure: Fatal | None = None
+        self._poller = RolePoller(_Addresses(roles), self.board)
+        self._watcher = threading.Thread(target=self._watch, name="counts", daemon=True)
+        self._feed = decision_feed(settings.access, self.board, config, seen=self._on_decision)
+
+    @property
+    def seconds(self) -> float:
+        """Since the command was given."""
+        return time.monotonic() - self._began
+
+    def begun(self, at: float) -> None:
+        """The command was given then (monotonic seconds)."""
+        self._began = at
+
+    def run(self) -> None:
+        """Replay everything, then wait until all of it has arrived everywhere. Returns early when stopped."""
+        self._feed.start()
+        self._poller.start()
+        self._watcher.start()
+        try:
+            replay(
+                self.source, self.settings.access, lag=self.lag, max_ahead=MAX_AHEAD,
+                on_progress=self._on_progress, stop=self.stop,
+            )  # fmt: skip
+            self._settle()
+        finally:
+            self._halt.set()
+            self._watcher.join()
+            self._feed.stop()
+            self._poller.stop()
+        self._raise_failure()
+
+    def lag(self) -> int:
+        """What waits anywhere: events to be folded, examples to be learned, decisions to be kept."""
+        self._raise_failure()
+        return max(self.waiting().values())
+
+    def waiting(self) -> dict[str, int]:
+        """What waits for each role."""
+        counts = self.counts
+        return {
+            "worker": self._produced(self._sources) - counts.folded,
+            "learner": counts.examples - counts.learned,
+            "ledger": counts.decisions + self._produced({OUTCOMES}) - counts.kept,
+        }
+
+    def _produced(self, topics: set[str]) -> int:
+        return sum(count for topic, count in self.source.by_topic.items() if topic in topics)
+
+    def _settle(self) -> None:
+        """Wait until nothing waits, or nothing moves any more: then something is lost, and counted so."""
+        until = time.monotonic() + SETTLE_TIMEOUT_S
+        while not self.stop.is_set() and max(self.waiting().values()) > 0 and time.monotonic() < until:
+            self._raise_failure()
+            if time.monotonic() - self._moved[0] > SETTLE_TIMEOUT_S / 4:
+                return
+            self._halt.wait(POLL_S)
+
+    def summary(self) -> dict[str, Any]:
+        """What happened, as JSON shows it. Asks the ledger itself for its rows."""
+        ledger = Ledger(self.settings.ledger_url)
+        rows = ledger.counts()
+        ledger.close()
+        counts, produced, outcomes = self.counts, self._produced(self._sources), self._produced({OUTCOMES})
+        kept = rows["alerts"] + rows["offers"] + rows["outcomes"]
+        lost = {
+            "events": max(0, produced - counts.folded),
+            "alerts": max(0, counts.alerts - rows["alerts"]),
+            "offers": max(0, counts.offers - rows["offers"]),
+            "outcomes": max(0, outcomes - rows["outcomes"]),
+            "examples": max(0, counts.examples - counts.learned),
+        }
+        return {
+            "events": self._produced({*self._sources, OUTCOMES}),
+            "alerts": rows["alerts"],
+            "offers": rows["offers"],
+            "outcomes": rows["outcomes"],
+            "dead_letters": counts.dead_letters,
+            "lost": None if self.stop.is_set() else sum(lost.values()),  # what was on its way is not lost
+            "lost_by": lost,
+            "missed": counts.missed,
+            "models": counts.models,
+            "seconds": round(self.seconds, 1),
+            "first_decision_s": self.first_decision_s,
+            "emitted": counts.decisions,
+            "kept": kept,
+            "complete": not self.stop.is_set(),
+        }
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def _on_decision(self, decision: Mapping[str, Any]) -> None:
+        if self.first_decision_s is None:
+            self.first_decision_s = round(self.seconds, 1)
+
+    def _watch(self) -> None:
+        """Ask the roles again and again; notice one that has ended, or a standstill."""
+        reports: dict[str, RoleReport] = {}
+        while not self._halt.wait(POLL_S):
+            try:
+                self.roles.check()
+            except Fatal as error:
+                self._failure = error
+                return
+            reports = poll_roles(self.roles.addresses, reports)
+            counts = Counts.of(reports)
+            now = time.monotonic()
+            if _moves(counts) != _moves(self._moved[1]):
+                self._moved = (now, counts)
+            self.counts = counts
+            if now - self._moved[0] > STALL_S and max(self.waiting().values()) > 0:
+                self._failure = Fatal(
+                    f"nothing moved for {STALL_S:.0f} s; see the roles' logs in {self.settings.state}"
+                )
+                return
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+
+class _Addresses(Mapping[str, str]):
+    """The addresses of the roles as they are now: the poller reads them anew at each round."""
+
+    def __init__(self, roles: Roles) -> None:
+        self._roles = roles
+
+    def __getitem__(self, role: str) -> str:
+        return self._roles.addresses[role]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._roles.addresses)
+
+    def __len__(self) -> int:
+        return len(self._roles.addresses)
+
+
+def lines(summary: dict[str, Any]) -> list[str]:
+    """The summary for people."""
+    if "events" not in summary:
+        return ["stopped"]
+    lost = "stopped early" if summary["lost"] is None else f"{summary['lost']:,} lost"
+    counts = [
+        f"{summary[key]:,} {key.replace('_', ' ')}" for key in ("events", "alerts", "offers", "dead_letters")
+    ]
+    found = [f"{', '.join(counts)}, {lost} in {summary['seconds']} s"]
+    for name, figures in summary["models"].items():
+        if figures["auc"] is not None:
+            examples = f"{figures['examples']:,} examples of the last half of the stream"
+            found.append(
+                f"  {name}: AUC {figures['auc']:.3f} over {examples}, each predicted before it was learned"
+            )
+    return found if summary["ledger"] is None else [*found, f"  the ledger is {summary['ledger']}"]
+
+
+def second_half_ms(source: Source, limit: int | None) -> tuple[int, int]:
+    """The middle and the end of the stream's time, in ms: what the figures are taken over."""
+    total = source.total
+    if total is None:
+        raise Fatal(f"{source.name}: its length is not known, so its second half is not either")
+    last = total if limit is None else min(limit, total)
+    end_ms = next((time_ms for _, _, time_ms, _ in islice(source.events(last - 1), 1)), 0)
+    start_ms = source.begins_ms or next((time_ms for _, _, time_ms, _ in islice(source.events(0), 1)), 0)
+    return (start_ms + end_ms) // 2, end_ms
+
+
+def _status(reports: Mapping[str, RoleReport], role: str) -> dict[str, Any]:
+    return dict(reports[role]["status"]) if role in reports else {}
+
+
+def _moves(counts: Counts) -> tuple[int, ...]:
+    return counts.folded, counts.examples, counts.learned, counts.decisions, counts.kept

@@ -1,0 +1,71 @@
+"""`streamwise replay`: recorded events to their topics, no faster than the worker follows while one answers."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agents.runtime.preflight import enter
+from agents.topology.topics import DEAD_LETTERS, OUTCOMES
+from config.settings import Settings
+from ingest.open_source import source
+from ingest.replay.pace import parse_speed
+from ingest.replay.progress_bar import progress_bar
+from ingest.replay.replay import replay, stop_on_signals
+from serving.monitoring.role_poller import poll_roles
+from streams.errors import ConfigError
+
+MAX_AHEAD = 100_000
+
+
+def replay_source(
+    settings: Settings,
+    name: str,
+    *,
+    mapping: Path | None,
+    speed: str | None,
+    limit: int | None,
+    until: str | None,
+    resume: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Replay a source; returns what was done."""
+    events = source(name, mapping)
+    pace = None if speed is None else parse_speed(speed)
+    until_ms = None if until is None else parse_date_ms(until, "--until")
+    enter(settings, "replay", [topic for topic in events.topics if topic not in (OUTCOMES, DEAD_LETTERS)])
+    worker = {role: at for role, at in settings.role_addresses.items() if role.startswith("worker")}
+    bar = nullcontext(None) if quiet else progress_bar(events.name)
+    with stop_on_signals() as stop, bar as on_progress:
+        done = replay(
+            events, settings.access, speed=pace, limit=limit, until_ms=until_ms, stop=stop,
+            lag=(lambda: _lag(worker)) if _lag(worker) is not None else None, max_ahead=MAX_AHEAD,
+            state_dir=settings.state / "replays", resume=resume, on_progress=on_progress,
+        )  # fmt: skip
+    return asdict(done)
+
+
+def lines(done: dict[str, Any]) -> list[str]:
+    """What was done, for people."""
+    end = "the source has no more" if done["complete"] else "run it again to go on from here"
+    return [
+        f"{done['events']:,} events ({done['dead_letters']:,} dead letters) in {done['seconds']:.1f} s; {end}"
+    ]
+
+
+def parse_date_ms(text: str, option: str) -> int:
+    """A date or a time, UTC unless it says otherwise, as milliseconds since 1970."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(option, None, f"expected a date such as 2017-07-01, got {text!r}") from error
+    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _lag(workers: dict[str, str]) -> int | None:
+    """What the workers have not folded yet; None when none of them answers."""
+    told = [report["status"].get("lag", {}) for report in poll_roles(workers).values() if report["reachable"]]
+    return sum(sum(lag.values()) for lag in told) if told else None

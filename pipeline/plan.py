@@ -1,0 +1,213 @@
+"""What the pass needs to know, as flat arrays: columns, views, features, models, policies, names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from customers.row.columns import DECAY, PLAIN, Features
+from customers.row.fold import FoldProgram, fold_program
+from customers.row.layout import Layout
+from decisions.policies.program import Program
+from models.config import ModelConfig
+from models.scoring.features import Plan as TransformPlan
+from schemas import schema_id
+
+ALERTS, OFFERS, EXAMPLES = range(3)
+OUTPUT_TOPICS = ("alerts", "offers", "training.examples")
+
+
+class Texts(NamedTuple):
+    """Byte strings end to end: text i is `data[ends[i] : ends[i + 1]]`."""
+
+    data: Any
+    ends: Any
+
+
+def texts(names: list[str]) -> Texts:
+    """Pack names for a kernel."""
+    encoded = [name.encode() for name in names]
+    ends = np.cumsum([0, *(len(name) for name in encoded)]).astype(np.int64)
+    return Texts(np.frombuffer(b"".join(encoded) or b"\0", np.uint8).copy(), ends)
+
+
+class Views(NamedTuple):
+    """How each view is read: int64[v], int64[v], float64[v] (see `customers.row.fold.view`)."""
+
+    opcode: Any
+    word: Any
+    parameter: Any
+
+
+class Vector(NamedTuple):
+    """The feature vector: the view of each feature (int64[f], -1 for the calendar), the word that holds it as
+    of the row's clock (`plain: int64[f]`, word 0 where that is not so), the features for which it is not so
+    and that have a view (`other: int64[k]`), transform codes, `missing`, and the places of the features that are made
+    apart (int64[a], see `models.scoring.features`)."""
+
+    source: Any
+    plain: Any
+    other: Any
+    code: Any
+    missing: Any
+    apart: Any
+
+
+# Columns of `Models.about`: where the open example stands and in how many words; the word and the field of what is
+# summed up (word 0: the label is yes or no), those of what a proof shares with what opened (word 0: nothing); which of
+# the rules must hold to open (-1: none); the label that a proof gives (the deadline gives the other)
+WORD, WORDS, SUM_WORD, SUM_FIELD, SAME_WORD, SAME_FIELD, GATE, ON_PROOF = range(8)
+
+
+class Models(NamedTuple):
+    """Labels. An event of kind k may open `open_model[open_start[k]:open_start[k + 1]]`, and `proof_model` likewise are
+    those it may prove (int64, in the order of the file). `within_ms: float64[m]`; `about: int64[m, 8]`, see above: one
+    array, as each is seven words more that every call hands over."""
+
+    open_start: Any
+    open_model: Any
+    proof_start: Any
+    proof_model: Any
+    within_ms: Any
+    about: Any
+
+
+class Rules(NamedTuple):
+    """`decisions.policies.program.Program` without its Python objects, and where each policy's state stands. Behind the
+    policies, whose number is that of the topics, stand the conditions for models to open."""
+
+    code: Any
+    constants: Any
+    when_start: Any
+    when_stop: Any
+    exit_start: Any
+    exit_stop: Any
+    cooldown_ms: Any
+    input_start: Any
+    input_type: Any
+    input_index: Any
+    scored: Any
+    asks_null: Any
+    kind_start: Any
+    kind_policy: Any
+    deadline_start: Any
+    deadline_policy: Any
+    topic: Any
+    word: Any
+
+
+class Plan(NamedTuple):
+    """Everything that stays the same while a layout and its policies are in force. `bit_fields: uint8[f]`: the
+    field is a set of bits, carried as the pattern of its float64."""
+
+    fold: FoldProgram
+    views: Views
+    vector: Vector
+    models: Models
+    rules: Rules
+    deadline_words: Any
+    deadline_columns: int
+    ring_at: int
+    ring_size: int
+    bit_fields: Any
+    lateness_ms: float
+    expire_after_ms: float
+    layout_id: int
+    decision_schema: int
+    example_schema: int
+    topics: Texts
+    kinds: Texts
+    deadlines: Texts
+    policy_names: Texts
+    model_names: Texts
+
+
+def build_plan(
+    features: Features, layout: Layout, config: ModelConfig, program: Program, gates: Sequence[str] = ()
+) -> Plan:
+    """Lay everything out for the kernels. `gates`: the models whose conditions stand behind the policies."""
+    view_of = [layout.view_index[f.view] if f.view is not None else -1 for f in config.features]
+    policies = [policy.name for policy in program.policies]
+    return Plan(
+        fold=fold_program(features, layout),
+        views=Views(
+            np.array([v.opcode for v in layout.views], np.int64),
+            np.array([v.word for v in layout.views], np.int64),
+            np.array([v.parameter for v in layout.views], np.float64),
+        ),
+        vector=Vector(
+            np.array(view_of, np.int64),
+            *_plain_words(layout, view_of),
+            *_transforms(config),
+        ),
+        models=_models(features, layout, config, {name: len(policies) + n for n, name in enumerate(gates)}),
+        rules=Rules(
+            **{name: getattr(program, name) for name in Rules._fields[:-2]},
+            topic=np.array([OFFERS if p.kind == "offer" else ALERTS for p in program.policies], np.int64),
+            word=np.array([layout.policy_at[name] for name in policies], np.int64),
+        ),
+        deadline_words=layout.deadline_words,
+        deadline_columns=len(layout.deadline_columns),
+        ring_at=layout.ring_at,
+        ring_size=layout.ring_size,
+        bit_fields=np.array([f.reduce == "bits" for f in features.fields], np.uint8),
+        lateness_ms=features.lateness_ms,
+        expire_after_ms=features.expire_after_ms,
+        layout_id=layout.layout_id,
+        decision_schema=schema_id("decision"),
+        example_schema=schema_id("training_example"),
+        topics=texts(layout.topics),
+        kinds=texts(list(features.kinds)),
+        deadlines=texts(layout.deadline_columns),
+        policy_names=texts(policies),
+        model_names=texts([model.name for model in config.models]),
+    )
+
+
+def _plain_words(layout: Layout, view_of: list[int]) -> tuple[Any, Any]:
+    """Most views are a word of the row as it stands at its clock: these need no look at the opcode."""
+    plain = np.zeros(len(view_of), np.int64)
+    other = []
+    for feature, number in enumerate(view_of):
+        if number >= 0 and layout.views[number].opcode in (PLAIN, DECAY):
+            plain[feature] = layout.views[number].word
+        elif number >= 0:
+            other.append(feature)
+    return plain, np.array(other, np.int64)
+
+
+def _transforms(config: ModelConfig) -> tuple[Any, Any, Any]:
+    plan = TransformPlan.of(config.features)
+    return plan.codes, plan.missing, plan.apart
+
+
+def _models(features: Features, layout: Layout, config: ModelConfig, gates: Mapping[str, int]) -> Models:
+    models = config.models
+    about = [
+        (
+            layout.example_at[model.name],
+            layout.example_words[model.name],
+            layout.kept_at(model.name, "sum"),
+            features.field_index(model.amount) if model.amount else 0,
+            layout.kept_at(model.name, "same"),
+            features.field_index(model.same) if model.same else 0,
+            gates.get(model.name, -1),
+            model.positive != "deadline",
+        )
+        for model in models
+    ]
+    return Models(
+        *_listed([model.open for model in models], features.kinds),
+        *_listed([model.proof for model in models], features.kinds),
+        within_ms=np.array([model.within_ms for model in models], np.float64),
+        about=np.array(about, np.int64).reshape(-1, 8),
+    )
+
+
+def _listed(named: Sequence[Sequence[str]], kinds: Sequence[str]) -> tuple[Any, Any]:
+    """For each kind those that name it: (starts, numbers)."""
+    lists = [[number for number, names in enumerate(named) if kind in names] for kind in kinds]
+    starts = np.cumsum([0, *(len(found) for found in lists)]).astype(np.int64)
+    return starts, np.array([number for found in lists for number in found], np.int64)

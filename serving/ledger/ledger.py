@@ -1,0 +1,293 @@
+"""Step 9, serve: the SQL ledger of alerts, offers and their outcomes.
+
+Exactly once in effect: each record has an id, an id that is there already is dropped, and the
+offset read last is kept in the same transaction. After a crash, go on from `applied()` rather than
+from the offsets committed to Kafka: SQLite may lose its newest transactions with the power
+(`synchronous=NORMAL`), and then what is applied goes back with them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from streams.errors import Fatal, Poison, Retryable
+
+from .tables import APPLIED, BY_KIND, METADATA, Record, readable, row
+
+TOPICS: Mapping[str, str] = {"alerts": "alert", "offers": "offer", "offer.outcomes": "outcome"}
+
+# Longer than any transaction of ours, shorter than a consumer's patience with its group.
+BUSY_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 5
+# Silence on a sent packet after which a PostgreSQL that vanished counts as gone.
+SILENCE_TIMEOUT_MS = 10_000
+# Ids are random, so that each row touches pages of its own: they are written back less often than by default.
+CHECKPOINT_PAGES = 8000
+CACHE_KIB = 64 << 10
+# Any constant will do: two roles that start at once create the tables one after the other.
+CREATE_LOCK = 0x57726561
+# What PostgreSQL and its client say when waiting does not help; an error while connecting has no code.
+REFUSED = ("password authentication failed", "certificate", "no pg_hba.conf entry")
+
+_WAITS: Mapping[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENCE_TIMEOUT_MS}
+
+EXPECTED = "expected sqlite:///FILE.db or postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+
+
+class Written(NamedTuple):
+    """What became of a batch."""
+
+    inserted: int
+    repeated: int
+
+
+class Ledger:
+    """Alerts, offers and outcomes in SQLite or PostgreSQL; safe to use from several threads.
+
+    `topics` says which kind of record (alert, offer, outcome) a topic holds.
+    """
+
+    def __init__(self, url: str, topics: Mapping[str, str] = TOPICS) -> None:
+        self._url = _usable(url)
+        self._tables = {topic: BY_KIND[kind] for topic, kind in topics.items()}
+        self._engine = _engine(self._url)
+        self.address = _address(self._url)
+
+    def open(self) -> Ledger:
+        """Create the tables that are missing."""
+        if self._url.get_backend_name() == "sqlite":
+            _make_folder(self._url)
+        with self._transaction() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CREATE_LOCK})
+            for table in METADATA.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
+                for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                    connection.execute(CreateIndex(index, if_not_exists=True))
+        return self
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def unanswered(self) -> str:
+        """Why a new connection is not answered within seconds, "" when it is. A file always answers."""
+        if self._url.get_backend_name() == "sqlite":
+            return ""
+        dialect = self._engine.dialect
+        given, named = dialect.create_connect_args(self._url)
+        try:
+            dialect.loaded_dbapi.connect(*given, **{**named, **_WAITS}).close()
+        except dialect.loaded_dbapi.Error as error:
+            return f"SQL ledger at {self.address} does not answer: {str(error).splitlines()[0]}"
+        return ""
+
+    def write(self, batch: Sequence[Record]) -> Written:
+        """Insert what is new of `batch` and note its offsets, all or nothing.
+
+        Raises Poison where a row cannot be kept; without an offset when only the database knows which.
+        """
+        rows: dict[Table, list[dict[str, Any]]] = {}
+        last: dict[tuple[str, int], int] = {}
+        for record in batch:
+            topic, partition, offset, _ = record
+            table = self._table(topic)
+            rows.setdefault(table, []).append(row(table, record))
+            last[topic, partition] = max(offset, last.get((topic, partition), offset))
+        if not last:
+            return Written(0, 0)
+        with self._transaction() as connection:
+            inserted = sum(self._insert(connection, table, some) for table, some in rows.items())
+            self._note_applied(connection, last)
+        return Written(inserted, len(batch) - inserted)
+
+    def applied(self) -> dict[tuple[str, int], int]:
+        """The offset written last, by topic and partition."""
+        with self._transaction() as connection:
+            return {(r.topic, r.partition): r.offset for r in connection.execute(select(APPLIED))}
+
+    def counts(self) -> dict[str, int]:
+        """Rows of each table. It reads the tables: ask for it now and then, add up `Written` between."""
+        with self._transaction() as connection:
+            return {
+                table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in BY_KIND.values()
+            }
+
+    def newest(self, kind: str, limit: int) -> list[dict[str, Any]]:
+        """The rows of `kind` (alert, offer, outcome) with the highest times, the highest first."""
+        table = BY_KIND[kind]
+        query = select(table).order_by(table.c.time.desc(), table.c.id.desc()).limit(limit)
+        with self._transaction() as connection:
+            return [readable(dict(found)) for found in connection.execute(query).mappings()]
+
+    def _table(self, topic: str) -> Table:
+        try:
+            return self._tables[topic]
+        except KeyError:
+            raise Fatal(
+                f"the ledger keeps no table for topic {topic}: it reads {', '.join(self._tables)}"
+            ) from None
+
+    def _insert(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
+        """How many of `rows` were new."""
+        statement = self._into(table).on_conflict_do_nothing(index_elements=[table.c.id])
+        compiled = statement.compile(dialect=connection.dialect)
+        given: list[Any] = rows
+        if compiled.positiontup is not None:
+            given = list(map(itemgetter(*compiled.positiontup), rows))
+        # past SQLAlchemy's own handling of every value: the rows hold what the drivers take as it is
+        return connection.exec_driver_sql(
+            str(compiled), given, execution_options={"preserve_rowcount": True}
+        ).rowcount
+
+    def _note_applied(self, connection: Connection, last: Mapping[tuple[str, int], int]) -> None:
+        """Offsets only rise, so that a replay does not take back what is applied."""
+        adding = self._into(APPLIED)
+        statement = adding.on_conflict_do_update(
+            index_elements=[APPLIED.c.topic, APPLIED.c.partition],
+            set_={"offset": adding.excluded.offset},
+            where=adding.excluded.offset > APPLIED.c.offset,
+        )
+        connection.execute(
+            statement,
+            [{"topic": t, "partition": p, "offset": offset} for (t, p), offset in sorted(last.items())],
+        )
+
+    def _into(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        if self._url.get_backend_name() == "sqlite":
+            return sqlite.insert(table)
+        return postgresql.insert(table)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees everything as it stood when it began, whatever is written meanwhile."""
+        with self._transaction() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            else:
+                connection.exec_driver_sql("BEGIN")  # its driver begins one for changes only
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction: all or nothing of what is written in it."""
+        with self._transaction() as connection:
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A transaction whose errors say what to do."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except PoolTimeoutError as error:
+            raise Retryable(f"SQL ledger at {self.address}: every connection is in use") from error
+        except DBAPIError as error:
+            if _is_poison(error):
+                raise Poison(f"the database takes no such row: {_cause(error)}") from error
+            cause = _cause(error)
+            refused = any(words in cause for words in REFUSED)
+            line = f"SQL ledger at {self.address}: {cause}; {self._advice(refused)}"
+            raise (Retryable if _may_pass(error) and not refused else Fatal)(line) from error
+
+    def _advice(self, refused: bool) -> str:
+        if refused:
+            return "check user, password, sslmode and sslrootcert in STREAMWISE_LEDGER"
+        if self._url.get_backend_name() == "sqlite":
+            return "see that the file can be written, its disk has room and no other program holds it"
+        return "start PostgreSQL there (`docker compose up -d postgres`), or name another ledger URL"
+
+
+def _usable(url: str) -> URL:
+    """`url` read and checked; the line of an error never repeats it, as it may hold a password."""
+    try:
+        read = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise Fatal(f"the ledger URL cannot be read: {EXPECTED}") from error
+    backend = read.get_backend_name()
+    if backend in ("postgres", "postgresql"):
+        return read.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise Fatal(f"the ledger URL names {backend}: {EXPECTED}")
+    if not read.database or read.database == ":memory:":
+        raise Fatal(f"the ledger URL names no file, so nothing would be kept: {EXPECTED}")
+    return read
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
+        event.listen(engine, "connect", _set_up_sqlite)
+        return engine
+    try:
+        return create_engine(url, pool_pre_ping=True, connect_args=_WAITS)
+    except (ImportError, NoSuchModuleError) as error:
+        raise Fatal("PostgreSQL needs its driver: run `pip install 'streamwise[postgresql]'`") from error
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Readers do not hold up the writer, and a commit needs no flush: see the docstring above."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+
+
+def _make_folder(url: URL) -> None:
+    folder = Path(str(url.database)).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Fatal(f"the folder of the ledger cannot be made: {folder}: {error.strerror}") from error
+
+
+def _address(url: URL) -> str:
+    """Where the ledger is, without user's password or options."""
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    user = f"{url.username}@" if url.username else ""
+    return f"postgresql://{user}{url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
+
+
+def _cause(error: DBAPIError) -> str:
+    return (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
+
+
+def _is_poison(error: DBAPIError) -> bool:
+    """Whether it is a row's own fault: a value out of range, or larger than an index takes (54000)."""
+    return isinstance(error, DataError) or getattr(error.orig, "sqlstate", None) == "54000"
+
+
+def _may_pass(error: DBAPIError) -> bool:
+    """Whether the same call may succeed later. SQLite calls a wrong statement operational, too."""
+    if error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.Error):
+        wrong = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in (
+            sqlite3.SQLITE_ERROR,
+            sqlite3.SQLITE_NOTADB,
+        )
+        return isinstance(error, OperationalError) and not wrong
+    return isinstance(error, OperationalError | InterfaceError)
+
+
+__all__ = ["TOPICS", "Ledger", "Record", "Written"]

@@ -1,0 +1,151 @@
+"""The Prometheus metrics of a role, all named `streamwise_…`.
+
+Nothing is counted here: a role hands over its status once a second and the metrics are made of it
+when Prometheus asks, so the hot path pays nothing. Only the two histograms are observed, once a
+batch and once a commit cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from .status import RoleStatus
+
+# From a lone event (tens of microseconds) to a batch of 100,000 with every model.
+BATCH_BUCKETS_S = (0.00005, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+# A cycle begins about every second; above 10 s the watchdog looks at the worker.
+CYCLE_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+
+
+class Series(NamedTuple):
+    """A metric read from one key of the status; a labelled one from a mapping under that key."""
+
+    key: str
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    label: str | None = None
+    scale: float = 1.0
+
+
+SERIES = (
+    Series("events", "events", "counter", "Events folded into rows"),
+    Series("duplicates", "duplicates", "counter", "Events dropped because their message id was known"),
+    Series("late", "late", "counter", "Events older than the clock of their row"),
+    Series("dead_letters", "dead_letters", "counter", "Records that could not be processed", "reason"),
+    Series("examples", "examples", "counter", "Training examples that matured", "model"),
+    Series("views_written", "views_written", "counter", "Customer views written to their store"),
+    Series("view_failures", "view_failures", "counter", "Attempts at which the view store was away"),
+    Series("ledger_inserted", "ledger_inserted", "counter", "Records inserted into the SQL ledger"),
+    Series("ledger_repeated", "ledger_repeated", "counter", "Records the SQL ledger had already"),
+    Series("missed", "missed", "counter", "Records gone from the broker before they were read"),
+    Series("analysed", "analysed", "counter", "Events that the analyst learned"),
+    Series("baskets", "baskets", "counter", "Baskets that recommendations were learned from"),
+    Series("departures", "departures", "counter", "Departures from forecasts"),
+    Series("recommended", "recommended", "counter", "Recommendations sent"),
+    Series("unreadable", "unreadable", "counter", "Events that the analyst left out", "reason"),
+    Series("messages", "messages_read", "counter", "Messages that were read", "language"),
+    Series("unread", "messages_without_text", "counter", "Messages that were passed on as they were"),
+    Series("corrections", "corrections_learned", "gauge", "Corrections that the readings rest on"),
+    Series("corrections_refused", "corrections_refused", "gauge", "Corrections that cannot be learned"),
+    Series("repeated", "repeated", "counter", "Examples or messages that came again"),
+    Series("backups", "backups", "counter", "Scheduled backups that were made"),
+    Series("backup_failures", "backup_failures", "counter", "Tries at a scheduled backup that failed"),
+    Series("events_per_s", "events_per_second", "gauge", "Events folded a second, lately"),
+    Series("lag", "lag", "gauge", "Records of a topic that are not processed yet", "topic"),
+    Series("watermark_ms", "watermark_seconds", "gauge", "Lowest watermark, since the epoch", scale=1e-3),
+    Series("commit_age_s", "commit_age_seconds", "gauge", "Since the last commit cycle ended"),
+    Series("partitions", "partitions", "gauge", "Partition numbers assigned to this role"),
+    Series("customers", "rows", "gauge", "Customer rows held"),
+    Series("shoppers", "shoppers", "gauge", "Customers whose lists are kept for recommendations"),
+    Series("items", "items", "gauge", "Products that may be recommended"),
+    Series("series", "forecast_series", "gauge", "Series that are forecast"),
+    Series("views_age_s", "views_age_seconds", "gauge", "Wait of the oldest changed view, at most"),
+    Series("backup_age_s", "backup_age_seconds", "gauge", "Age of the newest scheduled backup"),
+    Series("backup_overdue_s", "backup_overdue_seconds", "gauge", "Since a scheduled backup was due"),
+)
+MODEL_SERIES = (
+    Series("version", "snapshot_version", "gauge", "Snapshot in force", "model"),
+    Series("auc", "auc", "gauge", "Prequential area under the ROC curve", "model"),
+    Series("log_loss", "log_loss", "gauge", "Prequential log-loss", "model"),
+    Series("examples", "examples_learned", "counter", "Training examples learned", "model"),
+    Series("waiting", "examples_waiting", "gauge", "Training examples that are known and not due", "model"),
+    Series("drifts", "drifts", "counter", "Changes of the world that a model found", "model"),
+    Series(
+        "ignored", "values_ignored", "counter", "Values of features that were no number or absurd", "model"
+    ),
+)
+
+
+class RoleMetrics:
+    """The metrics of one role in a registry of their own."""
+
+    def __init__(self, role: str) -> None:
+        self.registry = CollectorRegistry()
+        self.batch_seconds = Histogram(
+            "streamwise_batch_seconds",
+            "Time for one batch from decode to decide",
+            registry=self.registry,
+            buckets=BATCH_BUCKETS_S,
+        )
+        self.commit_cycle_seconds = Histogram(
+            "streamwise_commit_cycle_seconds",
+            "Time for one commit cycle",
+            registry=self.registry,
+            buckets=CYCLE_BUCKETS_S,
+        )
+        self._status = _StatusCollector(role)
+        self.registry.register(self._status)
+        ProcessCollector(registry=self.registry)
+
+    def set(self, status: RoleStatus) -> None:
+        """Show `status` from now on. Call it about once a second with a mapping that stays as it is."""
+        self._status.status = status
+
+
+class _StatusCollector(Collector):
+    """Makes the metrics of the status that was set last."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self.status: RoleStatus = {}
+
+    def collect(self) -> Iterator[Metric]:
+        status: dict[str, Any] = dict(self.status)
+        role = GaugeMetricFamily("streamwise_role", "1 for the role of this process", labels=["role"])
+        role.add_metric([self._role], 1)
+        yield role
+        for series in SERIES:
+            if series.key in status:
+                yield _family(series, status[series.key])
+        if "outputs" in status:
+            yield _outputs(status["outputs"], status.get("kinds", {}))
+        models = status.get("models", {})
+        for series in MODEL_SERIES:
+            values = {name: model.get(series.key) for name, model in models.items()}
+            known = {name: value for name, value in values.items() if value is not None}
+            if known:
+                yield _family(series, known)
+
+
+def _family(series: Series, value: Any) -> Metric:
+    kind = CounterMetricFamily if series.kind == "counter" else GaugeMetricFamily
+    labels = [series.label] if series.label else []
+    family = kind(f"streamwise_{series.name}", series.help, labels=labels)
+    for label, number in value.items() if series.label else [("", value)]:
+        family.add_metric([label] if series.label else [], number * series.scale)
+    return family
+
+
+def _outputs(outputs: dict[str, int], kinds: dict[str, str]) -> Metric:
+    help = "Alerts and offers, by the policy that decided"
+    family = CounterMetricFamily("streamwise_outputs", help, labels=["policy", "kind"])
+    for policy, number in outputs.items():
+        family.add_metric([policy, kinds.get(policy, "unknown")], number)
+    return family

@@ -1,0 +1,97 @@
+"""How the server role learns what the other roles are doing: their `/status` and `/readyz`, over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import orjson
+
+from console.board import Board
+
+from .status import RoleReport
+
+PERIOD_S = 1.0
+# A role on this machine answers in milliseconds; one that hangs must not hold up the page.
+TIMEOUT_S = 0.5
+ANSWER_MAX_BYTES = 1 << 20
+POLLERS = 8
+
+
+def poll_roles(
+    addresses: Mapping[str, str], before: Mapping[str, RoleReport] | None = None
+) -> dict[str, RoleReport]:
+    """Ask every role (name -> `host:port`) at once; one that is away keeps its status from `before`."""
+    known = before or {}
+    if not addresses:
+        return {}
+    with ThreadPoolExecutor(min(POLLERS, len(addresses)), "poll") as pool:
+        asked = {name: pool.submit(_ask, at, known.get(name)) for name, at in addresses.items()}
+        return {name: report.result() for name, report in asked.items()}
+
+
+class RolePoller:
+    """A thread that keeps a board up to date. `addresses` is read anew at each round."""
+
+    def __init__(self, addresses: Mapping[str, str], board: Board, period_s: float = PERIOD_S) -> None:
+        self._addresses, self._board, self._period_s = addresses, board, period_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="roles", daemon=True)
+
+    def start(self) -> RolePoller:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        reports: dict[str, RoleReport] = {}
+        while True:
+            reports = poll_roles(dict(self._addresses), reports)
+            self._board.update(reports)
+            if self._stopping.wait(self._period_s):
+                return
+
+
+def _ask(address: str, before: RoleReport | None) -> RoleReport:
+    try:
+        ready_code, reason = _get(address, "/readyz")
+        status_code, status = _get(address, "/status")
+        if status_code != 200:
+            raise ValueError(f"/status answered {status_code}")
+        told: Any = orjson.loads(status)
+        if not isinstance(told, dict):
+            raise ValueError("/status is no object")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return {
+            "address": address,
+            "reachable": False,
+            "ready": False,
+            "reason": f"no answer: {cause}",
+            "status": before["status"] if before else {},
+        }
+    return {
+        "address": address,
+        "reachable": True,
+        "ready": ready_code == 200,
+        "reason": reason.decode("utf-8", "replace").strip(),
+        "status": told,  # type: ignore[typeddict-item]
+    }
+
+
+def _get(address: str, path: str) -> tuple[int, bytes]:
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read(ANSWER_MAX_BYTES)
+    finally:
+        connection.close()

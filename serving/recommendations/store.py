@@ -1,0 +1,107 @@
+"""Recommendations where the page finds them: in Redis beside the views, or, without Redis, at the analyst's port.
+
+Remembered is who changed, not what; while Redis is away they wait, and events go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from typing import Any, Final
+
+import orjson
+
+from models.recommendation.shop import NOBODY, Recommended
+from serving.views.store import RedisViews, ViewStore
+from streams.errors import Retryable
+
+log = logging.getLogger(__name__)
+
+PREFIX: Final = b"recommendations:"
+AT_ONCE: Final = 1000  # customers scored while the event loop waits: some ten milliseconds
+PAUSE_S: Final = 0.25
+BACKOFF_MAX_S: Final = 10.0
+ANSWER_S: Final = 1.5
+
+Score = Callable[[bytes], Recommended | None]
+
+
+class Shelf:
+    """Writes the newest recommendations of whoever was `put`, as of when they are written."""
+
+    def __init__(self, store: ViewStore | None, score: Score) -> None:
+        self._store, self._score = store, score
+        self._waiting: dict[bytes, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.written = self.failures = 0
+        self._failures_in_a_row = 0
+
+    def put(self, customers: Iterable[bytes]) -> None:
+        """Theirs have changed."""
+        if self._store is not None:
+            self._waiting.update(dict.fromkeys(customers))
+
+    def answer(self, customer: bytes) -> Mapping[str, Any] | None:
+        """The recommendations of one customer, for the port, or what is popular: another thread waits for the event
+        loop's turn."""
+        if self._loop is None:
+            raise Retryable("the analyst is starting")
+        try:
+            found = asyncio.run_coroutine_threadsafe(self._ask(customer), self._loop).result(ANSWER_S)
+        except TimeoutError as error:
+            raise Retryable("the analyst is busy") from error
+        return None if found is None else shown(found)
+
+    async def _ask(self, customer: bytes) -> Recommended | None:
+        return self._score(customer) or self._score(NOBODY)
+
+    async def run(self) -> None:
+        """Answer and write until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        while True:
+            more = bool(self._waiting) and await self.write_some()
+            await asyncio.sleep(0 if more else self._pause_s())
+
+    def _pause_s(self) -> float:
+        return min(BACKOFF_MAX_S, PAUSE_S * 2.0 ** min(self._failures_in_a_row, 16))
+
+    async def write_some(self) -> bool:
+        """Write some of those who wait; False when the store is away."""
+        assert self._store is not None
+        customers = list(islice(self._waiting, AT_ONCE))
+        for customer in customers:
+            del self._waiting[customer]
+        found = {customer: self._score(customer) for customer in customers}
+        blobs = {customer: orjson.dumps(shown(each)) for customer, each in found.items() if each is not None}
+        gone = [customer for customer, each in found.items() if each is None]
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._write, blobs, gone)
+        except Retryable as error:
+            self._waiting.update(dict.fromkeys(customers))
+            self.failures += 1
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row == 1:
+                log.warning("recommendations wait for their store: %s", error)
+            return False
+        self.written += len(blobs)
+        self._failures_in_a_row = 0
+        return True
+
+    def _write(self, blobs: dict[bytes, bytes], gone: list[bytes]) -> None:
+        assert self._store is not None
+        if gone:
+            self._store.remove(gone)
+        self._store.write(list(blobs), list(blobs.values()))
+
+
+def shelf(redis: str, score: Score) -> Shelf:
+    """One in Redis, if it is configured."""
+    return Shelf(None if redis.startswith("memory") else RedisViews(redis, prefix=PREFIX), score)
+
+
+def shown(found: Recommended) -> dict[str, Any]:
+    """Recommendations as the page reads them."""
+    products = [{"product": name, "score": score} for name, score in found.products]
+    return {"time": found.time_ms, "assortment": found.version, "products": products}

@@ -1,0 +1,81 @@
+"""Writing Avro in kernels: what a pass emits is encoded where it is decided."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from streams.kernels.jit import kernel
+
+
+@kernel
+def put_long(data: Any, p: int, value: int) -> int:
+    """Write a zig-zag varint at `data[p:]` (uint8); returns the next position."""
+    raw = np.uint64(value << 1) ^ np.uint64(value >> 63)
+    while raw >= np.uint64(128):
+        data[p] = np.uint8(raw & np.uint64(127)) | np.uint8(128)
+        raw >>= np.uint64(7)
+        p += 1
+    data[p] = np.uint8(raw)
+    return p + 1
+
+
+@kernel
+def put_double(data: Any, p: int, value: float) -> int:
+    """Write a float64, little-endian."""
+    data[p : p + 8].view(np.float64)[0] = value
+    return p + 8
+
+
+@kernel
+def put_raw(data: Any, p: int, source: Any, start: int, stop: int) -> int:
+    """Copy `source[start:stop]` as it is."""
+    for k in range(start, stop):
+        data[p] = source[k]
+        p += 1
+    return p
+
+
+@kernel
+def digits(value: int) -> int:
+    """How many characters `value` (>= 0) has in decimal."""
+    count = 1
+    while value >= 10:
+        value //= 10
+        count += 1
+    return count
+
+
+@kernel
+def put_decimal(data: Any, p: int, value: int) -> int:
+    """Write `value` (>= 0) as decimal text, without a length."""
+    end = p + digits(value)
+    q = end
+    while q > p:
+        q -= 1
+        data[q] = np.uint8(48 + value % 10)
+        value //= 10
+    return end
+
+
+@kernel
+def put_frame(data: Any, p: int, schema_id: int) -> int:
+    """Write Confluent's framing: a zero byte and the schema id, big-endian."""
+    data[p] = 0
+    for k in range(4):
+        data[p + 1 + k] = np.uint8((schema_id >> (24 - 8 * k)) & 255)
+    return p + 5
+
+
+@kernel
+def put_doubles(data: Any, p: int, values: Any, count: int) -> int:
+    """Write an Avro array of `count` doubles."""
+    if count > 0:
+        p = put_long(data, p, count)
+        target = data[p : p + 8 * count].view(np.float64)
+        for k in range(count):
+            target[k] = values[k]
+        p += 8 * count
+    data[p] = 0
+    return p + 1

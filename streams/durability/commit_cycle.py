@@ -1,0 +1,317 @@
+"""Step 8: the commit cycle. Outputs first, then changed rows, then the source offsets; each only when the one
+before it is acknowledged. See docs/ARCHITECTURE.md, "Nothing lost, nothing twice"."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from streams.engine.engine import Engine
+from streams.engine.partition import Partition, Turn
+from streams.supervision.failpoints import Points, reached
+
+from .changelog import Changelog
+from .pacing import Pace, spread
+
+CONTROL_KEY = b"\x00control"
+ROWS_A_TURN = 2048  # written at a time: about a millisecond
+LEAD_S = 0.5  # the changelog is written in less, unless the broker is slow
+TURN_LOOK_S = 0.005
+LAYOUT_KEY = b"\x00layout:"  # followed by the layout's id in decimal digits
+
+
+class RowFormat(Protocol):
+    """How rows look in the changelog."""
+
+    @property
+    def layout_id(self) -> int:
+        """Names the layout."""
+
+    @property
+    def description(self) -> bytes:
+        """The layout in JSON, for who reads the rows later."""
+
+
+class Adoption(Protocol):
+    """What the pass has in force for a partition and what it would take up next (model snapshots, policies)."""
+
+    def in_force(self, partition: Partition) -> dict[str, Any]:
+        """Plain data that names what is in force now; kept in the control row."""
+
+    def offered(self, partition: Partition) -> dict[str, Any]:
+        """Plain data that names what may be in force from now on."""
+
+    def adopt(self, partition: Partition, offered: dict[str, Any]) -> None:
+        """Put what was offered in force."""
+
+
+@dataclass(slots=True)
+class _Share:
+    """One partition's part of a cycle: offsets to commit, changed slots, keys that are gone, the control row."""
+
+    partition: Partition
+    offsets: dict[tuple[str, int], int]
+    changed: Any
+    gone: list[bytes]
+    control: dict[str, Any]
+
+
+_Turning = tuple[Partition, dict[str, Any]]  # and what comes into force there
+
+
+class CommitCycle:
+    """Makes what the engine did durable. `failpoints[name]()` is called between its steps, for tests."""
+
+    STEPS = ("announced", "adopted", "outputs", "rows", "control", "offsets")
+
+    def __init__(
+        self,
+        engine: Engine,
+        rows: RowFormat,
+        adoption: Adoption,
+        log: Changelog,
+    ) -> None:
+        self._engine, self._rows, self._adoption = engine, rows, adoption
+        engine.turned = adoption.adopt
+        self._log = log
+        self.lead_s = LEAD_S
+        self.spread_s = 0.0  # rows are written over this time at least: fetches and alerts hardly notice
+        self.hurried: Callable[[], bool] = lambda: False
+        self.failpoints: Points = {}
+        self._committed: dict[tuple[str, int], int] = {}
+        # when the last cycle began, and what was folded then
+        self._began: dict[int, tuple[float, Any]] = {}
+        self._forgotten: set[int] = set()  # since the cycle under way began
+        self.changelog_offsets: dict[int, int] = {}
+        self.controls: dict[int, bytes] = {}  # the control row at that offset
+        self.last_s = 0.0
+        self.cycles = 0
+        self.rows = 0  # of the cycle under way or the last one
+        self.step = ""  # what a cycle under way waits for
+        self.completed_at = time.monotonic()
+
+    async def run(self, commit: Callable[[Mapping[tuple[str, int], int]], Awaitable[bool]]) -> bool:
+        """One cycle over all live partitions; `commit` gets {(topic, partition): next offset}."""
+        started = time.monotonic()
+        engine = self._engine
+        self._forgotten.clear()
+        await self._turn()
+        self._forgotten.clear()
+        self.step = "outputs acknowledged"
+        work = self._shares()
+        self.rows = sum(len(share.changed) for share in work)
+        await engine.outputs.settled(engine.outputs.begin_epoch())  # 1. every output produced so far
+        reached(self.failpoints, "outputs")
+        self.step = "rows written"
+        pace = Pace(self.rows, spread(self.rows, self.spread_s), self.hurried)
+        for share in work:  # 2. rows, then the control row
+            await self._write_rows(share, pace)
+        reached(self.failpoints, "rows")
+        for share in work:
+            if share.partition.number not in self._forgotten:
+                self._write_control(share.partition, share.control)
+        self.step = "rows acknowledged"
+        await self._log.settled()
+        reached(self.failpoints, "control")
+        # what was written of a partition that went meanwhile was rolled back, even where it has come back since
+        merged = {
+            at: offset
+            for share in work
+            for at, offset in share.offsets.items()
+            if at[1] not in self._forgotten
+        }
+        self.step = "offsets committed"
+        done = await commit(merged) if merged else True  # 3. the source offsets
+        if done:
+            held = {at: offset for at, offset in merged.items() if at[1] not in self._forgotten}
+            self._committed.update(held)
+        reached(self.failpoints, "offsets")
+        self.step = ""
+        self.completed_at = time.monotonic()
+        self.last_s = self.completed_at - started
+        self.cycles += 1
+        return bool(merged) and done
+
+    async def _turn(self) -> None:
+        """Let what is offered come into force, at events that the changelog names: a replay turns at the same ones.
+
+        Those lie as far ahead as events come while the changelog is written, so that none waits for it. Where they
+        come more slowly than they did, it is named again where they are.
+        """
+        turning = [
+            (partition, following)
+            for partition in self._live()
+            if (following := self._following(partition)) is not None
+        ]
+        if turning:
+            await self._announce(turning, self.lead_s)
+        reached(self.failpoints, "announced")
+        until = time.monotonic() + self.lead_s
+        while (late := self._turning(turning)) and time.monotonic() < until and not self.hurried():
+            self.step = "turn reached"
+            await asyncio.sleep(TURN_LOOK_S)
+        late = [(partition, following) for partition, following in late if partition.caught_up]
+        if late:
+            await self._announce(late, 0.0)
+        reached(self.failpoints, "adopted")
+
+    def _following(self, partition: Partition) -> dict[str, Any] | None:
+        """What is to come into force for a partition, if anything is and it may turn."""
+        if not partition.caught_up:  # what may be replayed is scored as it was: its outputs have one content
+            return None
+        if partition.turn is not None:
+            return partition.turn.following
+        offered = self._adoption.offered(partition)
+        # a control row has room for one turn: the last one stands there until the cycle after it is complete
+        if offered == self._adoption.in_force(partition) or "turn" in partition.control:
+            return None
+        return offered
+
+    def _turning(self, named: list[_Turning]) -> list[_Turning]:
+        """Those partitions that are still here and before their turn."""
+        engine = self._engine
+        return [
+            (partition, following)
+            for partition, following in named
+            if partition.turn is not None and partition.live
+            and engine.partitions.get(partition.number) is partition and partition.number not in self._forgotten
+        ]  # fmt: skip
+
+    async def _announce(self, turning: list[_Turning], lead_s: float) -> None:
+        """Write down that each partition turns where it will be in `lead_s`, and let it."""
+        self.step = "turn acknowledged"
+        for partition, following in turning:
+            offsets = partition.folded + self._coming(partition, 0.0 if self.hurried() else lead_s)
+            partition.turn = Turn(offsets, following, settled=False)
+            before = partition.control or self._control(partition, {}, None)
+            self._write_control(partition, {**before, "turn": self._named(partition.turn)})
+        await self._log.settled()
+        for partition, _ in self._turning(turning):
+            assert partition.turn is not None
+            partition.turn = partition.turn._replace(settled=True)
+            self._engine.fold(partition)
+
+    def _coming(self, partition: Partition, lead_s: float) -> Any:
+        """How many events of each topic come in `lead_s` (int64[topics]), by those since the last cycle began.
+
+        The busiest topic is to be the last one there: of the others, as many as come almost surely (three standard
+        deviations of a Poisson count less).
+        """
+        began_s, folded = self._began.get(partition.number, (0.0, partition.folded))
+        count = np.maximum(0, partition.folded - folded) * (lead_s / (time.monotonic() - began_s))
+        sure = np.maximum(0.0, count - 3.0 * np.sqrt(count))
+        return np.where(count == count.max(), count, sure).astype(np.int64)
+
+    def take_up(self, partition: Partition, control: dict[str, Any]) -> None:
+        """Go on where this control row says; the partition's ends are known, and what was in force is put so after it.
+
+        A turn behind the end of a topic (one that was made anew) is one at its end.
+        """
+        partition.control, partition.turn = control, None
+        clocks, turn = control.get("clocks"), control.get("turn")
+        if clocks:
+            partition.clocks[:] = clocks
+        if turn:
+            at = np.array([turn["at"].get(topic, -1) for topic in self._engine.sources], np.int64)
+            partition.turn = Turn(np.minimum(at, partition.ends), turn["next"])
+
+    def _live(self) -> list[Partition]:
+        return [partition for partition in self._engine.partitions.values() if partition.live]
+
+    def _shares(self) -> list[_Share]:
+        """What each live partition has to make durable, as of now."""
+        work = []
+        self._began.clear()
+        for partition in self._live():
+            self._began[partition.number] = time.monotonic(), partition.folded
+            offsets = self._offsets(partition)
+            changed = partition.take_changed()
+            gone = partition.expire(self._engine.work.expire_after_ms)
+            if not offsets and not len(changed) and not gone:
+                continue
+            control = self._control(partition, offsets, partition.clocks.tolist())
+            work.append(_Share(partition, offsets, changed, gone, control))
+        return work
+
+    def forget(self, number: int) -> None:
+        """The partition is not ours any more; what was committed for it may move on elsewhere.
+
+        A cycle under way writes and commits nothing more of it, also when it comes back before the cycle ends.
+        """
+        self._forgotten.add(number)
+        for at in [at for at in self._committed if at[1] == number]:
+            del self._committed[at]
+        self._began.pop(number, None)
+        self.changelog_offsets.pop(number, None)
+        self.controls.pop(number, None)
+
+    def _offsets(self, partition: Partition) -> dict[tuple[str, int], int]:
+        """What may be committed and is not yet."""
+        found = {}
+        for which, topic in enumerate(self._engine.sources):
+            offset = partition.committable(which)
+            at = (topic, partition.number)
+            if offset >= 0 and self._committed.get(at, -1) < offset:
+                found[at] = offset
+        return found
+
+    async def _write_rows(self, share: _Share, pace: Pace) -> None:
+        """Write the changed rows as they stood when the cycle began, packed some at a time."""
+        partition, log, layout_id = share.partition, self._log, self._rows.layout_id
+        if partition.number not in self._forgotten:
+            if layout_id not in partition.known_layouts:
+                key = LAYOUT_KEY + str(layout_id).encode()
+                log.send(partition.number, [{"key": key, "value": self._rows.description}])
+                partition.known_layouts.add(layout_id)
+            log.send(partition.number, [{"key": key, "value": None} for key in share.gone])
+        left = share.changed
+        while len(left):  # some at a time, so that the event loop is never held for long
+            batch = partition.records(left[: min(pace.due(), ROWS_A_TURN)], layout_id)
+            left = left[batch.record_count() :]
+            if partition.number not in self._forgotten:  # else they are only let go of
+                await log.send_rows(partition.number, batch)
+            await pace.turn(batch.record_count())
+
+    def _control(
+        self, partition: Partition, offsets: Mapping[tuple[str, int], int], clocks: list[float] | None
+    ) -> dict[str, Any]:
+        """What is in force, and for a replay that has not come to its turn also that one."""
+        in_force = self._adoption.in_force(partition)
+        control = {
+            "offsets": {topic: offset for (topic, _), offset in offsets.items()},
+            "clocks": clocks if clocks and clocks[1] > float("-inf") else None,
+            "in_force": in_force,
+            "next": in_force,
+            "layout": self._rows.layout_id,
+        }
+        if partition.turn is not None:
+            control["turn"] = self._named(partition.turn)
+        return control
+
+    def _named(self, turn: Turn) -> dict[str, Any]:
+        """A turn as a control row names it."""
+        at = dict(zip(self._engine.sources, turn.offsets.tolist(), strict=True))
+        return {"at": at, "next": turn.following}
+
+    def _write_control(self, partition: Partition, control: dict[str, Any]) -> None:
+        partition.control = control
+        written = orjson.dumps(control)
+
+        def landed(offset: int) -> None:
+            if self._engine.partitions.get(partition.number) is partition and partition.live:
+                self.changelog_offsets[partition.number] = offset
+                self.controls[partition.number] = written
+
+        self._log.send_one(partition.number, CONTROL_KEY, written, landed)
+
+
+def read_control(value: bytes) -> dict[str, Any]:
+    """A control row's content."""
+    control = orjson.loads(value)
+    return control if isinstance(control, dict) else {}

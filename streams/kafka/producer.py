@@ -1,0 +1,171 @@
+"""Step 8: outputs leave through librdkafka; whoever commits first waits until they are acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from confluent_kafka import KafkaError, Producer
+
+from streams.errors import Fatal
+from streams.state.key_index import grown
+
+QUEUE_FULL_PAUSE_S = 0.005
+SERVED_AFTER = 100  # records; serving lets other threads have the interpreter
+
+
+class Outbox:
+    """What a pass wrote and librdkafka has not got yet: encoded values end to end in `data: uint8[:]`.
+
+    Record r: `at[r], size[r]` in `data`, `slot[r]` the row whose key it carries, `topic[r]` an output
+    topic's number, `label[r]` what it counts as (a policy's number; a model's for examples).
+    """
+
+    def __init__(self, records: int = 4096, data_bytes: int = 4 << 20) -> None:
+        self.data = np.zeros(data_bytes, np.uint8)
+        self.at, self.size, self.slot, self.topic, self.label = (
+            np.zeros(records, np.int64) for _ in range(5)
+        )
+        self.used = np.zeros(2, np.int64)  # records, bytes
+
+    def clear(self) -> None:
+        """Empty it."""
+        self.used[:] = 0
+
+    def ensure(self, data_bytes: int, records: int = 1) -> None:
+        """Have room for `records` records of up to `data_bytes` each when it is empty."""
+        if len(self.data) < records * data_bytes:
+            self.data = grown(self.data, records * data_bytes)
+        if len(self.at) < records:
+            for name in ("at", "size", "slot", "topic", "label"):
+                setattr(self, name, grown(getattr(self, name), records))
+
+
+class Outputs:
+    """A librdkafka producer whose acknowledgements are counted by epoch.
+
+    An epoch ends when a commit cycle starts. `await settled(epoch)` returns when every record produced up to
+    then is acknowledged by all in-sync replicas; a delivery that failed for good makes it raise `Fatal`.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._producer = Producer(
+            {
+                "acks": "all",
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "log_level": 3,
+                "linger.ms": 1,
+                "message.timeout.ms": 0,  # a broker that is away is waited for; one that is there answers, or refuses
+                "queue.buffering.max.messages": 1_000_000,
+                "queue.buffering.max.kbytes": 512 * 1024,
+                **config,
+            }
+        )
+        self.epoch = 0
+        self.failure: str | None = None
+        self.produced = 0
+        self._unserved = 0
+        self._open: dict[int, int] = {0: 0}
+        self._callback = self._make_callback(0)
+
+    def _make_callback(self, epoch: int) -> Callable[[KafkaError | None, Any], None]:
+        left = self._open
+
+        def delivered(error: KafkaError | None, message: Any) -> None:
+            left[epoch] -= 1
+            if error is not None and self.failure is None:
+                self.failure = f"{message.topic()}[{message.partition()}]: {error.str()}"
+
+        return delivered
+
+    def begin_epoch(self) -> int:
+        """Close the epoch in hand and return its number: `settled(it)` waits for all up to here."""
+        closed = self.epoch
+        self.epoch += 1
+        self._open[self.epoch] = 0
+        self._callback = self._make_callback(self.epoch)
+        return closed
+
+    def send(self, topic: str, messages: Sequence[dict[str, Any]], partition: int = -1) -> None:
+        """Queue messages (`{"key", "value"}`); blocks only when the queue is full. See `poll`."""
+        batch = list(messages)
+        self._open[self.epoch] += len(batch)
+        self.produced += len(batch)
+        self._unserved += len(batch)
+        extra = {} if partition < 0 else {"partition": partition}
+        while True:
+            queued = self._try(topic, batch, extra)
+            if queued == len(batch):
+                break
+            left = [(message, message.pop("_error")) for message in batch if "_error" in message]
+            for _, error in left:
+                if error.code() != KafkaError._QUEUE_FULL:  # it would be refused for ever
+                    raise Fatal(f"an output to {topic} cannot be produced: {error.str()}")
+            batch = [message for message, _ in left]
+            self._producer.poll(QUEUE_FULL_PAUSE_S)
+            self.check()
+        if self._unserved > SERVED_AFTER:
+            self.poll()
+
+    def _try(self, topic: str, batch: list[dict[str, Any]], extra: dict[str, int]) -> int:
+        return int(self._producer.produce_batch(topic, batch, on_delivery=self._callback, **extra))
+
+    def send_one(
+        self, topic: str, key: bytes, value: bytes, partition: int, landed: Callable[[int], None]
+    ) -> None:
+        """Queue one record; `landed(offset)` is called when it is acknowledged."""
+        counted = self._callback
+
+        def delivered(error: KafkaError | None, message: Any) -> None:
+            counted(error, message)
+            if error is None:
+                landed(message.offset())
+
+        self._open[self.epoch] += 1
+        self.produced += 1
+        while True:
+            try:
+                self._producer.produce(
+                    topic, key=key, value=value, partition=partition, on_delivery=delivered
+                )
+                return
+            except BufferError:
+                self._producer.poll(QUEUE_FULL_PAUSE_S)
+                self.check()
+
+    def poll(self) -> None:
+        """Serve acknowledgements without waiting; `send` does, too, after every so many records."""
+        self._unserved = 0
+        self._producer.poll(0)
+
+    def check(self) -> None:
+        """Raise `Fatal` if a delivery failed for good."""
+        if self.failure is not None:
+            raise Fatal(f"an output was refused for good: {self.failure}; nothing was committed past it")
+
+    def outstanding(self, epoch: int) -> int:
+        """Records of epochs up to `epoch` that are not acknowledged yet."""
+        return sum(count for number, count in self._open.items() if number <= epoch)
+
+    @property
+    def pending(self) -> int:
+        """Records that are not acknowledged yet; any thread may ask."""
+        return sum(list(self._open.values()))
+
+    async def settled(self, epoch: int) -> None:
+        """Wait until every record of the epochs up to `epoch` is acknowledged."""
+        while True:
+            self.poll()
+            self.check()
+            if self.outstanding(epoch) == 0:
+                break
+            await asyncio.sleep(0.001)
+        for number in [n for n in self._open if n <= epoch and n != self.epoch]:
+            del self._open[number]
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait for all acknowledgements; returns how many are still missing."""
+        return int(self._producer.flush(timeout_s))

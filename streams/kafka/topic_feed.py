@@ -1,0 +1,60 @@
+"""A thread that reads topics beside any consumer group, for as long as its role runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+from confluent_kafka import Consumer, KafkaException
+
+from streams.errors import Retryable
+
+from .connection import Kafka, client
+
+log = logging.getLogger(__name__)
+
+AGAIN_S = 1.0
+
+
+class Feed(ABC):
+    """Reads from `start` to `stop`; after an error of the client once more, by another call of `read`.
+
+    `name`: the thread's; `what` is read, for the log; `group` is joined by nobody, as partitions are assigned by hand;
+    `more`: settings of the consumer.
+    """
+
+    def __init__(self, bootstrap: Kafka, *, name: str, what: str, group: str, more: dict[str, Any]) -> None:
+        self._what = what
+        self._settings = {
+            **client(bootstrap), "group.id": group, "enable.auto.commit": False, "log_level": 0, **more,
+        }  # fmt: skip
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @abstractmethod
+    def _read(self, consumer: Any) -> None:
+        """Assign what is wanted, and read until `_stop` is set."""
+
+    def start(self) -> Self:
+        """Begin to read."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            consumer = Consumer(self._settings)
+            try:
+                self._read(consumer)
+            except (KafkaException, Retryable) as error:
+                log.error("%s cannot be read: %s", self._what, error)
+                self._stop.wait(AGAIN_S)
+            finally:
+                consumer.close()

@@ -1,0 +1,36 @@
+"""Whether somebody listens where the broker should be; librdkafka would try for long and say little."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+
+from .connection import Kafka, access
+from .topic_admin import broker_away
+
+PATIENCE_S = 30.0  # what a role waits for a broker that is starting, too
+_CONNECT_S = 3.0
+_PAUSE_S = 0.5
+
+
+def reach(bootstrap: Kafka, patience_s: float = 0.0) -> None:
+    """Return when one of the addresses accepts connections; raise `Retryable` after `patience_s` (0: one try)."""
+    until = time.monotonic() + patience_s
+    told = False
+    while not any(map(_listens, access(bootstrap).addresses)):
+        if time.monotonic() >= until:
+            raise broker_away(bootstrap)
+        if not told:
+            sys.stderr.write(f"streamwise: no broker at {bootstrap} yet; waiting up to {patience_s:.0f} s\n")
+            told = True
+        time.sleep(_PAUSE_S)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S):
+            return True
+    except (OSError, ValueError):
+        return False

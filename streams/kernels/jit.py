@@ -1,0 +1,70 @@
+"""How every kernel is compiled, and how one asks for memory before it needs it.
+
+Cached on disk, without the interpreter lock, with IEEE division. Kernels never allocate, so Numba's reference
+counting is off: with it, handing a few dozen arrays from function to function cost ten times the work itself
+(measured: 8 microseconds an event against 0.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from .jit_cache import install
+
+install()
+
+R = TypeVar("R")
+
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+LINE_BYTES = 64  # of a cache line
+
+
+def kernel(function: Callable[..., R]) -> Callable[..., R]:
+    """Compile `function` on its first call. Its arguments go unchecked: Numba takes an `np.int64` for an `int`."""
+    compiled: Callable[..., R] = njit(**OPTIONS)(function)
+    return compiled
+
+
+def inlined(function: Callable[..., R]) -> Callable[..., R]:
+    """Compile `function` into each of its callers: for small ones in inner loops."""
+    compiled: Callable[..., R] = njit(**OPTIONS, forceinline=True)(function)
+    return compiled
+
+
+def prefetch(array: Any, at: Any) -> None:
+    """Ask for the cache line of element `at` of a contiguous array, counted over all its dimensions.
+
+    Nobody waits for the line, and nothing is read: `at` may lie outside. Uncompiled it does nothing.
+    """
+
+
+@intrinsic
+def _prefetch(context: Any, array: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=arguments[0]).data
+        address = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t)
+        flag = ir.IntType(32)
+        ask = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, flag, flag, flag]),
+            "llvm.prefetch.p0i8",
+        )
+        # https://llvm.org/docs/LangRef.html#llvm-prefetch-intrinsic: for reading, into all caches, data
+        builder.call(ask, [address, flag(0), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), generate
+
+
+@overload(prefetch, jit_options={"_nrt": False, "nogil": True, "forceinline": True})
+def _compiled(array: Any, at: Any) -> Any:
+    def ask(array: Any, at: Any) -> None:
+        _prefetch(array, at)
+
+    return ask

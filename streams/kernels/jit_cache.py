@@ -1,0 +1,98 @@
+"""A compiled kernel is thrown away when anything that it was compiled from changes.
+
+Numba keeps machine code beside the source file of a kernel until that file changes. But a kernel is compiled with the
+functions and constants of other modules in it: after an upgrade in place it would go on with what these were before,
+and read arrays of another shape. Here the stamp is that of the file and of all of ours that it imports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import config
+from numba.core.caching import InTreeCacheLocator, UserProvidedCacheLocator, UserWideCacheLocator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# at the start of a line: what is imported within functions is no part of a kernel
+_FROM = re.compile(r"^from +(\.*)([\w.]*) +import +(\([^)]*\)|.*)$", re.M)
+_IMPORT = re.compile(r"^import +([\w., ]+)$", re.M)
+
+
+class _Stamped:
+    """In place of Numba's stamp, which is of the one file."""
+
+    _py_file: str
+
+    def get_source_stamp(self) -> Any:
+        return stamp(Path(self._py_file).resolve())
+
+
+class Provided(_Stamped, UserProvidedCacheLocator):  # type: ignore[misc]
+    """In the folder that NUMBA_CACHE_DIR names."""
+
+
+class Beside(_Stamped, InTreeCacheLocator):  # type: ignore[misc]
+    """Beside the source."""
+
+
+class Wide(_Stamped, UserWideCacheLocator):  # type: ignore[misc]
+    """In the user's cache, where the sources cannot be written to."""
+
+
+def install() -> None:
+    """Have Numba ask these where kernels are kept, unless NUMBA_CACHE_LOCATOR_CLASSES names others."""
+    if not config.CACHE_LOCATOR_CLASSES:
+        ours = [f"{__name__}.{locator.__name__}" for locator in (Provided, Beside, Wide)]
+        config.CACHE_LOCATOR_CLASSES = ",".join([*ours, "IPythonCacheLocator", "ZipCacheLocator"])
+
+
+@cache
+def stamp(path: Path, root: Path = ROOT) -> bytes:
+    """Of a source file and of all that it is made of (`sources`)."""
+    digest = hashlib.sha256()
+    for one in sorted(sources(path, root)):
+        digest.update(_digest(one))
+    return digest.digest()
+
+
+def sources(path: Path, root: Path = ROOT) -> set[Path]:
+    """A source file and all below `root` that it imports, and these import."""
+    found, coming = {path}, [path]
+    while coming:
+        new = _imported(coming.pop(), root) - found
+        found |= new
+        coming += new
+    return found
+
+
+@cache
+def _digest(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).digest()
+
+
+@cache
+def _imported(path: Path, root: Path) -> frozenset[Path]:
+    """The files of our packages that this one imports."""
+    text = path.read_text("utf-8")
+    plain = [name.split()[0] for names in _IMPORT.findall(text) for name in names.split(",")]
+    modules = [root.joinpath(*name.split(".")) for name in plain]
+    for dots, name, members in _FROM.findall(text):
+        base = (path.parents[len(dots) - 1] if dots else root).joinpath(*filter(None, name.split(".")))
+        modules += [base, *(base / member for member in re.findall(r"\w+", members))]
+    files = (file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py"))
+    return frozenset(file for file in files if _ours(file, root) and file.is_file())
+
+
+def _ours(file: Path, root: Path) -> bool:
+    """Not another project's: installed side by side, each has a folder that tells its version."""
+    return file.is_relative_to(root) and not _foreign(root, file.relative_to(root).parts[0])
+
+
+@cache
+def _foreign(root: Path, name: str) -> bool:
+    return any(root.glob(f"{name}-*.dist-info"))

@@ -1,0 +1,146 @@
+"""Rows without what every new row has: a mask of the words that differ from the default row, and those words.
+
+Most words of most rows are as in a new one, and what a row weighs is paid many times: by the memory while a key is
+silent, by the producer, by the broker, which looks into every batch, by its disk and by whoever restores. A changelog
+value is the layout's id and the packed row. A word stands there as its exclusive or with the default row's
+(`default: int64[1, words]`), so that one that is not there is 0 like one that is as by default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from streams.kernels.jit import inlined, kernel
+
+ID_WORDS = 1  # the layout's id, before the packed row in a changelog value
+
+
+def mask_words(words: int) -> int:
+    """Words that the mask of a row of `words` takes."""
+    return (words + 63) // 64
+
+
+@inlined
+def bits_set(word: Any) -> Any:
+    """Number of bits set (Warren, Hacker's Delight, 5-1)."""
+    x = np.uint64(word)
+    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@inlined
+def pack_row(bits: Any, row: int, default: Any, out: Any, p: int) -> Any:
+    """Pack `bits[row]` (int64[., words]) into `out: int64[:]` from `p` on. Returns where it ends."""
+    words = bits.shape[1]
+    head = p
+    p += (words + 63) // 64
+    for start in range(0, words, 64):
+        mask = np.int64(0)
+        for w in range(start, min(words, start + 64)):  # on vectors
+            mask |= np.int64(bits[row, w] != default[0, w]) << np.int64(w - start)
+        out[head + start // 64] = mask
+        while mask != 0:
+            lowest = mask & -mask
+            w = start + bits_set(lowest - 1)
+            out[p] = bits[row, w] ^ default[0, w]
+            p += 1
+            mask ^= lowest
+    return p
+
+
+@inlined
+def unpack_row(packed: Any, p: int, default: Any, bits: Any, row: int) -> None:
+    """Unpack the whole row at `packed[p:]` (int64) into `bits[row]`."""
+    words = bits.shape[1]
+    for w in range(words):
+        bits[row, w] = default[0, w]
+    head = p
+    p += (words + 63) // 64
+    for start in range(0, words, 64):
+        mask = packed[head + start // 64]
+        while mask != 0:
+            lowest = mask & -mask
+            bits[row, start + bits_set(lowest - 1)] ^= packed[p]
+            p += 1
+            mask ^= lowest
+
+
+@inlined
+def packed_words(packed: Any, p: int, words: int) -> Any:
+    """How many words the packed row at `packed[p:]` takes, its mask included."""
+    size = np.int64((words + 63) // 64)
+    for m in range((words + 63) // 64):
+        size += bits_set(packed[p + m])
+    return size
+
+
+@inlined
+def word_at(buf: Any, at: int) -> Any:
+    """The int64 at `buf[at : at + 8]` (uint8)."""
+    return buf[at : at + 8].view(np.int64)[0]
+
+
+@inlined
+def whole(buf: Any, at: int, size: int, words: int) -> bool:
+    """Whether `buf[at : at + size]` (uint8) is a packed row of `words` words and nothing else."""
+    masks = (words + 63) // 64
+    if size < 8 * masks:
+        return False
+    there = np.int64(0)
+    for m in range(masks):
+        mask = word_at(buf, at + 8 * m)
+        left = words - 64 * m
+        if left < 64 and (mask >> np.int64(left)) != 0:
+            return False
+        there += bits_set(mask)
+    return bool(size == 8 * (masks + there))
+
+
+@kernel
+def unpack_values(buf: Any, at: Any, size: Any, default: Any, bits: Any) -> int:
+    """Unpack the changelog values `buf[at[i] : at[i] + size[i]]` (uint8) into `bits[i]` (int64[n, words]).
+
+    Returns the first value that is not whole, of which nothing is written, or -1. Nothing outside a value is read.
+    """
+    words = bits.shape[1]
+    for i in range(len(at)):
+        start = at[i] + 8 * ID_WORDS
+        if not whole(buf, start, size[i] - 8 * ID_WORDS, words):
+            return i
+        p = start + 8 * ((words + 63) // 64)
+        for w in range(words):
+            mask = word_at(buf, start + 8 * (w // 64))
+            if (mask >> np.int64(w % 64)) & 1:
+                bits[i, w] = word_at(buf, p) ^ default[0, w]
+                p += 8
+            else:
+                bits[i, w] = default[0, w]
+    return -1
+
+
+@kernel
+def pack_values(bits: Any, default: Any, layout_id: int, out: Any, ends: Any) -> int:
+    """Pack `bits: int64[n, words]` end to end as changelog values into `out: int64[:]`; `ends: int64[n]` in words."""
+    p: Any = np.int64(0)
+    for i in range(len(bits)):
+        out[p] = layout_id
+        p = pack_row(bits, i, default, out, p + ID_WORDS)
+        ends[i] = p
+    return int(p)
+
+
+def value_words(words: int) -> int:
+    """The most words that the changelog value of a row of `words` takes."""
+    return ID_WORDS + mask_words(words) + words
+
+
+def packed(bits: Any, default: Any, layout_id: int) -> tuple[Any, Any]:
+    """`bits: int64[n, words]` as changelog values end to end (int64[:]) and where each ends (int64[n], in words)."""
+    out = np.empty(len(bits) * value_words(bits.shape[1]), np.int64)
+    ends = np.empty(len(bits), np.int64)
+    used = pack_values(bits, default, layout_id, out, ends)
+    return out[:used], ends

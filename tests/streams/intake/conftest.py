@@ -1,0 +1,3 @@
+from tests.fixtures.roles import broker, decision, encode, example, settings, start, until
+
+__all__ = ["broker", "decision", "encode", "example", "settings", "start", "until"]
