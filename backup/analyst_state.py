@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.durability.commit_cycle import CONTROL_KEY
+from streams.durability.control_row import CONTROL_KEY
 from streams.errors import Retryable
 
 from .topic_log import Log

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from backup.file.archive import Reader, pieces
+from backup.file.records import decode
 from backup.file.summary import (
     ANALYST,
     CHANGELOG,
@@ -19,7 +20,6 @@ from backup.file.summary import (
     Slice,
     Summary,
 )
-from backup.make.changelog_cut import decode
 from streams.errors import Fatal
 
 from .analyst_state import PARTITION

@@ -17,8 +17,8 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from agents.topology.topics import ALERTS
 from bench.harness.report import keep, say
+from schemas.topics import ALERTS
 from streams.transport.app import SESSION_TIMEOUT_S
 
 from .load import start_load

@@ -28,7 +28,7 @@ from models.learning.learner import Learner
 from models.scoring.scorer import Weights, score
 from models.scoring.snapshot import no_weights
 from operations.evaluate import Trial
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
 
 MODEL = "purchase"
 ROWS = 1024

@@ -28,7 +28,7 @@ from confluent_kafka.admin import AdminClient
 
 import schemas
 from agents.registry.snapshot_feed import snapshot_key
-from agents.topology.topics import MODELS, topics
+from agents.topology.topics import topics
 from bench.harness.product_worker import SETTLED
 from bench.harness.report import keep, say
 from bench.workload.synthetic_examples import drawn
@@ -37,6 +37,7 @@ from models.learning.boosted import fit
 from models.learning.task import Binary
 from models.scoring.scorer import CELLS
 from models.scoring.snapshot import LINEAR, MIXTURE, Snapshot
+from schemas.topics import MODELS
 from streams.kafka.topic_admin import ensure
 
 from .engine import kafka_streams_rate

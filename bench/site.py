@@ -27,7 +27,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 import schemas
 from agents.runtime.role import READY_LINE
 from agents.topology.groups import WORKER as GROUP
-from agents.topology.topics import ALERTS, OFFERS, topics
+from agents.topology.topics import topics
+from schemas.topics import ALERTS, OFFERS
 from streams.kafka.topic_admin import ensure
 
 from .product import CONFIG, made_snapshots, produce, publish

@@ -77,15 +77,17 @@ def up(kafka: Kafka = None, config: ConfigFolder = None) -> None:
     Example: streamwise up --kafka 127.0.0.1:9092
     """
     from agents.runtime.preflight import prepare
+    from agents.runtime.signals import stop_on_signals
     from agents.runtime.supervisor import run_together
-    from ingest.replay.replay import stop_on_signals
     from models.recommendation.shop import warm as warm_shop
-    from pipeline.live_pass import LivePass, load_config
+    from pipeline.config import load_config
+    from pipeline.live_pass import LivePass
+    from pipeline.warmup import warm as warm_pass
 
     settings = _settings(kafka=kafka, config=config)
     with stop_on_signals() as stop:
         prepare(settings)
-        LivePass(load_config(settings.config)).warm()
+        warm_pass(LivePass(load_config(settings.config)))
         warm_shop()
         run_together(settings, stop, print)
 
@@ -97,9 +99,11 @@ def warm(json_: Json = False, config: ConfigFolder = None) -> None:
     Example: streamwise warm
     """
     from models.recommendation.shop import warm as warm_shop
-    from pipeline.live_pass import LivePass, load_config
+    from pipeline.config import load_config
+    from pipeline.live_pass import LivePass
+    from pipeline.warmup import warm as warm_pass
 
-    seconds = LivePass(load_config(_settings(config=config).config)).warm() + warm_shop()
+    seconds = warm_pass(LivePass(load_config(_settings(config=config).config))) + warm_shop()
     _report({"seconds": round(seconds, 2)}, json_, lambda done: [f"kernels are ready ({done['seconds']} s)"])
 
 
@@ -251,7 +255,7 @@ def changes(
     Example: streamwise changes /srv/streamwise/config --config config
     """
     from operations.compare_configs import compare, lines
-    from pipeline.live_pass import load_config
+    from pipeline.config import load_config
 
     new = load_config(_settings(config=config).config)
     _report(compare(load_config(old), new), json_, lines)
@@ -649,7 +653,7 @@ def _role(role: str, tied: bool, verbose: bool, **given: Any) -> Settings:
 
 
 def _watch(settings: Settings) -> None:
-    from ingest.replay.replay import stop_on_signals
+    from agents.runtime.signals import stop_on_signals
     from operations.backup_schedule import BackupWatch
 
     with stop_on_signals() as stop:

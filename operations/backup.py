@@ -15,7 +15,14 @@ from rich.progress import Progress as Bar
 
 from agents.runtime.preflight import prepare, source_topics
 from agents.topology import groups
-from agents.topology.topics import (
+from backup.chain import Chain, open_chain
+from backup.file.archive import Reader
+from backup.file.key import new_key, read_key
+from backup.installation import Installation
+from backup.make.backup import Backup
+from backup.restore.restore import Restore, put_config
+from config.settings import Settings
+from schemas.topics import (
     ALERTS,
     ANALYST_CHANGELOG,
     CHANGELOG,
@@ -26,13 +33,6 @@ from agents.topology.topics import (
     OFFERS,
     OUTCOMES,
 )
-from backup.chain import Chain, open_chain
-from backup.file.archive import Reader
-from backup.file.key import new_key, read_key
-from backup.installation import Installation
-from backup.make.backup import Backup
-from backup.restore.restore import Restore, put_config
-from config.settings import Settings
 from streams.errors import Retryable
 from streams.kafka.connection import client
 from streams.kafka.wait_for_broker import reach

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from customers.row.layout import EXAMPLE, POLICY, Group
-from pipeline.live_pass import Config
+from pipeline.config import Config
 
 
 @dataclass(frozen=True, slots=True)

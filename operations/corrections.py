@@ -11,9 +11,9 @@ from typing import Any
 
 import schemas
 from agents.reader.correction_feed import PARTITION, correction_of
-from agents.topology.topics import CORRECTIONS
 from config.settings import Settings
 from models.text.phrases import load_topics
+from schemas.topics import CORRECTIONS
 from streams.errors import ConfigError, Poison, Retryable
 from streams.kafka.connection import client
 from streams.kafka.producer import Outputs

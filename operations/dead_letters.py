@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 import schemas
-from agents.topology.topics import DEAD_LETTERS
+from schemas.topics import DEAD_LETTERS
 from streams.engine.engine import LETTER_BYTES
 from streams.errors import Fatal, Retryable
 from streams.kafka.connection import Kafka, client

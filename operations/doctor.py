@@ -104,7 +104,7 @@ def _packages(settings: Settings) -> Iterator[tuple[str, str]]:
 def _config(settings: Settings) -> Iterator[tuple[str, str]]:
     from agents.analyst.role import analysis_maker
     from models.text.phrases import load_topics
-    from pipeline.live_pass import load_config
+    from pipeline.config import load_config
 
     config = load_config(settings.config)
     analysis = analysis_maker(settings)()

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import schemas
-from agents.topology.topics import EXAMPLES
 from config.located_yaml import milliseconds
 from config.settings import Settings
 from ingest.open_source import source
@@ -26,7 +25,9 @@ from ingest.source import Event, Source
 from models.evaluation.evaluation import AmountFigures, Evaluation, Figures
 from models.example import Example
 from models.selection.champion import Family
-from pipeline.live_pass import Config, LivePass, load_config
+from pipeline.config import Config, load_config
+from pipeline.live_pass import LivePass
+from schemas.topics import EXAMPLES
 from streams.batches.builder import raw_batch
 from streams.engine.engine import Engine
 from streams.errors import ConfigError, Fatal, Poison

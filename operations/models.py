@@ -12,10 +12,10 @@ from confluent_kafka import Producer
 
 import schemas
 from agents.registry.published import Published, partition_of, read_published
-from agents.topology.topics import EXAMPLES, MODELS
 from config.settings import Settings
 from models.scoring.snapshot import Snapshot
 from models.selection.champion import Standing
+from schemas.topics import EXAMPLES, MODELS
 from streams.errors import ConfigError, Fatal, Retryable
 from streams.kafka.connection import client
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from agents.topology.topics import ALERTS, DEAD_LETTERS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES
+from schemas.topics import ALERTS, DEAD_LETTERS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES
 from streams.errors import Fatal, Retryable
 from streams.kafka.connection import Kafka, client
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from agents.runtime.preflight import enter
-from agents.topology.topics import DEAD_LETTERS, OUTCOMES
+from agents.runtime.signals import stop_on_signals
 from config.settings import Settings
 from ingest.open_source import source
 from ingest.replay.pace import parse_speed
 from ingest.replay.progress_bar import progress_bar
-from ingest.replay.replay import replay, stop_on_signals
+from ingest.replay.replay import replay
+from schemas.topics import DEAD_LETTERS, OUTCOMES
 from serving.monitoring.role_poller import poll_roles
 from streams.errors import ConfigError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import schemas
-from agents.topology.topics import DEPARTURES, FORECASTS, RECOMMENDATIONS
 from models.forecasting.forecaster import Departure, Forecast
 from models.recommendation.shop import Recommended
+from schemas.topics import DEPARTURES, FORECASTS, RECOMMENDATIONS
 from streams.kafka.producer import Outputs
 
 from .analysis import Analysis, departure_id, forecast_key

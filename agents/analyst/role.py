@@ -24,13 +24,14 @@ from faust.types.tuples import TP
 from agents.runtime.ready import announce
 from agents.runtime.role import HttpPort, run_app
 from agents.topology import groups
-from agents.topology.topics import ANALYST_CHANGELOG
 from config.settings import Settings
 from models.forecasting.config import load_forecasts
 from models.recommendation.config import load_recommendations
 from models.recommendation.shop import NOBODY
 from models.recommendation.stock import Stock
-from pipeline.live_pass import decode_programs, load_config
+from pipeline.config import load_config
+from pipeline.decode_programs import decode_programs
+from schemas.topics import ANALYST_CHANGELOG
 from serving.monitoring.status import RoleStatus
 from serving.recommendations.store import Shelf, shelf
 from streams.avro.compiler import Program

@@ -19,14 +19,14 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
-from agents.topology.topics import ANALYST_CHANGELOG
 from models.forecasting.forecaster import Forecaster
 from models.recommendation.assortment import Assortment
 from models.recommendation.item_table import words
 from models.recommendation.recommender import Recommender
 from models.recommendation.shop import NAME_BYTES
 from models.recommendation.shopper import Shopper
-from streams.durability.commit_cycle import CONTROL_KEY
+from schemas.topics import ANALYST_CHANGELOG
+from streams.durability.control_row import CONTROL_KEY
 from streams.errors import Fatal, Poison, Retryable
 from streams.kafka.connection import Kafka, client
 

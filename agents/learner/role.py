@@ -24,17 +24,17 @@ from agents.registry.published import Published, partition_of, read_published, r
 from agents.runtime.ready import announce
 from agents.runtime.role import HttpPort, run_app
 from agents.topology import groups
-from agents.topology.topics import EXAMPLES, MODELS
 from config.settings import Settings
 from models.config import load_models
 from models.evaluation.period import Period, PeriodFigures
 from models.example import Example
 from models.learning.learner import Learned
 from models.selection.champion import Change, Family
+from schemas.topics import EXAMPLES, MODELS
 from serving.monitoring.status import RoleStatus
 from serving.views.layouts import Layouts
-from streams.batches.iterate import records
 from streams.batches.record_batch import RawBatch
+from streams.batches.records import records
 from streams.durability.changelog import FencedChangelog
 from streams.errors import Fatal, Poison
 from streams.intake.dead_letters import DeadLetters

@@ -22,8 +22,8 @@ from config.settings import Settings
 from decisions.receipts import decoder as receipts
 from serving.ledger.ledger import TOPICS, Ledger, Record, Written
 from serving.monitoring.status import RoleStatus
-from streams.batches.iterate import records
 from streams.batches.record_batch import RawBatch
+from streams.batches.records import records
 from streams.errors import Fatal, Poison, Retryable
 from streams.intake.dead_letters import DeadLetters
 from streams.intake.intake import Batches, Bounds, Intake

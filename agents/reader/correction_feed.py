@@ -16,8 +16,8 @@ from confluent_kafka import KafkaError, TopicPartition
 
 import schemas
 from agents.topology import groups
-from agents.topology.topics import CORRECTIONS
 from models.text.corrections import Correction
+from schemas.topics import CORRECTIONS
 from streams.errors import Poison
 from streams.intake.recent_ids import Seen
 from streams.kafka.connection import Kafka

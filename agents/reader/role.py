@@ -19,13 +19,13 @@ import schemas
 from agents.runtime.ready import announce
 from agents.runtime.role import HttpPort, run_app
 from agents.topology import groups
-from agents.topology.topics import CORRECTIONS, MESSAGES, SOCIAL
 from config.settings import Settings
 from models.text.corrections import Correction
 from models.text.message_reader import Reader
+from schemas.topics import CORRECTIONS, MESSAGES, SOCIAL
 from serving.monitoring.status import RoleStatus
-from streams.batches.iterate import records
 from streams.batches.record_batch import RawBatch
+from streams.batches.records import records
 from streams.errors import Poison
 from streams.intake.dead_letters import DeadLetters
 from streams.intake.intake import Batches, Bounds, Intake

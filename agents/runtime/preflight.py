@@ -5,7 +5,7 @@ from __future__ import annotations
 from agents.topology.acls import permissions
 from agents.topology.topics import topics
 from config.settings import Settings
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
 from streams.kafka.permissions import check
 from streams.kafka.topic_admin import ensure, existing
 from streams.kafka.wait_for_broker import PATIENCE_S, reach

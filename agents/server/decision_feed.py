@@ -9,8 +9,8 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 import schemas
-from agents.topology.topics import ALERTS, OFFERS
 from console.board import Board
+from schemas.topics import ALERTS, OFFERS
 from streams.errors import Retryable
 from streams.kafka.connection import Kafka
 from streams.kafka.topic_feed import Feed

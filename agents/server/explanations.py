@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agents.registry.snapshot_feed import SnapshotFeed
-from agents.topology.topics import MODELS
 from customers.row.layout import Described
 from models.scoring.explain import Explainer
 from models.scoring.snapshot import Snapshot
-from pipeline.live_pass import Config
+from pipeline.config import Config
+from schemas.topics import MODELS
 from streams.errors import Retryable
 from streams.kafka.connection import Kafka
 

@@ -9,8 +9,8 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 import schemas
-from agents.topology.topics import DEPARTURES, FORECASTS
 from console.forecasts import Outlooks
+from schemas.topics import DEPARTURES, FORECASTS
 from streams.kafka.connection import Kafka
 from streams.kafka.topic_feed import Feed
 

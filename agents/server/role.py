@@ -10,25 +10,24 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 import orjson
 from fastapi import FastAPI
 from fastapi.responses import Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from agents.runtime.role import READY_LINE
-from agents.topology.topics import LAYOUTS
 from config.settings import Settings
 from console.app import LOOPBACK_NAMES, create_app, run_page
 from console.board import Board
 from console.forecasts import Outlooks
-from pipeline.live_pass import Config, load_config
+from pipeline.config import Config, load_config
 from serving.monitoring.metrics import RoleMetrics
 from serving.monitoring.role_poller import RolePoller
 from serving.monitoring.status import RoleStatus
-from serving.recommendations import reader as recommended
+from serving.recommendations.store import recommendation_reader
 from serving.views.layouts import Layouts
-from serving.views.store import RedisViews, ViewStore
+from serving.views.reader import ReadCustomer, view_reader
+from serving.views.store import RedisViews
 from streams.errors import Retryable
 from streams.kafka.connection import Kafka
 from streams.supervision.watchdog import Watch, Watchdog
@@ -40,8 +39,6 @@ from .forecast_feed import OutlookFeed
 ASK_TIMEOUT_S = 2.0
 ANSWER_MAX_BYTES = 1 << 20
 
-ReadCustomer = Callable[[bytes], Mapping[str, Any] | None]
-
 
 class ServerRole:
     """One page for people; the same port answers /healthz, /readyz, /status and /metrics."""
@@ -50,7 +47,7 @@ class ServerRole:
         self.settings = settings
         config = load_config(settings.config)
         self.board = Board()
-        self.poller = RolePoller(settings.role_addresses, self.board)
+        self.poller = RolePoller(settings.role_addresses, self.board.update)
         layouts = Layouts(settings.access, config.layout)
         self.reasons = Reasons(settings.access, config, layouts.get)
         self.feed = decision_feed(settings.access, self.board, config, reasons=self.reasons.of)
@@ -59,7 +56,7 @@ class ServerRole:
         app = create_app(
             self.board,
             _customer_reader(settings, config),
-            recommended=recommended.reader(settings, _ask),
+            recommended=recommendation_reader(settings, _ask),
             outlooks=self.outlooks,
             hosts=_hosts(settings),
         )
@@ -138,25 +135,6 @@ def _customer_reader(settings: Settings, config: Config) -> ReadCustomer:
         workers = [address for role, address in settings.role_addresses.items() if role.startswith("worker")]
         return lambda key: _ask(workers, key)
     return view_reader(RedisViews(settings.redis), Layouts(settings.access, config.layout))
-
-
-def view_reader(store: ViewStore, layouts: Layouts) -> ReadCustomer:
-    """A customer's views by name, whichever version of the workers wrote them, with their `time` in ms."""
-
-    def read(key: bytes) -> Mapping[str, Any] | None:
-        blob = store.read(key)
-        if blob is None or len(blob) < 16 or len(blob) % 8:
-            return None
-        words = np.frombuffer(blob)
-        layout_id = int(words[:1].view(np.int64)[0])
-        layout = layouts.get(layout_id)
-        if layout is None or len(words) != 2 + len(layout.views):
-            raise Retryable(
-                f"the customer was written with layout {layout_id}, which topic {LAYOUTS} does not describe"
-            )
-        return dict(zip(("time", *layout.views), words[1:].tolist(), strict=True))
-
-    return read
 
 
 def _ask(addresses: list[str], key: bytes) -> Mapping[str, Any] | None:

@@ -6,9 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from streams.kafka.permissions import TRANSACTIONS, Operation, Permission
-
-from .topics import (
+from schemas.topics import (
     ALERTS,
     ANALYST_CHANGELOG,
     CHANGELOG,
@@ -24,8 +22,10 @@ from .topics import (
     OUTCOMES,
     RECOMMENDATIONS,
     SOCIAL,
-    topics,
 )
+from streams.kafka.permissions import TRANSACTIONS, Operation, Permission
+
+from .topics import topics
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from schemas.topics import (
+    ALERTS,
+    ANALYST_CHANGELOG,
+    CHANGELOG,
+    CORRECTIONS,
+    DEAD_LETTERS,
+    DEPARTURES,
+    EXAMPLES,
+    FORECASTS,
+    LAYOUTS,
+    MESSAGES,
+    MODELS,
+    OFFERS,
+    OUTCOMES,
+    RECOMMENDATIONS,
+)
 from streams.kafka.topic_admin import TopicSpec
-
-CHANGELOG = "customers-changelog"
-ALERTS, OFFERS, EXAMPLES, MODELS = "alerts", "offers", "training.examples", "models"
-OUTCOMES, DEAD_LETTERS = "offer.outcomes", "dead-letters"
-LAYOUTS = "layouts"
-FORECASTS, DEPARTURES, RECOMMENDATIONS = "forecasts", "forecast.alerts", "recommendations"
-ANALYST_CHANGELOG = "analyst-changelog"
-SOCIAL, MESSAGES, CORRECTIONS = "social.events", "social.messages", "message.corrections"
 
 
 def topics(sources: list[str]) -> dict[str, TopicSpec]:

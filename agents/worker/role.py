@@ -13,11 +13,14 @@ import numpy as np
 from agents.registry.snapshot_feed import SnapshotFeed
 from agents.runtime.role import READY_LINE, HttpPort, run_app
 from agents.topology import groups
-from agents.topology.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, LAYOUTS, MODELS, topics
+from agents.topology.topics import topics
 from config.settings import Settings
 from models.scoring.snapshot import Snapshot
-from pipeline.live_pass import LivePass, load_config
+from pipeline.config import load_config
+from pipeline.live_pass import LivePass
 from pipeline.step import DUPLICATES, LATE
+from pipeline.warmup import warm
+from schemas.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, LAYOUTS, MODELS
 from serving.monitoring.status import RoleStatus
 from serving.views.layouts import entry
 from serving.views.publisher import Taken, ViewPublisher
@@ -29,7 +32,6 @@ from streams.kafka.topic_admin import ensure
 from streams.processor import Processor
 from streams.supervision.guards import end_process
 from streams.supervision.watchdog import STALL_S, Watchdog
-from streams.vigil import Vigil
 
 GROUP = groups.WORKER
 SNAPSHOTS_PATIENCE_S = 30.0
@@ -46,7 +48,7 @@ class Worker:
     ) -> None:
         self.settings = settings
         self.work = LivePass(load_config(settings.config))
-        self.work.warm()
+        warm(self.work)
         self.sources = self.work.layout.topics
         ensure(
             settings.access, topics(self.sources), partitions=settings.partitions, replication=settings.replication,
@@ -71,9 +73,7 @@ class Worker:
             busy=self._events_come, limit=VIEWS_A_TAKE,
         )  # fmt: skip
         self.probe = BrokerProbe(settings.access, every_s=stall_s / 6)
-        self.watchdog = Watchdog(
-            Vigil(self.processor, self.probe).watches(), away=self.probe.ask, stall_s=stall_s
-        )
+        self.watchdog = Watchdog(self.processor.watches(self.probe), away=self.probe.ask, stall_s=stall_s)
         self.http = HttpPort(
             "worker", settings.host, settings.worker_port, self.status, self.ready, self.customer
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from backup.analyst_state import PARTITION, newest
 from backup.file.archive import Reader, Writer, piece
+from backup.file.records import encode
 from backup.file.summary import (
     ANALYST,
     CHANGELOG,
@@ -34,7 +35,7 @@ from backup.topic_log import Cluster, Log
 from serving.ledger.ledger import Ledger
 from streams.errors import Fatal
 
-from .changelog_cut import encode, find_cut, latest_offsets, write_cut
+from .changelog_cut import find_cut, latest_offsets, write_cut
 
 CONFIG_FILES = "*.yaml"
 Progress = Callable[[int, int], None]  # steps done, of how many

@@ -15,18 +15,16 @@ tell that it happened:
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from backup.file.records import encode
 from backup.file.summary import Slice
 from backup.topic_log import Log, Record
-from streams.durability.commit_cycle import CONTROL_KEY, LAYOUT_KEY, read_control
+from streams.durability.control_row import CONTROL_KEY, LAYOUT_KEY, read_control
 from streams.errors import Retryable
 
-RECORD = struct.Struct("<ii")
-NONE = -1
 TRIES = 5  # to find a key behind the cut before the log is compacted once more
 
 
@@ -148,28 +146,6 @@ def _told(records: Iterator[Record], begin: int, end: int, told: Told) -> Iterat
             told(record.offset - at)
             at = record.offset
     told(end - at)
-
-
-def encode(key: bytes, value: bytes | None) -> bytes:
-    """A record as it stands in a chunk; without a value it is the mark of a deleted key."""
-    if value is None:
-        return RECORD.pack(len(key), NONE) + key
-    return RECORD.pack(len(key), len(value)) + key + value
-
-
-def decode(chunk: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-    """The records of a chunk."""
-    at, size = 0, len(chunk)
-    while at < size:
-        key_size, value_size = RECORD.unpack_from(chunk, at)
-        at += RECORD.size
-        key = chunk[at : at + key_size]
-        at += key_size
-        if value_size == NONE:
-            yield key, None
-        else:
-            yield key, chunk[at : at + value_size]
-            at += value_size
 
 
 def latest_offsets(committed: Mapping[str, Any], cut: Cut) -> dict[str, int]:

@@ -12,7 +12,7 @@ from backup.installation import Installation
 from backup.topic_log import Cluster, Log
 from serving.ledger.ledger import Ledger
 from serving.ledger.tables import BY_KIND
-from streams.durability.commit_cycle import CONTROL_KEY
+from streams.durability.control_row import CONTROL_KEY
 
 from .drill import Expected, Findings, Told, digest
 

@@ -23,10 +23,11 @@ from backup.analyst_state import whole
 from backup.chain import Chain
 from backup.ledger_tables import known, write_table
 from models.scoring.snapshot import Snapshot
-from pipeline.live_pass import LivePass, load_config
+from pipeline.config import load_config
+from pipeline.live_pass import LivePass
 from serving.ledger.ledger import Ledger
 from streams.batches.record_batch import parse_batch
-from streams.durability.commit_cycle import CONTROL_KEY, LAYOUT_KEY, read_control
+from streams.durability.control_row import CONTROL_KEY, LAYOUT_KEY, read_control
 from streams.durability.restorer import Restorer
 from streams.engine.partition import Partition
 from streams.errors import StreamwiseError

@@ -22,7 +22,7 @@ from backup.ledger_tables import filled, write_table
 from backup.topic_log import TIMEOUT_S, Cluster, Log
 from serving.ledger.ledger import Ledger
 from serving.ledger.tables import APPLIED
-from streams.durability.commit_cycle import CONTROL_KEY
+from streams.durability.control_row import CONTROL_KEY
 from streams.errors import Fatal, Retryable
 from streams.kafka.committed_offsets import committed
 

@@ -20,12 +20,13 @@ from sqlalchemy import create_engine, select
 
 from agents.learner import role as learner
 from agents.ledger import role as ledger
-from agents.topology.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS, topics
+from agents.topology.topics import topics
 from agents.worker import role as worker
 from bench.product import remove_topics
 from bench.servers import KafkaServer, PostgresServer, RedisServer
 from bench.servers.process import Server
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
+from schemas.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS
 from serving.ledger.tables import BY_KIND
 from streams.kafka.topic_admin import ensure
 

@@ -11,7 +11,8 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 import schemas
-from pipeline.live_pass import Config, LivePass
+from pipeline.config import Config
+from pipeline.live_pass import LivePass
 from streams.batches.builder import raw_batch
 from streams.engine.engine import Engine
 from streams.kafka.producer import Outputs

@@ -12,10 +12,10 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 import schemas
-from agents.topology.topics import CHANGELOG, MODELS
 from agents.worker import role as worker
 from bench.harness.report import say
 from bench.servers import KafkaServer
+from schemas.topics import CHANGELOG, MODELS
 
 from . import comparison
 from .injector import Injector

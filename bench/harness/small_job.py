@@ -34,13 +34,14 @@ from streams.avro.compiler import KIND, TIME, Capture, compile_program
 from streams.avro.encoder import put_double, put_long, put_raw
 from streams.batches.record_batch import RawBatch
 from streams.engine.engine import Engine
+from streams.engine.outbox import Outbox
 from streams.engine.partition import CHANGELOG, TAKEN, Partition, keep_taken
-from streams.kafka.producer import Outbox
 from streams.kernels.hashing import hash_bytes
 from streams.kernels.jit import kernel
 from streams.processor import Processor
 from streams.state.key_index import key_size, key_start
-from streams.state.rows import Store, has_room, place_of
+from streams.state.row_kernels import has_room, place_of
+from streams.state.store import Store
 
 from .clock import Clock
 

@@ -29,7 +29,7 @@ from config.settings import load_settings
 from ingest.datasets.cdnow import Cdnow
 from models.metrics import amount_figures, auc, log_loss
 from operations.evaluate import Trial
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
 
 CUT: Final = date(1997, 9, 30)  # the last day of the calibration
 WEEK_MS: Final = 7 * 86_400_000

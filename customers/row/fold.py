@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from streams.kernels.bits import bits_set
 from streams.kernels.jit import inlined, kernel
-from streams.state.packing import bits_set
 
 from .columns import (
     BITS_OF,

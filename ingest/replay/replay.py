@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import ClusterMetadata
@@ -61,22 +58,6 @@ class Summary:
     start: int
     position: int
     complete: bool  # the source has no more events
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set. Main thread only; the old handlers come back at the end."""
-    stop = threading.Event()
-
-    def handler(_signal: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    old = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, action in old.items():
-            signal.signal(number, action)
 
 
 def replay(

@@ -20,10 +20,11 @@ from models.example import Example
 from models.metrics import Window
 from models.scoring.scorer import cut
 from models.scoring.snapshot import AMOUNT, LARGEST_VERSION, MIXTURE, Snapshot
+from models.scoring.trees import Trees
 from streams.errors import Poison
 
 from .additive import Additive
-from .boosted import Trees, fit
+from .boosted import fit
 from .drift import Drift, DriftState
 from .lagged_experts import CopyState, Lag
 from .linear import Linear, LinearState

@@ -7,9 +7,9 @@ import numpy as np
 from models.scoring.forest import LEAF
 from models.scoring.scorer import CELLS, LARGEST_LOGIT, cut, logistic
 from models.scoring.snapshot import MIXTURE, Snapshot
+from models.scoring.trees import Trees
 
 from .additive import Additive
-from .boosted import Trees
 from .mixture import Mixing
 from .task import Binary
 

@@ -103,7 +103,7 @@ def lay_out(
     number: NDArray[np.float64],
     right: NDArray[np.int32],
 ) -> None:
-    """Put trees in force as those of model number `model`: nodes as in `models.learning.boosted.Trees`, and checked."""
+    """Put trees in force as those of model number `model`: nodes as in `models.scoring.trees.Trees`, and checked."""
     count, nodes = len(roots), len(feature)
     tree, keep, first = np.full(nodes, -1, np.int16), np.zeros(nodes, np.uint16), np.zeros(nodes, np.int64)
     of.value[model, :count] = 0.0

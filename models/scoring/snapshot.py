@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.example import time_ms
-from models.learning.boosted import TREES, Trees
 from streams.errors import Poison
 
 from .forest import ABSENT, no_forest
 from .scorer import CELLS, EXPERTS, Weights, contributions, score, seeds
+from .trees import TREES, Trees
 
 LINEAR: Final = "linear"
 MIXTURE: Final = "mixture"

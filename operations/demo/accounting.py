@@ -15,12 +15,12 @@ from typing import Any
 
 from agents.runtime.supervisor import Roles
 from agents.server.role import decision_feed
-from agents.topology.topics import OUTCOMES
 from config.settings import Settings
 from console.board import Board
 from ingest.replay.replay import Progress, replay
 from ingest.source import Event, Source
-from pipeline.live_pass import Config
+from pipeline.config import Config
+from schemas.topics import OUTCOMES
 from serving.ledger.ledger import Ledger
 from serving.monitoring.role_poller import RolePoller, poll_roles
 from serving.monitoring.status import RoleReport
@@ -101,7 +101,7 @@ class Demo:
         self._moved = (self._began, Counts())
         self._halt = threading.Event()
         self._failure: Fatal | None = None
-        self._poller = RolePoller(_Addresses(roles), self.board)
+        self._poller = RolePoller(_Addresses(roles), self.board.update)
         self._watcher = threading.Thread(target=self._watch, name="counts", daemon=True)
         self._feed = decision_feed(settings.access, self.board, config, seen=self._on_decision)
 

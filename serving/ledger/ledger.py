@@ -8,49 +8,38 @@ from the offsets committed to Kafka: SQLite may lose its newest transactions wit
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
+from sqlalchemy import Connection, Table, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import (
-    ArgumentError,
-    DataError,
     DBAPIError,
-    InterfaceError,
-    NoSuchModuleError,
-    OperationalError,
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
+from serving.sql.database import (
+    _WAITS,
+    REFUSED,
+    address_of,
+    cause_of,
+    is_poison,
+    make_folder,
+    may_pass,
+    open_engine,
+    usable,
+)
 from streams.errors import Fatal, Poison, Retryable
 
 from .tables import APPLIED, BY_KIND, METADATA, Record, readable, row
 
 TOPICS: Mapping[str, str] = {"alerts": "alert", "offers": "offer", "offer.outcomes": "outcome"}
 
-# Longer than any transaction of ours, shorter than a consumer's patience with its group.
-BUSY_TIMEOUT_S = 10
-CONNECT_TIMEOUT_S = 5
-# Silence on a sent packet after which a PostgreSQL that vanished counts as gone.
-SILENCE_TIMEOUT_MS = 10_000
-# Ids are random, so that each row touches pages of its own: they are written back less often than by default.
-CHECKPOINT_PAGES = 8000
-CACHE_KIB = 64 << 10
 # Any constant will do: two roles that start at once create the tables one after the other.
 CREATE_LOCK = 0x57726561
-# What PostgreSQL and its client say when waiting does not help; an error while connecting has no code.
-REFUSED = ("password authentication failed", "certificate", "no pg_hba.conf entry")
-
-_WAITS: Mapping[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENCE_TIMEOUT_MS}
-
-EXPECTED = "expected sqlite:///FILE.db or postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
 
 class Written(NamedTuple):
@@ -67,15 +56,15 @@ class Ledger:
     """
 
     def __init__(self, url: str, topics: Mapping[str, str] = TOPICS) -> None:
-        self._url = _usable(url)
+        self._url = usable(url)
         self._tables = {topic: BY_KIND[kind] for topic, kind in topics.items()}
-        self._engine = _engine(self._url)
-        self.address = _address(self._url)
+        self._engine = open_engine(self._url)
+        self.address = address_of(self._url)
 
     def open(self) -> Ledger:
         """Create the tables that are missing."""
         if self._url.get_backend_name() == "sqlite":
-            _make_folder(self._url)
+            make_folder(self._url)
         with self._transaction() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CREATE_LOCK})
@@ -202,12 +191,12 @@ class Ledger:
         except PoolTimeoutError as error:
             raise Retryable(f"SQL ledger at {self.address}: every connection is in use") from error
         except DBAPIError as error:
-            if _is_poison(error):
-                raise Poison(f"the database takes no such row: {_cause(error)}") from error
-            cause = _cause(error)
+            if is_poison(error):
+                raise Poison(f"the database takes no such row: {cause_of(error)}") from error
+            cause = cause_of(error)
             refused = any(words in cause for words in REFUSED)
             line = f"SQL ledger at {self.address}: {cause}; {self._advice(refused)}"
-            raise (Retryable if _may_pass(error) and not refused else Fatal)(line) from error
+            raise (Retryable if may_pass(error) and not refused else Fatal)(line) from error
 
     def _advice(self, refused: bool) -> str:
         if refused:
@@ -215,79 +204,6 @@ class Ledger:
         if self._url.get_backend_name() == "sqlite":
             return "see that the file can be written, its disk has room and no other program holds it"
         return "start PostgreSQL there (`docker compose up -d postgres`), or name another ledger URL"
-
-
-def _usable(url: str) -> URL:
-    """`url` read and checked; the line of an error never repeats it, as it may hold a password."""
-    try:
-        read = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise Fatal(f"the ledger URL cannot be read: {EXPECTED}") from error
-    backend = read.get_backend_name()
-    if backend in ("postgres", "postgresql"):
-        return read.set(drivername="postgresql+psycopg")
-    if backend != "sqlite":
-        raise Fatal(f"the ledger URL names {backend}: {EXPECTED}")
-    if not read.database or read.database == ":memory:":
-        raise Fatal(f"the ledger URL names no file, so nothing would be kept: {EXPECTED}")
-    return read
-
-
-def _engine(url: URL) -> Engine:
-    if url.get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S})
-        event.listen(engine, "connect", _set_up_sqlite)
-        return engine
-    try:
-        return create_engine(url, pool_pre_ping=True, connect_args=_WAITS)
-    except (ImportError, NoSuchModuleError) as error:
-        raise Fatal("PostgreSQL needs its driver: run `pip install 'streamwise[postgresql]'`") from error
-
-
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    """Readers do not hold up the writer, and a commit needs no flush: see the docstring above."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
-    connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-
-
-def _make_folder(url: URL) -> None:
-    folder = Path(str(url.database)).parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Fatal(f"the folder of the ledger cannot be made: {folder}: {error.strerror}") from error
-
-
-def _address(url: URL) -> str:
-    """Where the ledger is, without user's password or options."""
-    if url.get_backend_name() == "sqlite":
-        return str(url.database)
-    user = f"{url.username}@" if url.username else ""
-    return f"postgresql://{user}{url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
-
-
-def _cause(error: DBAPIError) -> str:
-    return (str(error.orig).splitlines() or [type(error.orig).__name__])[0]
-
-
-def _is_poison(error: DBAPIError) -> bool:
-    """Whether it is a row's own fault: a value out of range, or larger than an index takes (54000)."""
-    return isinstance(error, DataError) or getattr(error.orig, "sqlstate", None) == "54000"
-
-
-def _may_pass(error: DBAPIError) -> bool:
-    """Whether the same call may succeed later. SQLite calls a wrong statement operational, too."""
-    if error.connection_invalidated:
-        return True
-    if isinstance(error.orig, sqlite3.Error):
-        wrong = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in (
-            sqlite3.SQLITE_ERROR,
-            sqlite3.SQLITE_NOTADB,
-        )
-        return isinstance(error, OperationalError) and not wrong
-    return isinstance(error, OperationalError | InterfaceError)
 
 
 __all__ = ["TOPICS", "Ledger", "Record", "Written"]

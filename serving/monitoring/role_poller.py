@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
-
-from console.board import Board
 
 from .status import RoleReport
 
@@ -34,10 +32,18 @@ def poll_roles(
 
 
 class RolePoller:
-    """A thread that keeps a board up to date. `addresses` is read anew at each round."""
+    """A thread that asks all roles again and again and hands their reports to `update`.
 
-    def __init__(self, addresses: Mapping[str, str], board: Board, period_s: float = PERIOD_S) -> None:
-        self._addresses, self._board, self._period_s = addresses, board, period_s
+    `addresses` is read anew at each round.
+    """
+
+    def __init__(
+        self,
+        addresses: Mapping[str, str],
+        update: Callable[[Mapping[str, RoleReport]], None],
+        period_s: float = PERIOD_S,
+    ) -> None:
+        self._addresses, self._update, self._period_s = addresses, update, period_s
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="roles", daemon=True)
 
@@ -54,7 +60,7 @@ class RolePoller:
         reports: dict[str, RoleReport] = {}
         while True:
             reports = poll_roles(dict(self._addresses), reports)
-            self._board.update(reports)
+            self._update(reports)
             if self._stopping.wait(self._period_s):
                 return
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
 import orjson
 
+from config.settings import Settings
 from models.recommendation.shop import NOBODY, Recommended
 from serving.views.store import RedisViews, ViewStore
 from streams.errors import Retryable
@@ -105,3 +106,34 @@ def shown(found: Recommended) -> dict[str, Any]:
     """Recommendations as the page reads them."""
     products = [{"product": name, "score": score} for name, score in found.products]
     return {"time": found.time_ms, "assortment": found.version, "products": products}
+
+
+Products = Sequence[Mapping[str, Any]]
+
+Read = Callable[[bytes], Products]
+
+
+def recommendation_reader(
+    settings: Settings, ask: Callable[[list[str], bytes], Mapping[str, Any] | None]
+) -> Read:
+    """Gives the products of a customer, the best first; none while nobody knows."""
+    if settings.redis.startswith("memory"):
+        analysts = [at for role, at in settings.role_addresses.items() if role.startswith("analyst")]
+        return lambda key: _products(lambda: ask(analysts, key))
+    store = RedisViews(settings.redis, prefix=PREFIX)
+    return lambda key: _products(lambda: _stored(store, key))
+
+
+def _stored(store: ViewStore, key: bytes) -> Mapping[str, Any] | None:
+    blob = store.read(key) or store.read(NOBODY)
+    found = orjson.loads(blob) if blob else None
+    return found if isinstance(found, dict) else None
+
+
+def _products(read: Callable[[], Mapping[str, Any] | None]) -> Products:
+    """A page without them is better than none."""
+    try:
+        found = read()
+    except (Retryable, orjson.JSONDecodeError):
+        return []
+    return found.get("products", []) if found else []

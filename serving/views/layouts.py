@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from agents.topology.topics import LAYOUTS
 from customers.row.layout import Described, Layout
+from schemas.topics import LAYOUTS
 from streams.errors import Retryable
 from streams.kafka.connection import Kafka, client
 

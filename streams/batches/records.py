@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from streams.kernels.jit import inlined, kernel
+from streams.errors import Poison
+from streams.kernels.jit import kernel
+from streams.kernels.varint import read_varint
 
-
-@inlined
-def read_varint(buf: Any, p: int, end: int) -> Any:
-    """Read one zig-zag varint of at most 10 bytes: (value, next position), or position -1 when cut short."""
-    raw = np.uint64(0)
-    shift = np.uint64(0)
-    while p < end:
-        byte = np.uint64(buf[p])
-        p += 1
-        raw |= (byte & np.uint64(127)) << shift
-        if byte < np.uint64(128):
-            if shift == np.uint64(63) and byte > np.uint64(1):
-                return np.int64(0), np.int64(-1)
-            return np.int64(raw >> np.uint64(1)) ^ -np.int64(raw & np.uint64(1)), np.int64(p)
-        shift += np.uint64(7)
-        if shift > np.uint64(63):
-            return np.int64(0), np.int64(-1)
-    return np.int64(0), np.int64(-1)
+from .record_batch import RawBatch
 
 
 @kernel
@@ -74,3 +60,37 @@ def find_records(
             found += 1
         p = end  # headers are skipped
     return found if p == size else -1
+
+
+Record = tuple[int, bytes | None, bytes | None]  # offset, key, value
+
+
+def records(batch: RawBatch) -> Iterator[Record]:
+    """The records from `batch.first` on, in order. Raises `Poison` when the batch cannot be read, before any."""
+    if batch.error:
+        raise Poison(batch.error, offset=batch.base_offset)
+    if batch.count == 0:
+        return iter(())
+    offsets, key_at, key_size, value_at, value_size = (np.empty(batch.count, np.int64) for _ in range(5))
+    found = find_records(
+        batch.buf,
+        batch.count,
+        batch.base_offset,
+        batch.first,
+        offsets,
+        key_at,
+        key_size,
+        value_at,
+        value_size,
+    )
+    if found < 0 or (found and offsets[found - 1] >= batch.next_offset):
+        raise Poison("the records of the batch overlap or end early", offset=batch.base_offset)
+    spans = (part[:found].tolist() for part in (offsets, key_at, key_size, value_at, value_size))
+    return _cut(batch.buf.tobytes(), zip(*spans, strict=True))
+
+
+def _cut(data: bytes, spans: Iterator[tuple[int, ...]]) -> Iterator[Record]:
+    for offset, key_at, key_size, value_at, value_size in spans:
+        key = data[key_at : key_at + key_size] if key_size >= 0 else None
+        value = data[value_at : value_at + value_size] if value_size >= 0 else None
+        yield offset, key, value

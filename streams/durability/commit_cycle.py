@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import orjson
@@ -17,38 +17,12 @@ from streams.engine.partition import Partition, Turn
 from streams.supervision.failpoints import Points, reached
 
 from .changelog import Changelog
+from .control_row import CONTROL_KEY, LAYOUT_KEY, Adoption, RowFormat
 from .pacing import Pace, spread
 
-CONTROL_KEY = b"\x00control"
 ROWS_A_TURN = 2048  # written at a time: about a millisecond
 LEAD_S = 0.5  # the changelog is written in less, unless the broker is slow
 TURN_LOOK_S = 0.005
-LAYOUT_KEY = b"\x00layout:"  # followed by the layout's id in decimal digits
-
-
-class RowFormat(Protocol):
-    """How rows look in the changelog."""
-
-    @property
-    def layout_id(self) -> int:
-        """Names the layout."""
-
-    @property
-    def description(self) -> bytes:
-        """The layout in JSON, for who reads the rows later."""
-
-
-class Adoption(Protocol):
-    """What the pass has in force for a partition and what it would take up next (model snapshots, policies)."""
-
-    def in_force(self, partition: Partition) -> dict[str, Any]:
-        """Plain data that names what is in force now; kept in the control row."""
-
-    def offered(self, partition: Partition) -> dict[str, Any]:
-        """Plain data that names what may be in force from now on."""
-
-    def adopt(self, partition: Partition, offered: dict[str, Any]) -> None:
-        """Put what was offered in force."""
 
 
 @dataclass(slots=True)
@@ -309,9 +283,3 @@ class CommitCycle:
                 self.controls[partition.number] = written
 
         self._log.send_one(partition.number, CONTROL_KEY, written, landed)
-
-
-def read_control(value: bytes) -> dict[str, Any]:
-    """A control row's content."""
-    control = orjson.loads(value)
-    return control if isinstance(control, dict) else {}

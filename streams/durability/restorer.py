@@ -13,7 +13,7 @@ from streams.engine.partition import Partition
 from streams.errors import Fatal
 from streams.state.migration import runs
 
-from .commit_cycle import CONTROL_KEY, LAYOUT_KEY, read_control
+from .control_row import CONTROL_KEY, LAYOUT_KEY, read_control
 
 NO_ROW = -1  # in place of a layout's id
 

@@ -17,7 +17,8 @@ from streams.supervision.guards import end_process
 
 from . import local_rows as local
 from .changelog import FencedChangelog
-from .commit_cycle import CommitCycle, RowFormat
+from .commit_cycle import CommitCycle
+from .control_row import RowFormat
 from .restorer import Mover, Restorer
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,9 @@ from streams.avro.decoder import REASONS
 from streams.batches.columns import decode_columns
 from streams.batches.record_batch import RawBatch, open_batch
 from streams.errors import Fatal, Poison, located
-from streams.kafka.producer import Outbox, Outputs
+from streams.kafka.producer import Outputs
 
+from .outbox import Outbox
 from .partition import PLACES, Partition
 
 TopicPartition = tuple[str, int]

@@ -8,7 +8,7 @@ import numpy as np
 
 from streams.batches.columns import Columns
 from streams.kernels.jit import kernel
-from streams.state.key_index import grown
+from streams.kernels.memory import grown
 
 
 @kernel

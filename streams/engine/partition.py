@@ -10,10 +10,13 @@ from streams.avro.compiler import Program
 from streams.batches.columns import Columns, decode_columns
 from streams.batches.record_batch import RawBatch
 from streams.kernels.jit import kernel
+from streams.kernels.memory import grown
 from streams.state.deadline_heap import rebuild, stale
-from streams.state.key_index import KeyIndex, grown
+from streams.state.key_index import KeyIndex
 from streams.state.row_batch import BATCH_BYTES, RowBatch, write_records
-from streams.state.rows import Rows, Store, keep_row
+from streams.state.row_kernels import keep_row
+from streams.state.rows import Rows
+from streams.state.store import Store
 
 from .inbox import NO_LIMIT, Inbox
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from faust.types.tuples import TP
 
 import schemas
-from agents.topology.topics import DEAD_LETTERS
+from schemas.topics import DEAD_LETTERS
 from streams.engine.engine import LETTER_BYTES
 from streams.kafka.producer import Outputs
 

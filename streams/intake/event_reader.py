@@ -14,8 +14,8 @@ import schemas
 from streams.avro.compiler import Program
 from streams.avro.decoder import REASONS
 from streams.batches.columns import decode_columns
-from streams.batches.iterate import records
 from streams.batches.record_batch import RawBatch
+from streams.batches.records import records
 from streams.errors import Poison
 
 from .recent_ids import Seen

@@ -119,3 +119,10 @@ def _reserve(size: int, reserved: int) -> mmap.mmap:
         except (OSError, ValueError):
             reserved //= 2
     return _pages(size)
+
+
+def grown(array: Any, size: int) -> Any:
+    """A copy of `array` with room for `size` rows; what lies beyond the old ones is zero."""
+    bigger = zeros((size, *array.shape[1:]), array.dtype)
+    bigger[: len(array)] = array
+    return bigger

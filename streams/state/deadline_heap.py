@@ -14,7 +14,8 @@ import numpy as np
 from streams.kernels.jit import inlined, kernel
 
 from .key_index import KNOWN, Index
-from .rows import NEW, Store, copy_row, first_word
+from .row_kernels import copy_row, first_word
+from .store import NEW, Store
 
 
 @inlined

@@ -8,7 +8,7 @@ import numpy as np
 
 from streams.kernels.hashing import hash64
 from streams.kernels.jit import inlined, kernel, prefetch
-from streams.kernels.memory import zeros
+from streams.kernels.memory import grown, zeros
 
 _LOW32 = np.uint64(0xFFFFFFFF)
 KNOWN, GONE, TOP = range(3)  # `marks`: slots given so far, those free again, bytes used of the arena
@@ -207,13 +207,6 @@ def remove_slot(index: Index, slot: int) -> None:
     index.spans[slot] = -1
     index.gone[index.marks[GONE]] = slot
     index.marks[GONE] += 1
-
-
-def grown(array: Any, size: int) -> Any:
-    """A copy of `array` with room for `size` rows; what lies beyond the old ones is zero."""
-    bigger = zeros((size, *array.shape[1:]), array.dtype)
-    bigger[: len(array)] = array
-    return bigger
 
 
 class KeyIndex:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from streams.kernels.bits import bits_set
 from streams.kernels.jit import inlined, kernel
 
 ID_WORDS = 1  # the layout's id, before the packed row in a changelog value
@@ -20,16 +21,6 @@ ID_WORDS = 1  # the layout's id, before the packed row in a changelog value
 def mask_words(words: int) -> int:
     """Words that the mask of a row of `words` takes."""
     return (words + 63) // 64
-
-
-@inlined
-def bits_set(word: Any) -> Any:
-    """Number of bits set (Warren, Hacker's Delight, 5-1)."""
-    x = np.uint64(word)
-    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
-    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((x * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
 @inlined

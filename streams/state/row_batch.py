@@ -18,7 +18,8 @@ from streams.kernels.jit import kernel, prefetch
 
 from .key_index import key_size, key_start
 from .packing import ID_WORDS
-from .rows import NEXT, SOON, Store, ask_values, taken_row
+from .row_kernels import taken_row
+from .store import NEXT, SOON, Store, ask_values
 
 BATCH_BYTES = 250_000  # a standby applies so much in a few milliseconds; a broker takes a million by default
 FRAME_BYTES = 32  # of a record at most, beside its key and value: four varints of 5 bytes, three of one
@@ -30,8 +31,8 @@ NO_LEADER_EPOCH = -1
 def write_records(store: Store, spans: Any, arena: Any, slots: Any, layout_id: int, out: Any) -> Any:
     """Write the rows of `slots` with their keys as records into `out: uint8[:]`, as many as it has room for.
 
-    A row that was kept (`streams.state.rows.keep_row`) is written as it was then, and not kept any longer. Returns
-    how many rows, and the bytes. https://kafka.apache.org/documentation/#record
+    A row that was kept (`streams.state.row_kernels.keep_row`) is written as it was then, and not kept any longer.
+    Returns how many rows, and the bytes. https://kafka.apache.org/documentation/#record
     """
     p: Any = np.int64(0)
     for i in range(len(slots)):

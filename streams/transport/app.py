@@ -12,7 +12,8 @@ from faust.types.tuples import TP
 from streams.batches.record_batch import RawBatch
 from streams.kafka.connection import Kafka, access
 
-from .consumer import SCHEME, Consumer, install
+from .consumer import Consumer
+from .raw_records import SCHEME, install
 
 COMMIT_INTERVAL_S = 1.0
 SESSION_TIMEOUT_S = 6.0  # after a kill the group stands still this long

@@ -13,10 +13,11 @@ import numpy as np
 import schemas
 from models.scoring.snapshot import LINEAR
 from models.scoring.snapshot import Snapshot as ModelSnapshot
-from pipeline.live_pass import Config, LivePass, load_config
+from pipeline.config import Config, load_config
+from pipeline.live_pass import LivePass
 from streams.batches.record_batch import parse_batch
 from streams.engine.engine import Engine
-from streams.kafka.producer import Outbox
+from streams.engine.outbox import Outbox
 from tests.doubles.outputs import CapturedOutputs, Sent
 from tests.reference import columns as kinds
 from tests.reference.declared import Column, Declared, declare

@@ -18,7 +18,8 @@ from agents.reader.role import ReaderRole
 from agents.runtime.role import run_role, set_up_logging
 from agents.worker.role import Worker
 from config.settings import load_settings
-from streams.transport.consumer import Consumer, ConsumerThread
+from streams.transport.consumer import Consumer
+from streams.transport.consumer_thread import ConsumerThread
 
 ROLES: dict[str, Any] = {
     "worker": Worker,

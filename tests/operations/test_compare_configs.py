@@ -11,7 +11,7 @@ import pytest
 
 from customers.row.layout import Migration
 from operations.compare_configs import compare, lines
-from pipeline.live_pass import Config, load_config
+from pipeline.config import Config, load_config
 from tests.doubles import shipped_config
 from tests.doubles.configs import changed_config
 from tests.doubles.migrated import migrated

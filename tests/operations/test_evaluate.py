@@ -15,7 +15,7 @@ from models.evaluation.nightly_baseline import DAY_MS, nightly_scores
 from models.example import Example
 from models.metrics import auc
 from operations.evaluate import Trial, evaluate
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
 from streams.errors import ConfigError
 
 EVENTS = 6000

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
 from streams.batches.record_batch import parse_batch
 from streams.durability.restorer import Restorer
 from streams.engine.partition import Partition

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
 from streams.batches.record_batch import parse_batch
 from streams.engine.partition import Partition
 from tests.doubles import Rig, weights

@@ -9,11 +9,11 @@ from typing import Any
 from confluent_kafka import Producer
 
 import schemas
-from agents.topology.topics import CORRECTIONS, MESSAGES, SOCIAL
 from config.settings import ROOT
 from models.text.corrections import Correction
 from models.text.message_reader import Reader
 from operations.backup import restore_backup
+from schemas.topics import CORRECTIONS, MESSAGES, SOCIAL
 from tests.doubles.cluster import Cluster, wait
 
 TEXTS = ("The parcel never arrived!", "客服很好，谢谢", "Well, that was quick.")

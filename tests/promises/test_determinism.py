@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streams.kafka.producer import Outbox
+from streams.engine.outbox import Outbox
 from tests.doubles import Rig, weights
 from tests.doubles.rig import shuffled
 from tests.reference import streams

@@ -18,12 +18,13 @@ from agents.learner.role import GROUP as LEARNER
 from agents.ledger.role import GROUP as LEDGER
 from agents.registry.published import read_published
 from agents.runtime.supervisor import Roles
-from agents.topology.topics import OUTCOMES, topics
+from agents.topology.topics import topics
 from agents.worker.role import GROUP as WORKER
 from bench.servers import KafkaServer
 from config.settings import Settings, load_settings
 from models.config import load_models
 from models.learning.learner import Learner
+from schemas.topics import OUTCOMES
 from streams.kafka.topic_admin import ensure
 from tests.agents.fuzz import spoilt
 from tests.doubles.rig import CONFIG, FILES

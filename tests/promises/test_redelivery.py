@@ -21,12 +21,13 @@ import schemas
 from agents.learner import role as learner
 from agents.ledger import role as ledger
 from agents.topology import groups
-from agents.topology.topics import ALERTS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES, topics
+from agents.topology.topics import topics
 from agents.worker import role as worker
 from bench.servers import KafkaServer
 from operations import redeliver as redelivery
 from operations.dead_letters import Choice
 from operations.redeliver import ORIGIN_HEADER, Redelivered, redeliver
+from schemas.topics import ALERTS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES
 from streams.engine.engine import LETTER_BYTES
 from streams.errors import Fatal
 from streams.kafka.embedded_broker import PARTITIONS

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import schemas
-from agents.topology.topics import OUTCOMES
 from backup.file.key import new_key, read_key
 from operations.backup import drill, restore_backup
+from schemas.topics import OUTCOMES
 from serving.ledger.tables import storable
 from streams.errors import Fatal
 from tests.doubles import Rig

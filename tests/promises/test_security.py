@@ -32,12 +32,12 @@ from bench.servers.postgres import BINARIES
 from config.settings import Settings, load_settings
 from serving.monitoring.role_poller import poll_roles
 from serving.views.store import RedisViews
-from streams.batches.iterate import records
 from streams.batches.record_batch import open_batch
+from streams.batches.records import records
 from streams.errors import Fatal, StreamwiseError
 from streams.kafka.permissions import Operation, Permission, check
 from streams.kafka.topic_admin import existing
-from streams.transport import consumer as transport
+from streams.transport.raw_records import install
 from tests.doubles.certificates import authority, signed
 from tests.doubles.secured import ADMIN, EXTRA, SecuredKafka, password
 
@@ -316,7 +316,7 @@ def test_large_responses_come_whole_through_tls(kafka: SecuredKafka, monkeypatch
         (fetcher, "MemoryRecords"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, getattr(module, name))  # as it was, after the test
-    transport.install()
+    install()
     kafka.make_topic("noise")
     noise = random.Random(5)
     values = [noise.randbytes(800_000 + number) for number in range(16)]

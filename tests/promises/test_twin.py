@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.open_source import source
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
 from streams.avro.decoder import REASONS
 from streams.batches.record_batch import HEADER
 from tests.doubles import Rig, weights

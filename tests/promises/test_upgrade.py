@@ -20,12 +20,13 @@ from confluent_kafka import Producer
 
 import schemas
 from agents.registry.published import snapshot_key
-from agents.topology.topics import MODELS, topics
+from agents.topology.topics import topics
 from bench.servers import KafkaServer
 from customers.row.layout import Group, Layout
 from models.config import load_models
 from models.scoring.snapshot import LINEAR, Snapshot
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
+from schemas.topics import MODELS
 from streams.kafka.embedded_broker import PARTITIONS
 from streams.kafka.topic_admin import ensure
 from tests.doubles import Rig

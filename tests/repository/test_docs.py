@@ -27,7 +27,7 @@ from bench.servers import KafkaServer
 from config.settings import ROOT as CONFIG_ROOT
 from config.settings import Settings
 from ingest.files.file_source import FileSource
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
 from schemas import IDS, decode
 from streams.kafka.embedded_broker import EmbeddedBroker
 from streams.kafka.permissions import TRANSACTIONS, Operation, Permission

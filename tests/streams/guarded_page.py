@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 
-from pipeline.live_pass import decode_programs
+from pipeline.decode_programs import decode_programs
 from streams.batches.columns import decode_columns
 from streams.batches.record_batch import RawBatch
 from tests.doubles import shipped_config

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.live_pass import decode_programs
+from pipeline.decode_programs import decode_programs
 from streams.avro.compiler import Program
 from streams.avro.decoder import OK
 from streams.batches.columns import Columns, decode_columns

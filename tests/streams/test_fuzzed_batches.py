@@ -17,11 +17,11 @@ from aiokafka.record.util import calc_crc32c
 
 import streams.batches.record_batch as raw
 from streams.batches.columns import decode_columns
-from streams.batches.iterate import records as records_of
 from streams.batches.record_batch import LARGEST_BATCH_BYTES, LARGEST_BATCH_RECORDS, open_batch, parse_batch
+from streams.batches.records import records as records_of
 from streams.engine.engine import DAMAGED
 from streams.errors import Fatal, Poison
-from streams.transport.consumer import RawPartitionRecords
+from streams.transport.raw_records import RawPartitionRecords
 from tests.doubles import Rig
 from tests.reference import batches, streams
 from tests.reference.record import Record

@@ -11,8 +11,8 @@ from confluent_kafka import Producer
 from streams.durability.commit_cycle import CommitCycle
 from streams.kafka.broker_probe import BrokerProbe
 from streams.kafka.embedded_broker import EmbeddedBroker
+from streams.processor import ProcessorWatches
 from streams.supervision.watchdog import Watchdog
-from streams.vigil import Vigil
 from tests.doubles import CapturedOutputs, Rig
 from tests.doubles.outputs import CapturedChangelog
 
@@ -52,7 +52,7 @@ def broker() -> Broker:
 def stalled(processor: Any, broker: Any, seconds: float = 3 * STALL_S) -> str | None:
     """What a watchdog says when nothing moves for so long."""
     now = [0.0]
-    dog = Watchdog(Vigil(processor, broker).watches(), stall_s=STALL_S, clock=lambda: now[0])
+    dog = Watchdog(ProcessorWatches(processor, broker).watches(), stall_s=STALL_S, clock=lambda: now[0])
     wrong = None
     while now[0] < seconds and wrong is None:
         now[0] += 2.0

@@ -12,10 +12,10 @@ import schemas
 from agents.analyst.analysis import Analysis, forecast_key
 from agents.analyst.results import encoded_forecast, encoded_recommended
 from agents.analyst.role import analysis_maker
-from agents.topology.topics import FORECASTS, RECOMMENDATIONS
 from config.settings import Settings
 from ingest.datasets.complete_journey import CompleteJourney
 from ingest.replay.replay import replay
+from schemas.topics import FORECASTS, RECOMMENDATIONS
 from streams.kafka.embedded_broker import PARTITIONS
 
 TOPIC = "sales.events"

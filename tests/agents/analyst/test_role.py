@@ -17,7 +17,6 @@ from agents.analyst.analysis import forecast_key
 from agents.analyst.results import encoded_forecast, encoded_recommended
 from agents.analyst.role import IDLE_MS, AnalystRole
 from agents.analyst.state_log import CONTROL, Kept
-from agents.topology.topics import ANALYST_CHANGELOG, DEPARTURES, FORECASTS, RECOMMENDATIONS
 from backup.analyst_state import clamped, whole
 from backup.analyst_state import newest as newest_records
 from backup.topic_log import Record
@@ -26,6 +25,7 @@ from models.forecasting.config import load_forecasts
 from models.forecasting.forecaster import Forecaster
 from models.recommendation.config import load_recommendations
 from models.recommendation.shop import NOBODY, Shop
+from schemas.topics import ANALYST_CHANGELOG, DEPARTURES, FORECASTS, RECOMMENDATIONS
 from streams.avro.decoder import REASONS
 from streams.batches.builder import raw_batch
 from streams.batches.record_batch import parse_batch

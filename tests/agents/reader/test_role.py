@@ -21,10 +21,11 @@ import schemas
 from agents.reader.correction_feed import CorrectionFeed
 from agents.reader.role import LARGEST_BYTES, ReaderRole
 from agents.runtime.supervisor import environment
-from agents.topology.topics import CORRECTIONS, MESSAGES, SOCIAL, topics
+from agents.topology.topics import topics
 from config.settings import ROOT, Settings, load_settings
 from models.text.corrections import Correction
 from models.text.message_reader import Reader
+from schemas.topics import CORRECTIONS, MESSAGES, SOCIAL
 from streams.batches.builder import raw_batch
 from streams.errors import Fatal
 from tests.agents.fuzz import spoilt

@@ -14,7 +14,7 @@ from customers.row.layout import Described
 from models.example import Example
 from models.learning.learner import Learner
 from models.scoring.snapshot import Snapshot
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
 
 CONFIG = load_config(load_settings().config)
 NAMES = CONFIG.models.names

@@ -12,9 +12,10 @@ from agents.learner import role as learner
 from agents.ledger import role as ledger
 from agents.reader import role as reader
 from agents.topology.acls import ROLES, commands, permissions
-from agents.topology.topics import RECOMMENDATIONS, topics
+from agents.topology.topics import topics
 from agents.worker import role as worker
 from cli.run import main
+from schemas.topics import RECOMMENDATIONS
 from streams.kafka.permissions import TRANSACTIONS, Operation, Permission
 
 SOURCES = ["web.events", "social.events", "sales.events", "offer.outcomes"]

@@ -12,8 +12,8 @@ import pytest
 from backup.chain import open_chain
 from backup.file.archive import CHUNK_BYTES, Reader, Writer
 from backup.file.key import new_key, read_key
+from backup.file.records import decode, encode
 from backup.file.summary import FULL, INCREMENT, Header, Slice, Summary
-from backup.make.changelog_cut import decode, encode
 from streams.errors import Fatal
 
 PIECES = [encode(b"key %d" % n, random.Random(n).randbytes(3000)) for n in range(500)]

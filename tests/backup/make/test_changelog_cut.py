@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 import orjson
 import pytest
 
+from backup.file.records import decode
 from backup.file.summary import Slice
-from backup.make.changelog_cut import Cut, decode, find_cut, latest_offsets, write_cut
+from backup.make.changelog_cut import Cut, find_cut, latest_offsets, write_cut
 from backup.topic_log import Record
-from streams.durability.commit_cycle import CONTROL_KEY
+from streams.durability.control_row import CONTROL_KEY
 from streams.errors import Retryable
 
 LAYOUT = b"\0layout:7"

@@ -13,13 +13,13 @@ import pytest
 import schemas
 from backup.chain import Chain, open_chain
 from backup.file.archive import Writer, piece
+from backup.file.records import encode
 from backup.file.summary import FULL, INCREMENT, Header, Slice, Summary
 from backup.ledger_tables import write_table
-from backup.make.changelog_cut import encode
 from backup.restore import drill
 from backup.restore.drill import Drill, Findings
 from models.scoring.snapshot import LINEAR, Snapshot
-from streams.durability.commit_cycle import CONTROL_KEY, LAYOUT_KEY
+from streams.durability.control_row import CONTROL_KEY, LAYOUT_KEY
 from streams.durability.restorer import Restorer
 from tests.doubles import Rig
 from tests.doubles.rig import CONFIG, shipped_config

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from agents.topology.topics import EXAMPLES
 from bench import faults
 from bench.faults import comparison, load, schedule, trial
 from bench.faults.comparison import Differences
@@ -29,7 +28,8 @@ from bench.servers import KafkaServer
 from bench.servers.postgres import BINARIES
 from bench.servers.process import end_on_sigterm
 from customers.row.layout import APPLIED
-from pipeline.live_pass import Config, load_config
+from pipeline.config import Config, load_config
+from schemas.topics import EXAMPLES
 from streams.kafka import committed_offsets as offsets
 
 PARTITIONS = 2

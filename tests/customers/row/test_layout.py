@@ -9,7 +9,7 @@ import pytest
 
 from customers.row.columns import load_features
 from customers.row.layout import Described, Layout, Migration
-from pipeline.live_pass import event_kinds
+from pipeline.config import event_kinds
 from streams.errors import ConfigError
 from tests.doubles.migrated import migrated
 

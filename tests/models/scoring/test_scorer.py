@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.learning.boosted import Trees, fit
+from models.learning.boosted import fit
 from models.learning.task import Binary
 from models.scoring.forest import ABSENT, LEAF
 from models.scoring.scorer import CELLS, EXPERTS, LARGEST_LOGIT, cell, linear, logistic, score, seeds
 from models.scoring.snapshot import LINEAR, MIXTURE, Snapshot, no_weights
+from models.scoring.trees import Trees
 
 WEIGHTS = st.floats(-10, 10)
 
@@ -122,13 +123,12 @@ def test_the_trees_are_those_of_lightgbm() -> None:
     import lightgbm
 
     from models.learning import boosted
+    from models.scoring.trees import TREES
 
     draw = np.random.default_rng(5)
     x = draw.normal(size=(3000, 6)).astype(np.float32)
     labels = (x[:, 0] * x[:, 1] + 0.3 * draw.normal(size=3000) > 0).astype(np.float32)
-    model = lightgbm.train(
-        {**boosted._PARAMETERS, **Binary.objective}, lightgbm.Dataset(x, labels), boosted.TREES
-    )
+    model = lightgbm.train({**boosted._PARAMETERS, **Binary.objective}, lightgbm.Dataset(x, labels), TREES)
     trees, fresh = fit(x, labels, Binary.objective), draw.normal(size=(500, 6)).astype(np.float32)
     found = [trees.logit(row.astype(np.float64)) for row in fresh]
     assert found == pytest.approx(np.asarray(model.predict(fresh, raw_score=True)), rel=1e-9, abs=1e-12)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.learning.boosted import Trees
 from models.scoring.forest import LEAF
 from models.scoring.scorer import CELLS
 from models.scoring.snapshot import Snapshot
+from models.scoring.trees import Trees
 from schemas import registry
 from streams.errors import Poison
 

@@ -223,7 +223,7 @@ def test_a_database_that_is_away_is_retryable_and_named_without_its_password() -
 
 
 def test_a_locked_file_is_retryable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.ledger.ledger.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("serving.sql.database.BUSY_TIMEOUT_S", 0.05)
     path = tmp_path / "ledger.db"
     ledger = Ledger(f"sqlite:///{path}").open()
     other = sqlite3.connect(path, isolation_level=None)

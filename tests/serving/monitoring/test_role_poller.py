@@ -80,7 +80,7 @@ def test_an_answer_that_is_no_status_is_a_role_that_is_away() -> None:
 def test_the_poller_keeps_the_board_up_to_date(worker: RoleServer, until: Until) -> None:
     board = Board()
     addresses = {"worker": f"127.0.0.1:{worker.port}"}
-    poller = RolePoller(addresses, board, period_s=0.01).start()
+    poller = RolePoller(addresses, board.update, period_s=0.01).start()
     until(lambda: board.snapshot()["totals"]["events"] == 5)
     addresses["learner"] = "127.0.0.1:1"
     until(lambda: "learner" in board.snapshot()["roles"])

@@ -10,7 +10,7 @@ import pytest
 
 from config.settings import load_settings
 from models.recommendation.shop import NOBODY, Recommended
-from serving.recommendations import reader as recommended
+from serving.recommendations import store as recommendations
 from serving.recommendations.store import AT_ONCE, Shelf, shelf
 from serving.views.store import MemoryViews
 from streams.errors import Retryable
@@ -98,7 +98,7 @@ def test_the_page_asks_the_analyst_and_goes_on_without_it() -> None:
             raise Retryable("no answer")
         return {"products": [{"product": "p", "score": 0.5}]} if key == b"a" else None
 
-    read = recommended.reader(load_settings(roles="worker=w:1,analyst=a:2"), ask)
+    read = recommendations.recommendation_reader(load_settings(roles="worker=w:1,analyst=a:2"), ask)
     assert [list(read(key)) for key in (b"a", b"away", b"nobody")] == [
         [{"product": "p", "score": 0.5}],
         [],
@@ -109,6 +109,6 @@ def test_the_page_asks_the_analyst_and_goes_on_without_it() -> None:
 
 def test_a_customer_who_is_not_in_redis_gets_what_is_popular() -> None:
     store = MemoryViews()
-    assert recommended._stored(store, b"a") is None
+    assert recommendations._stored(store, b"a") is None
     store.write([NOBODY], [b'{"products": []}'])
-    assert recommended._stored(store, b"a") == {"products": []}
+    assert recommendations._stored(store, b"a") == {"products": []}

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.server.role import view_reader
-from agents.topology.topics import LAYOUTS
 from customers.row.layout import Described
-from pipeline.live_pass import load_config
+from pipeline.config import load_config
+from schemas.topics import LAYOUTS
 from serving.views.layouts import Layouts, entry
+from serving.views.reader import view_reader
 from serving.views.store import MemoryViews
 from streams.errors import Retryable
 from tests.doubles import Rig, shipped_config

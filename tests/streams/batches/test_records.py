@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.batches.builder import raw_batch
-from streams.batches.iterate import records
 from streams.batches.record_batch import RawBatch
+from streams.batches.records import records
 from streams.errors import Poison
 
 PAIRS = st.lists(

@@ -14,7 +14,8 @@ import pytest
 
 import schemas
 from streams.batches.record_batch import parse_batch
-from streams.durability.commit_cycle import CONTROL_KEY, LAYOUT_KEY, CommitCycle, read_control
+from streams.durability.commit_cycle import CommitCycle
+from streams.durability.control_row import CONTROL_KEY, LAYOUT_KEY, read_control
 from streams.durability.restorer import Restorer
 from streams.engine.partition import Partition
 from streams.errors import Fatal

@@ -8,7 +8,7 @@ import pytest
 
 from customers.row.layout import Layout
 from streams.batches.record_batch import parse_batch
-from streams.durability.commit_cycle import CONTROL_KEY, LAYOUT_KEY
+from streams.durability.control_row import CONTROL_KEY, LAYOUT_KEY
 from streams.durability.restorer import Restorer
 from streams.engine.partition import Partition
 from streams.errors import Fatal

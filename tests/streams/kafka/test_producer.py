@@ -9,9 +9,10 @@ import pytest
 
 import schemas
 from streams.engine.engine import LETTER_BYTES
+from streams.engine.outbox import Outbox
 from streams.errors import Fatal
 from streams.kafka.embedded_broker import EmbeddedBroker
-from streams.kafka.producer import Outbox, Outputs
+from streams.kafka.producer import Outputs
 from tests.doubles import Rig
 from tests.reference import batches
 from tests.reference.record import Record

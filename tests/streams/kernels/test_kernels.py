@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.avro.decoder import valid_utf8
 from streams.avro.encoder import put_decimal, put_long
-from streams.batches.records import find_records, read_varint
+from streams.batches.records import find_records
 from streams.engine.inbox import NO_LIMIT, merge
 from streams.kernels.hashing import hash64, hash_bytes, hash_text
+from streams.kernels.utf8 import valid_utf8
+from streams.kernels.varint import read_varint
 from streams.state.deadline_heap import earliest, pop, push, rebuild
 from streams.state.key_index import KeyIndex
-from streams.state.rows import Rows, place_of
+from streams.state.row_kernels import place_of
+from streams.state.rows import Rows
 from tests.reference import batches, hashing
 from tests.reference.record import Record
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.state.packing import packed
-from streams.state.rows import LEAST_PLACES, Rows, keep_row, place_of
+from streams.state.row_kernels import keep_row, place_of
+from streams.state.rows import LEAST_PLACES, Rows
 
 WORDS = 70  # two words of mask
 DEFAULT = np.zeros(WORDS)

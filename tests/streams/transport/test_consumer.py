@@ -28,17 +28,15 @@ from streams.engine.engine import Engine
 from streams.errors import Fatal, Poison
 from streams.kafka.embedded_broker import EmbeddedBroker
 from streams.transport.app import make_app
-from streams.transport.consumer import (
+from streams.transport.consumer import Consumer
+from streams.transport.consumer_thread import (
     ASIDE_BYTES,
     ASIDE_PACE_S,
     FETCH_MAX_WAIT_MS,
-    SCHEME,
     Arrivals,
-    Consumer,
     ConsumerThread,
-    RawPartitionRecords,
-    install,
 )
+from streams.transport.raw_records import SCHEME, RawPartitionRecords, install
 from tests.reference import batches
 from tests.reference.record import Record
 

@@ -1,0 +1,32 @@
+"""Records of a topic as the archive holds them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+RECORD = struct.Struct("<ii")
+
+NONE = -1
+
+
+def encode(key: bytes, value: bytes | None) -> bytes:
+    """A record as it stands in a chunk; without a value it is the mark of a deleted key."""
+    if value is None:
+        return RECORD.pack(len(key), NONE) + key
+    return RECORD.pack(len(key), len(value)) + key + value
+
+
+def decode(chunk: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+    """The records of a chunk."""
+    at, size = 0, len(chunk)
+    while at < size:
+        key_size, value_size = RECORD.unpack_from(chunk, at)
+        at += RECORD.size
+        key = chunk[at : at + key_size]
+        at += key_size
+        if value_size == NONE:
+            yield key, None
+        else:
+            yield key, chunk[at : at + value_size]
+            at += value_size

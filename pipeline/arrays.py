@@ -1,0 +1,75 @@
+"""The arrays that the pass works on, bundled as kernels take them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from streams.state.store import Store
+
+
+class Events(NamedTuple):
+    """The inbox's columns (see `streams.engine.inbox.Inbox`)."""
+
+    times: Any
+    kinds: Any
+    topics: Any
+    offsets: Any
+    message_ids: Any
+    slots: Any
+    fields: Any
+    order: Any
+
+
+class Table(NamedTuple):
+    """The partition's arrays (see `streams.engine.partition.Partition`).
+
+    `rows`, `bits`, `floats`: the whole rows of `store`, as float64, int64 and float32. A customer has a *slot*, by
+    which all else is found, and while its row is whole a *row* among them.
+    """
+
+    number: int
+    rows: Any
+    bits: Any
+    floats: Any
+    store: Store
+    hashes: Any
+    spans: Any
+    keys: Any
+    dirty: Any
+    changed: Any
+    seen: Any
+    counts: Any
+    wake: Any
+    heap_times: Any
+    heap_slots: Any
+    clocks: Any
+
+
+class Out(NamedTuple):
+    """The outbox's arrays (see `streams.engine.outbox.Outbox`) and counters (int64[4])."""
+
+    data: Any
+    at: Any
+    size: Any
+    slot: Any
+    topic: Any
+    label: Any
+    used: Any
+    counters: Any
+    largest: int
+
+
+class Room(NamedTuple):
+    """Scratch: views of the features, the feature vector, scores, which of these are of this row and time (`ready:
+    uint8[m + 1]`, the vector's last), a policy's inputs, the stack, all views, the fields of no event (NaN), an event's
+    fields as numbers."""
+
+    looked: Any
+    x: Any
+    scores: Any
+    ready: Any
+    inputs: Any
+    stack: Any
+    all_views: Any
+    no_fields: Any
+    fields: Any

@@ -1,0 +1,88 @@
+"""Outputs written into the outbox: alerts, offers and examples with their ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.avro.encoder import digits, put_decimal, put_long, put_raw
+from streams.kernels.jit import inlined, kernel
+from streams.state.key_index import key_size, key_start
+
+from .arrays import Out, Table
+from .plan import (
+    Plan,
+)
+
+MANY_COLONS = 3
+
+
+@inlined
+def room_left(out: Out, records: int) -> Any:
+    return out.used[0] + records <= len(out.at) and out.used[1] + records * out.largest <= len(out.data)
+
+
+@kernel
+def finish(out: Out, start: int, stop: int, slot: int, topic: int, label: int) -> None:
+    record = out.used[0]
+    out.at[record] = start
+    out.size[record] = stop - start
+    out.slot[record] = slot
+    out.topic[record] = topic
+    out.label[record] = label
+    out.used[0] = record + 1
+    out.used[1] = stop
+
+
+@kernel
+def put_text(data: Any, p: int, names: Any, number: int) -> int:
+    start = names.ends[number]
+    stop = names.ends[number + 1]
+    return put_raw(data, put_long(data, p, stop - start), names.data, start, stop)
+
+
+@kernel
+def put_joined(
+    data: Any, p: int, table: Table, slot: int, names: Any, number: int, time: int, tail: Any, last: int
+) -> int:
+    """The id `<customer>:<name>:<time>`, and `:<tail>` unless `last` is -1."""
+    start = key_start(table.spans, slot)
+    stop = start + key_size(table.spans, slot)
+    a = names.ends[number]
+    b = names.ends[number + 1]
+    size = stop - start + 1 + b - a + 1 + digits(time)
+    if last >= 0:
+        size += 1 + tail.ends[last + 1] - tail.ends[last]
+    p = put_long(data, p, size)
+    p = put_raw(data, p, table.keys, start, stop)
+    data[p] = 58
+    p = put_raw(data, p + 1, names.data, a, b)
+    data[p] = 58
+    p = put_decimal(data, p + 1, time)
+    if last >= 0:
+        data[p] = 58
+        p = put_raw(data, p + 1, tail.data, tail.ends[last], tail.ends[last + 1])
+    return p
+
+
+@kernel
+def put_position(data: Any, p: int, plan: Plan, topic: int, partition: int, offset: int, policy: int) -> int:
+    """The id `<topic>:<partition>:<offset>:<policy>`."""
+    a = plan.topics.ends[topic]
+    b = plan.topics.ends[topic + 1]
+    c = plan.policy_names.ends[policy]
+    d = plan.policy_names.ends[policy + 1]
+    p = put_long(data, p, b - a + digits(partition) + digits(offset) + d - c + MANY_COLONS)
+    p = put_raw(data, p, plan.topics.data, a, b)
+    data[p] = 58
+    p = put_decimal(data, p + 1, partition)
+    data[p] = 58
+    p = put_decimal(data, p + 1, offset)
+    data[p] = 58
+    return put_raw(data, p + 1, plan.policy_names.data, c, d)
+
+
+@kernel
+def put_key(data: Any, p: int, table: Table, slot: int) -> int:
+    start = key_start(table.spans, slot)
+    stop = start + key_size(table.spans, slot)
+    return put_raw(data, put_long(data, p, stop - start), table.keys, start, stop)

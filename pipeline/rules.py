@@ -1,0 +1,159 @@
+"""Step 7: conditions evaluated, policies that fire, and the receipt of each decision."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from customers.row.fold import ABSENT_BITS, view
+from decisions.conditions.machine import evaluate
+from decisions.policies.program import FIELD, SCORE, VIEW
+from models.scoring.scorer import Weights
+from streams.avro.encoder import put_doubles, put_frame, put_long, put_raw
+from streams.kernels.jit import inlined, kernel
+
+from .arrays import Out, Room, Table
+from .emit import finish, put_joined, put_key, put_position, put_text
+from .plan import (
+    Plan,
+)
+from .scores import score_of
+
+
+@inlined
+def event_field(fields: Any, event: int, index: int, plan: Plan) -> Any:
+    """A field as a number; a set of bits counts as the unsigned integer it is."""
+    value = fields[event, index]
+    if plan.bit_fields[index]:
+        bits = fields.view(np.int64)[event, index]
+        if bits != ABSENT_BITS:
+            return np.float64(np.uint64(bits))
+    return value
+
+
+@kernel
+def _decide(
+    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, row: int, policy: int, now: float,
+    topic: int,
+    offset: int, cause: int, due: float, fields: Any, event: int,
+) -> None:  # fmt: skip
+    """Encode one decision with its receipt.
+
+    `topic` -1: deadline `cause` that was `due`; else an event of kind `cause`.
+    """
+    views = plan.views
+    for v in range(len(views.opcode)):
+        room.all_views[v] = view(
+            table.rows, table.bits, row, views.opcode[v], views.word[v], views.parameter[v], now
+        )  # fmt: skip
+    data = out.data
+    start = out.used[1]
+    p = put_frame(data, start, plan.decision_schema)
+    if topic >= 0:
+        p = put_position(data, p, plan, topic, table.number, offset, policy)
+    else:
+        p = put_joined(data, p, table, slot, plan.deadlines, cause, np.int64(due), plan.policy_names, policy)
+    p = put_key(data, p, table, slot)
+    p = put_text(data, p, plan.policy_names, policy)
+    p = put_long(data, p, plan.rules.topic[policy])  # the enum's order is that of the topics: alert, offer
+    p = put_long(data, p, np.int64(now))
+    if topic >= 0:
+        p = put_text(data, p, plan.kinds, cause)
+        p = put_text(data, p, plan.topics, topic)
+    else:
+        a = plan.deadlines.ends[cause]
+        b = plan.deadlines.ends[cause + 1]
+        p = put_long(data, p, 9 + b - a)
+        for letter in (100, 101, 97, 100, 108, 105, 110, 101, 46):  # "deadline."
+            data[p] = letter
+            p += 1
+        p = put_raw(data, p, plan.deadlines.data, a, b)
+        p = put_long(data, p, 0)
+    p = put_long(data, p, table.number)
+    p = put_long(data, p, offset if topic >= 0 else -1)
+    p = put_long(data, p, plan.layout_id)
+    models = len(weights.version)
+    for m in range(models):
+        score_of(table, plan, weights, room, row, m, now)
+    if models > 0:
+        p = put_long(data, p, models)
+        for m in range(models):
+            p = put_long(data, p, weights.version[m])
+    data[p] = 0
+    p = put_doubles(data, p + 1, room.scores, models)
+    for f in range(fields.shape[1]):
+        room.fields[f] = event_field(fields, event, f, plan)
+    p = put_doubles(data, p, room.fields, fields.shape[1])
+    p = put_doubles(data, p, room.all_views, len(room.all_views))
+    finish(out, start, p, slot, plan.rules.topic[policy], policy)
+
+
+@kernel
+def holds(
+    table: Table, plan: Plan, weights: Weights, room: Room, row: int, policy: int, now: float, start: int, stop: int
+) -> Any:  # fmt: skip
+    """Whether a condition is true. It is asked without the scores first, as NULL: what is known then stays as it is
+    whatever they are, unless the condition asks for NULL itself (`Program.asks_null`)."""
+    rules = plan.rules
+    if not rules.asks_null[policy]:
+        value = evaluate(rules.code, start, stop, rules.constants, room.inputs, room.stack)
+        if value == value or not rules.scored[policy]:
+            return value == 1.0
+    first = rules.input_start[policy]
+    for i in range(first, rules.input_start[policy + 1]):
+        if rules.input_type[i] == SCORE:
+            room.inputs[i - first] = score_of(table, plan, weights, room, row, rules.input_index[i], now)
+    return evaluate(rules.code, start, stop, rules.constants, room.inputs, room.stack) == 1.0
+
+
+@inlined
+def _gather(
+    table: Table, plan: Plan, room: Room, row: int, policy: int, now: float, topic: int, cause: int, fields: Any,
+    event: int,
+) -> None:  # fmt: skip
+    """Look up what a policy's conditions read, but for the scores."""
+    rules = plan.rules
+    first = rules.input_start[policy]
+    for i in range(first, rules.input_start[policy + 1]):
+        kind = rules.input_type[i]
+        index = rules.input_index[i]
+        if kind == VIEW:
+            v = plan.views
+            value = view(table.rows, table.bits, row, v.opcode[index], v.word[index], v.parameter[index], now)
+        elif kind == SCORE:
+            value = np.nan
+        elif kind == FIELD:
+            value = event_field(fields, event, index, plan)
+        else:
+            value = np.float64(cause) if topic >= 0 else np.nan
+        room.inputs[i - first] = value
+
+
+@inlined
+def judge(
+    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, row: int, policy: int, now: float,
+    topic: int,
+    offset: int, cause: int, due: float, fields: Any, event: int,
+) -> None:  # fmt: skip
+    """Evaluate one policy for one row, keep its state, and decide."""
+    rules = plan.rules
+    _gather(table, plan, room, row, policy, now, topic, cause, fields, event)
+    word = rules.word[policy]
+    exit_start = rules.exit_start[policy]
+    exit_stop = rules.exit_stop[policy]
+    hysteresis = exit_stop > exit_start
+    if hysteresis and table.rows[row, word + 1] != 0.0:
+        if not holds(table, plan, weights, room, row, policy, now, exit_start, exit_stop):
+            return
+        table.rows[row, word + 1] = 0.0
+    fired = table.rows[row, word]
+    if fired != 0.0 and now - fired < rules.cooldown_ms[policy]:
+        return
+    if holds(table, plan, weights, room, row, policy, now, rules.when_start[policy], rules.when_stop[policy]):
+        table.rows[row, word] = now
+        if hysteresis:
+            table.rows[row, word + 1] = 1.0
+        _decide(
+            table, plan, weights, out, room, slot, row, policy, now, topic, offset, cause, due, fields, event
+        )  # fmt: skip

@@ -1,0 +1,56 @@
+"""Step 6: the features of a row, and the scores of models over them, computed once for each moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from customers.row.fold import view
+from models.scoring.scorer import Weights, score, transform
+from streams.kernels.jit import kernel
+
+from .arrays import Room, Table
+from .plan import (
+    Plan,
+)
+
+
+@kernel
+def look(table: Table, plan: Plan, room: Room, row: int, now: float) -> None:
+    """Make the feature vector of a row as of `now`, unless it is there."""
+    if room.ready[-1]:
+        return
+    vector = plan.vector
+    views = plan.views
+    rows = table.rows
+    if now == rows[row, 0]:
+        for f in range(len(vector.plain)):
+            room.looked[f] = rows[row, vector.plain[f]]
+        for k in range(len(vector.other)):
+            f = vector.other[k]
+            v = vector.source[f]
+            room.looked[f] = view(
+                rows, table.bits, row, views.opcode[v], views.word[v], views.parameter[v], now
+            )
+    else:
+        for f in range(len(vector.source)):
+            v = vector.source[f]
+            if v >= 0:
+                room.looked[f] = view(
+                    rows, table.bits, row, views.opcode[v], views.word[v], views.parameter[v], now
+                )
+    transform(room.looked, now, vector.code, vector.missing, vector.apart, room.x)
+    room.ready[-1] = 1
+
+
+@kernel
+def score_of(table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, now: float) -> Any:
+    """A model's score of a row as of `now`, made when it is first asked for; NaN without a snapshot."""
+    if not room.ready[model]:
+        room.scores[model] = np.nan
+        if weights.have[model]:
+            look(table, plan, room, row, now)
+            room.scores[model] = score(room.x, model, weights)
+        room.ready[model] = 1
+    return room.scores[model]

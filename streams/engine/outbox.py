@@ -1,0 +1,34 @@
+"""Where the pass writes outputs until they are sent."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streams.kernels.memory import grown
+
+
+class Outbox:
+    """What a pass wrote and librdkafka has not got yet: encoded values end to end in `data: uint8[:]`.
+
+    Record r: `at[r], size[r]` in `data`, `slot[r]` the row whose key it carries, `topic[r]` an output
+    topic's number, `label[r]` what it counts as (a policy's number; a model's for examples).
+    """
+
+    def __init__(self, records: int = 4096, data_bytes: int = 4 << 20) -> None:
+        self.data = np.zeros(data_bytes, np.uint8)
+        self.at, self.size, self.slot, self.topic, self.label = (
+            np.zeros(records, np.int64) for _ in range(5)
+        )
+        self.used = np.zeros(2, np.int64)  # records, bytes
+
+    def clear(self) -> None:
+        """Empty it."""
+        self.used[:] = 0
+
+    def ensure(self, data_bytes: int, records: int = 1) -> None:
+        """Have room for `records` records of up to `data_bytes` each when it is empty."""
+        if len(self.data) < records * data_bytes:
+            self.data = grown(self.data, records * data_bytes)
+        if len(self.at) < records:
+            for name in ("at", "size", "slot", "topic", "label"):
+                setattr(self, name, grown(getattr(self, name), records))

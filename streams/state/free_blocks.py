@@ -1,0 +1,153 @@
+"""Blocks of packed rows that are free: chains of one length each, and gaps that neighbours are joined to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streams.kernels.jit import inlined, kernel
+
+from .packing import (
+    packed_words,
+)
+from .store import (
+    BLOCKS,
+    GAP,
+    GAP_END,
+    GAPS,
+    SPARE,
+    TOP,
+    Store,
+    ask_packed,
+)
+
+LEAST_GAP = 16  # words
+
+
+@inlined
+def release(store: Store, at: int) -> None:
+    """The block at `at` is free."""
+    size = packed_words(store.cold, at, store.bits.shape[1])
+    store.marks[SPARE] += size
+    _chain(store, at, size, len(store.heads))
+
+
+@inlined
+def _chain(store: Store, at: int, size: int, gap: int) -> None:
+    """Enter a free block; one of `gap` words or more is a gap for any rows, and says how long it is."""
+    store.marks[BLOCKS] += 1
+    if size < gap:
+        store.cold[at] = store.heads[size]
+        store.heads[size] = at
+    else:
+        store.cold[at] = store.marks[GAPS]
+        store.cold[at + 1] = size
+        store.marks[GAPS] = at
+
+
+@inlined
+def take_block(store: Store, size: int) -> Any:
+    """A block of `size` words; `cold` has room for it."""
+    at = store.heads[size]
+    if at >= 0:
+        following = store.cold[at]
+        store.heads[size] = following
+        store.marks[BLOCKS] -= 1
+        store.marks[SPARE] -= size
+        ask_packed(store, following, size)  # for the next row of that length
+        return at
+    return _new_block(store, size)
+
+
+@kernel
+def _new_block(store: Store, size: int) -> int:
+    """A block from a gap, or else from the end."""
+    marks = store.marks
+    while marks[GAP_END] - marks[GAP] < size:
+        _leave_gap(store)
+        at = marks[GAPS]
+        if at < 0:
+            break
+        marks[GAPS] = store.cold[at]
+        marks[GAP] = at
+        marks[GAP_END] = at + store.cold[at + 1]
+        marks[BLOCKS] -= 1
+    if marks[GAP_END] > marks[GAP]:
+        at = marks[GAP]
+        marks[GAP] = at + size
+        marks[SPARE] -= size
+    else:
+        at = marks[TOP]
+        marks[TOP] = at + size
+    return int(at)
+
+
+@inlined
+def _leave_gap(store: Store) -> None:
+    """What is left of the gap that is being filled is a block like others."""
+    at = store.marks[GAP]
+    left = store.marks[GAP_END] - at
+    if left > 0:
+        _chain(store, at, left, len(store.heads))
+    store.marks[GAP] = 0
+    store.marks[GAP_END] = 0
+
+
+@kernel
+def free_blocks(store: Store, ahead: Any, lengths: Any, blocks: Any) -> None:
+    """All free blocks, in no order, as place * len(heads) + length (0 of a gap, which says its own).
+
+    `ahead`: int64[len(heads)], where each chain begins, at 0 that of the gaps (-1 = none); `lengths`: int64[.], those
+    that have one; both are used up. `blocks`: int64[marks[BLOCKS]]. No gap is being filled (`leave_gap`). The chains
+    are followed side by side, as each block of a chain is waited for: several at a time.
+    """
+    found = 0
+    chains = len(lengths)
+    while chains > 0:
+        going = 0
+        for k in range(chains):
+            length = lengths[k]
+            block = ahead[length]
+            blocks[found] = block * len(store.heads) + length
+            found += 1
+            block = store.cold[block]
+            ahead[length] = block
+            if block >= 0:
+                lengths[going] = length
+                going += 1
+        chains = going
+
+
+@kernel
+def leave_gap(store: Store) -> None:
+    """Fill no gap until the next block is asked for."""
+    _leave_gap(store)
+
+
+@kernel
+def join_blocks(store: Store, blocks: Any) -> int:
+    """Enter all free blocks anew, neighbours as one; `blocks` as `free_blocks` gave them, sorted.
+
+    What is free at the end of what is used is not used any more. Returns the words of all gaps.
+    """
+    marks = store.marks
+    heads = len(store.heads)
+    gained = 0
+    for length in range(heads):
+        store.heads[length] = -1
+    marks[GAPS] = -1
+    marks[BLOCKS] = 0
+    first = 0
+    while first < len(blocks):
+        start = blocks[first] // heads
+        end = start
+        while first < len(blocks) and blocks[first] // heads == end:
+            length = blocks[first] % heads
+            end += length if length > 0 else store.cold[end + 1]
+            first += 1
+        if end == marks[TOP]:
+            marks[TOP] = start
+            marks[SPARE] -= end - start
+        else:
+            _chain(store, start, end - start, LEAST_GAP)
+            gained += end - start if end - start >= LEAST_GAP else 0
+    return gained

@@ -1,0 +1,88 @@
+"""The arrays of a partition's rows, as kernels take them, and how their lines are asked for ahead."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from streams.kernels.jit import LINE_BYTES, inlined, prefetch
+
+NEW = -1  # `where` of a slot without a row: it has the default one
+
+COLD = -2  # `where` of a packed row is COLD - its place in `cold`
+
+# `marks`: free places, words used of `cold`, the next place to look at; of `cold`, free words and blocks, the gap that
+# is being filled and its end, and the first of the other gaps
+FREE, TOP, HAND, SPARE, BLOCKS, GAP, GAP_END, GAPS = range(8)
+
+LINE = LINE_BYTES // 8  # words
+
+USUAL_WORDS = 40  # of a packed row, its mask included: five lines
+
+WHOLE_WORDS = 128  # of a whole row that are asked for: sixteen lines; what few events look at stands behind
+
+SOON, NEXT = 16, 8  # rows between asking where a row is, asking for the row, and taking it
+
+
+class Store(NamedTuple):
+    """The arrays, as kernels take them.
+
+    `rows: float64[p, words]` (`bits`, `floats`: the same as int64 and float32) hold whole rows, `owner: int64[p]` the
+    slot of each (-1 = free), `used: uint8[p]` whether it was asked for since the hand passed, `free: int64[p]` a stack
+    of free places. `where: int64[c]` is a slot's place, or NEW, or COLD - a place in `cold: int64[:]`.
+    `heads: int64[.]` begin the chains of free blocks of each length (-1 = none); `default: int64[1, words]`.
+    `kept: int64[c]`: 1 + the place in `cold` of a row as it stood before it changed again, 0 = none (`keep_row`).
+    """
+
+    rows: Any
+    bits: Any
+    floats: Any
+    where: Any
+    owner: Any
+    used: Any
+    free: Any
+    cold: Any
+    heads: Any
+    marks: Any
+    kept: Any
+    default: Any
+    scratch: Any
+
+
+@inlined
+def ask_whole(store: Store, place: int) -> None:
+    """Prefetch the first words of a whole row."""
+    words = store.bits.shape[1]
+    first = place * words
+    for word in range(first, first + min(words, WHOLE_WORDS), LINE):
+        prefetch(store.bits, word)
+
+
+@inlined
+def ask_packed(store: Store, at: int, words: int) -> None:
+    """Prefetch `words` of the packed row at `at`."""
+    for word in range(at, at + words, LINE):
+        prefetch(store.cold, word)
+
+
+@inlined
+def ask_row(store: Store, slot: int) -> None:
+    """Prefetch the slot's row, wherever it is; `where[slot]` was prefetched before."""
+    place = store.where[slot]
+    if place >= 0:
+        ask_whole(store, place)
+    elif place != NEW:
+        ask_packed(store, COLD - place, USUAL_WORDS)
+
+
+@inlined
+def ask_values(store: Store, slots: Any, i: int) -> None:
+    """Before `slots[i]` is taken: prefetch what changelog values of slots to come are made of, and where that is."""
+    if i + SOON < len(slots):
+        prefetch(store.where, slots[i + SOON])
+        prefetch(store.kept, slots[i + SOON])
+    if i + NEXT < len(slots):
+        kept = store.kept[slots[i + NEXT]]
+        if kept > 0:
+            ask_packed(store, kept - 1, USUAL_WORDS)
+        else:
+            ask_row(store, slots[i + NEXT])

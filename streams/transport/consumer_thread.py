@@ -1,0 +1,232 @@
+"""aiokafka's consumer in a thread of its own, which fetches as fast as the worker takes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import aiokafka.consumer.fetcher as fetcher
+from aiokafka.errors import CorruptRecordException
+from faust.transport.drivers import aiokafka as driver
+from faust.types.tuples import TP
+
+from streams.batches.record_batch import (
+    RawBatch,
+    open_batch,
+)
+from streams.errors import Poison, located
+
+# one fetch is in flight for all partitions of a broker: a silent one holds the others up this long
+FETCH_MAX_WAIT_MS = 10
+
+# Between two fetches: what comes meanwhile comes together, which costs less than it delays. A fetch costs the broker,
+# its thread here and the loop as much as some hundred events, so the more come the longer they gather.
+FETCH_PACE_S, LONGEST_PACE_S, PACE_PER_EVENT_S = 0.004, 0.008, 15e-6
+
+# While events come, other topics (the rows that a standby follows) give way: a piece is applied in a few milliseconds.
+LIVE_S, ASIDE_BYTES, ASIDE_PACE_S = 0.1, 128 << 10, 0.02
+
+UNSURE_MS = 1000  # a hundred times as long as a fetch takes while there is nothing new
+
+TOPICS_PATIENCE_S, TOPICS_PAUSE_S = 20.0, 0.1  # less than a member may take to join
+
+FULL_PAUSE_S = 0.01  # while enough of every partition lies decoded
+
+
+class Arrivals(OrderedDict[Any, Any]):
+    """aiokafka's store of what was fetched and not asked for yet, with a call for each result that comes in."""
+
+    def __init__(self, arrived: Callable[[Any, Any], None]) -> None:
+        super().__init__()
+        self._arrived = arrived
+
+    def __setitem__(self, tp: Any, result: Any) -> None:
+        super().__setitem__(tp, result)
+        self._arrived(tp, result)
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """aiokafka's consumer with settings that Faust hard-wires otherwise. `ends`: see `Bundle`, as of the last fetch."""
+
+    _next_fetch_s = 0.0
+    _brought = 0  # events, by the last fetch
+    _live_until_s = _next_aside_s = 0.0
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.ends: dict[TP, int] = {}
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        # A partition that is not drained at once (back pressure) must not hold up the others of its broker.
+        own = self._ensure_consumer()._fetcher
+        own._prefetch_backoff = 0
+        self._actions = own._get_actions_per_node
+        own._get_actions_per_node = self._paced_actions
+        own._records = Arrivals(self._arrived)
+        group = self._ensure_consumer()._coordinator
+        self._assign = group._perform_assignment
+        group._perform_assignment = self._assign_known
+
+    async def _assign_known(self, response: Any) -> Any:
+        """As the group's leader: know all topics before they are assigned.
+
+        A broker that is just up again may answer that there are none, and Faust would leave them out for good.
+        """
+        group = self._ensure_consumer()._coordinator
+        until = time.monotonic() + TOPICS_PATIENCE_S
+        while not all(map(group._cluster.partitions_for_topic, group._subscription.topics)):
+            if time.monotonic() > until:
+                break
+            await asyncio.sleep(TOPICS_PAUSE_S)
+            await group._client.force_metadata_update()
+        return await self._assign(response)
+
+    def _paced_actions(self, assignment: Any) -> Any:
+        """No fetch follows the one before at once: what comes meanwhile comes together."""
+        now = time.monotonic()
+        if now < self._next_fetch_s:
+            return [], {}, self._next_fetch_s - now, False, []
+        actions = self._actions(assignment)
+        if actions[0]:
+            self._next_fetch_s = now + min(LONGEST_PACE_S, FETCH_PACE_S + PACE_PER_EVENT_S * self._brought)
+            if self._brought:
+                self._live_until_s = now + LIVE_S
+            self._brought = 0
+            if now < self._live_until_s:
+                for _node, request in actions[0]:
+                    self._put_aside(request, now)
+        return actions
+
+    def _put_aside(self, request: Any, now: float) -> None:
+        """Ask for little of the topics that are no events, and seldom."""
+        bundled = self.app.bundled
+        due = now >= self._next_aside_s or not any(topic in bundled for topic, _ in request.topics)
+        topics = [(topic, partitions) for topic, partitions in request.topics if topic in bundled]
+        aside = [(topic, partitions) for topic, partitions in request.topics if topic not in bundled]
+        if aside and due:
+            self._next_aside_s = now + ASIDE_PACE_S
+            for topic, partitions in aside:
+                topics.append(
+                    (topic, [(number, at, min(most, ASIDE_BYTES)) for number, at, most in partitions])
+                )
+        request._topics = topics
+
+    def _arrived(self, tp: Any, result: Any) -> None:
+        """A fetch came in, while the pass still has the one before it: a thread may begin to decode."""
+        if not isinstance(result, fetcher.FetchResult):
+            return
+        result._partition_records.end_at(result._assignment.state_value(tp).highwater)
+        if tp.topic in self.app.bundled:
+            for batch in result._partition_records.batches:
+                self._brought += batch.next_offset - batch.base_offset
+                self.app.fetched(tp.topic, batch)
+
+    async def _fetch_records(self, consumer: Any, active_partitions: Any, **named: Any) -> Any:
+        """Drain what was fetched, but for the partition numbers of which one topic is not known as well as the others.
+
+        Of the calls between Faust's two threads this is the one that runs in the consumer's own.
+        Batches of bundled topics stay closed: the pass, or a thread ahead of it, opens them.
+        """
+        unsure = self._unsure()
+        if unsure and active_partitions:
+            bundled = self.app.bundled
+            active_partitions = {
+                tp for tp in active_partitions if tp.topic not in bundled or tp.partition not in unsure
+            }
+            if not active_partitions:  # to aiokafka, none would be all
+                await asyncio.sleep(FULL_PAUSE_S)
+                return {}
+        records = await super()._fetch_records(consumer, active_partitions, **named)
+        self.ends = self._ends()
+        for tp, batches in records.items():
+            if tp.topic in self.app.bundled:
+                continue
+            for batch in batches:
+                try:
+                    open_batch(batch, check_crc=self.app.conf.broker_check_crcs)
+                except Poison as error:  # never acknowledged: the next process fetches it again
+                    where = located(error, tp.topic, tp.partition, batch.base_offset)
+                    raise CorruptRecordException(str(where)) from error
+        return records
+
+    def _ends(self) -> dict[TP, int]:
+        """The last stable offsets that the newest fetches told, of the bundled topics."""
+        return {
+            TP(tp.topic, tp.partition): int(state.lso)
+            for tp, state in self._states()
+            if state.lso is not None
+        }
+
+    def _unsure(self) -> set[int]:
+        """Partition numbers of which one topic was fetched lately and another was not, or never.
+
+        After a broker was away a partition may be refused for a while longer than the others. Folded without it, all
+        that the others brought meanwhile would make its events late ones.
+        """
+        states = self._states()
+        if not states:
+            return set()
+        held = self._ensure_consumer()._fetcher._records
+        newest_ms = max((state.timestamp for _, state in states if state.timestamp is not None), default=0)
+        return {
+            tp.partition
+            for tp, state in states
+            if tp not in held and (state.timestamp is None or state.timestamp < newest_ms - UNSURE_MS)
+        }
+
+    def _assignment(self) -> Any:
+        """aiokafka's own, with the state of each partition."""
+        subscription = self._consumer._subscription.subscription if self._consumer is not None else None
+        return subscription.assignment if subscription is not None else None
+
+    def _states(self) -> list[tuple[Any, Any]]:
+        """What aiokafka knows of each partition of the bundled topics that is assigned."""
+        assignment = self._assignment()
+        if assignment is None:
+            return []
+        states = ((tp, assignment.state_value(tp)) for tp in assignment.tps if tp.topic in self.app.bundled)
+        return [(tp, state) for tp, state in states if state]
+
+    async def put_back(self, records: dict[TP, list[RawBatch]]) -> None:
+        """Batches that were drained and are not delivered after all are drained again, unless someone has sought since.
+
+        Faust stops and resumes the flow while it restores. What it drops meanwhile of a changelog nobody would fetch
+        again, and whoever restores would wait for it.
+        """
+        assignment = self._assignment()
+        for tp, batches in records.items():
+            place = driver.ensure_aiokafka_TP(tp)
+            state = assignment.state_value(place) if assignment is not None else None
+            if state is not None and state.has_valid_position and state.position == batches[-1].next_offset:
+                self._ensure_consumer().seek(place, max(batches[0].first, batches[0].base_offset))
+
+    async def pause_in_client(self, tps: set[TP]) -> None:
+        """Stop fetching `tps` in the client itself until the next assignment."""
+        consumer = self._ensure_consumer()
+        held = consumer.assignment()
+        for tp in map(driver.ensure_aiokafka_TP, tps):
+            if tp in held:
+                consumer.pause(tp)
+
+    async def bounds(self, tps: set[TP]) -> dict[TP, tuple[int, int]]:
+        """Where reading begins (committed, or the earliest offset) and where each partition ends; asks the broker."""
+        consumer = self._ensure_consumer()
+        wanted = [driver.ensure_aiokafka_TP(tp) for tp in tps]
+        first = await consumer.beginning_offsets(wanted)
+        last = await consumer.end_offsets(wanted)
+        found = {}
+        for tp in wanted:
+            committed = await consumer.committed(tp)
+            start = first[tp] if committed is None else max(committed, first[tp])
+            found[TP(tp.topic, tp.partition)] = (start, last[tp])
+        return found
