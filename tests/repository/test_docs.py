@@ -56,7 +56,7 @@ COMMANDS = sorted(set(typed()))
 
 
 def command_line() -> Any:
-    from cli.run import app
+    from cli.app import app
 
     return typer.main.get_command(app)
 

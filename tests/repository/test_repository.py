@@ -54,7 +54,7 @@ def test_no_tracked_file_holds_what_only_one_machine_has(pattern: re.Pattern[str
 
 
 def test_the_docs_name_every_command() -> None:
-    from cli.run import app
+    from cli.app import app
 
     group: Any = typer.main.get_command(app)
     docs = "\n".join(

@@ -1,0 +1,38 @@
+"""The command that measures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.errors import ConfigError
+
+from .app import app
+from .options import Json
+
+if TYPE_CHECKING:
+    pass
+
+
+BENCHES = ("engine", "product", "latency", "scale", "workers", "failover", "soak", "faults", "models")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}; its own options follow.")],
+    json_: Json = False,
+) -> None:
+    """Measure the engine beside others, the whole product, or its latency. The last line is always JSON.
+
+    Example: streamwise bench engine --scale 0.1
+    """
+    from importlib import import_module
+
+    if name not in BENCHES:
+        raise ConfigError("bench", None, f"expected one of {', '.join(BENCHES)}, got {name!r}")
+    from bench.servers.process import end_on_sigterm
+
+    end_on_sigterm()
+    raise typer.Exit(import_module(f"bench.{name}").main(context.args))

@@ -1,0 +1,108 @@
+"""Commands over recorded events: the demo, a replay, an evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import app
+from .options import ConfigFolder, Json, Kafka, Limit, Mapping, report, settings_with
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def demo(
+    json_: Json = False,
+    limit: Limit = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the live page.")] = False,
+    keep: Annotated[
+        bool,
+        typer.Option("--keep", help="Go on serving the page until Ctrl-C; keep the ledger and the logs."),
+    ] = False,
+    config: ConfigFolder = None,
+) -> None:
+    """A year of real baskets through every role, on this machine, with nothing but Python.
+
+    Example: streamwise demo --no-browser
+    """
+    from rich.console import Console
+
+    from operations.demo.accounting import lines
+    from operations.demo.run import run_demo
+
+    console = Console(stderr=json_)
+    browser = not (no_browser or json_) and console.is_terminal
+    summary = run_demo(settings_with(config=config), limit=limit, browser=browser, keep=keep, console=console)
+    report(summary, json_, lines)
+    if summary.get("lost") or summary.get("dead_letters"):
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    source: Annotated[
+        str, typer.Argument(help="complete-journey, cdnow, or a CSV, Parquet or JSON-lines file.")
+    ],
+    mapping: Mapping = None,
+    speed: Annotated[str | None, typer.Option(help="Stream time a second, such as 1d/s; else fast.")] = None,
+    limit: Limit = None,
+    until: Annotated[str | None, typer.Option(help="Stop before this date.")] = None,
+    no_resume: Annotated[bool, typer.Option("--no-resume", help="Start over.")] = False,
+    json_: Json = False,
+    kafka: Kafka = None,
+) -> None:
+    """Send recorded events to their topics; stops cleanly and goes on where it stopped.
+
+    Example: streamwise replay complete-journey --speed 1d/s
+    """
+    from operations.replay import lines, replay_source
+
+    done = replay_source(
+        settings_with(kafka=kafka), source, mapping=mapping, speed=speed, limit=limit, until=until, resume=not
+        no_resume, quiet=json_,
+    )  # fmt: skip
+    report(done, json_, lines)
+
+
+@app.command()
+def evaluate(
+    source: Annotated[
+        str, typer.Argument(help="complete-journey, cdnow, or a CSV, Parquet or JSON-lines file.")
+    ],
+    mapping: Mapping = None,
+    examples: Annotated[
+        Path | None, typer.Option(help="Write all matured examples to this Parquet file.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Figures from this date on; else the last half.")
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            help="nightly-lightgbm: compare with LightGBM refitted at every midnight of the stream."
+        ),
+    ] = None,
+    horizon: Annotated[
+        str | None, typer.Option(help="Another `within` for the model, such as 30d; with --model.")
+    ] = None,
+    limit: Limit = None,
+    json_: Json = False,
+    config: ConfigFolder = None,
+) -> None:
+    """How well the models predict recorded events, in order of time; needs no broker.
+
+    Example: streamwise evaluate complete-journey --examples examples.parquet
+    """
+    from operations.evaluate import evaluate as run
+    from operations.evaluate import lines
+
+    done = run(
+        settings_with(config=config), source, mapping=mapping, examples=examples, model=model, start=start, limit=limit,
+        baseline=baseline, horizon=horizon, quiet=json_,
+    )  # fmt: skip
+    report(done, json_, lines)

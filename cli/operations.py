@@ -1,0 +1,93 @@
+"""Commands for operators: topics, checks, upgrades, kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .app import app
+from .options import ConfigFolder, Json, Kafka, report, settings_with
+
+if TYPE_CHECKING:
+    pass
+
+
+@app.command()
+def warm(json_: Json = False, config: ConfigFolder = None) -> None:
+    """Compile the kernels into Numba's cache, before several processes want them at once.
+
+    Example: streamwise warm
+    """
+    from models.recommendation.shop import warm as warm_shop
+    from pipeline.config import load_config
+    from pipeline.live_pass import LivePass
+    from pipeline.warmup import warm as warm_pass
+
+    seconds = warm_pass(LivePass(load_config(settings_with(config=config).config))) + warm_shop()
+    report({"seconds": round(seconds, 2)}, json_, lambda done: [f"kernels are ready ({done['seconds']} s)"])
+
+
+@app.command()
+def topics(
+    json_: Json = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Create nothing; fail if a topic is missing.")
+    ] = False,
+    acls: Annotated[
+        str | None,
+        typer.Option(
+            help="Print what gives each role its ACLs instead; {role} in the principal is its name."
+        ),
+    ] = None,
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+) -> None:
+    """Create the topics that are missing and check the others.
+
+    Example: streamwise topics --kafka 127.0.0.1:9092
+    Example: streamwise topics --acls User:streamwise-{role}
+    """
+    from agents.runtime.preflight import prepare, source_topics
+    from agents.topology.acls import commands
+
+    settings = settings_with(kafka=kafka, config=config)
+    if acls is not None:
+        print("\n".join(commands(settings.kafka, acls, source_topics(settings))))
+        return
+    done = prepare(settings, "" if check else "topics", patience_s=0, create=not check)
+    report(
+        {"topics": done}, json_, lambda found: [f"{name}: {state}" for name, state in found["topics"].items()]
+    )
+
+
+@app.command()
+def doctor(json_: Json = False, kafka: Kafka = None, config: ConfigFolder = None) -> None:
+    """Check Python, packages, config, kernels, disk, broker, topics, Redis and SQL.
+
+    Example: streamwise doctor
+    """
+    from operations.doctor import examine, lines
+    from operations.doctor import report as summary_of
+
+    found = summary_of(examine(settings_with(kafka=kafka, config=config)))
+    report(found, json_, lines)
+    raise typer.Exit(0 if found["ok"] else 1)
+
+
+@app.command()
+def changes(
+    old: Annotated[Path, typer.Argument(help="The config folder that the running workers have.")],
+    json_: Json = False,
+    config: ConfigFolder = None,
+) -> None:
+    """What an upgrade from another config to this one keeps in the rows, and a downgrade; needs no broker.
+
+    Example: streamwise changes /srv/streamwise/config --config config
+    """
+    from operations.compare_configs import compare, lines
+    from pipeline.config import load_config
+
+    new = load_config(settings_with(config=config).config)
+    report(compare(load_config(old), new), json_, lines)

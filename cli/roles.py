@@ -1,0 +1,148 @@
+"""Commands that start roles: one, or all of them together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .app import app
+from .options import ConfigFolder, Kafka, Tied, Verbose, settings_with
+
+if TYPE_CHECKING:
+    from config.settings import Settings
+
+
+@app.command()
+def up(kafka: Kafka = None, config: ConfigFolder = None) -> None:
+    """Start worker, learner, ledger, analyst, server and, where messages can be read, the reader, until Ctrl-C.
+
+    Example: streamwise up --kafka 127.0.0.1:9092
+    """
+    from agents.runtime.preflight import prepare
+    from agents.runtime.signals import stop_on_signals
+    from agents.runtime.supervisor import run_together
+    from models.recommendation.shop import warm as warm_shop
+    from pipeline.config import load_config
+    from pipeline.live_pass import LivePass
+    from pipeline.warmup import warm as warm_pass
+
+    settings = settings_with(kafka=kafka, config=config)
+    with stop_on_signals() as stop:
+        prepare(settings)
+        warm_pass(LivePass(load_config(settings.config)))
+        warm_shop()
+        run_together(settings, stop, print)
+
+
+@app.command()
+def worker(
+    tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
+) -> None:
+    """Fold events into customers' rows, score them, decide (steps 2 to 8).
+
+    Example: streamwise worker --kafka 127.0.0.1:9092
+    """
+    settings = prepare_role("worker", tied, verbose, kafka=kafka, config=config)
+    from agents.worker.role import Worker
+
+    _run(Worker(settings))
+
+
+@app.command()
+def learner(
+    tied: Tied = False,
+    verbose: Verbose = False,
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+    figures_from: Annotated[
+        int | None,
+        typer.Option(help="/status: figures over examples opened from this time on (ms since 1970) …"),
+    ] = None,
+    figures_to: Annotated[int | None, typer.Option(help="… and due by this time (ms since 1970).")] = None,
+) -> None:
+    """Learn from matured examples and publish model snapshots (step 10).
+
+    Example: streamwise learner --kafka 127.0.0.1:9092
+    """
+    settings = prepare_role("learner", tied, verbose, kafka=kafka, config=config)
+    from agents.learner.role import LearnerRole
+    from models.evaluation.period import Period
+
+    _run(LearnerRole(settings, period=Period.between(figures_from, figures_to)))
+
+
+@app.command()
+def ledger(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None) -> None:
+    """Keep alerts, offers and what became of them in SQL (step 9).
+
+    Example: STREAMWISE_LEDGER=postgresql://me:secret@127.0.0.1:5432/streamwise streamwise ledger
+    """
+    settings = prepare_role("ledger", tied, verbose, kafka=kafka)
+    from agents.ledger.role import LedgerRole
+
+    _run(LedgerRole(settings))
+
+
+@app.command()
+def analyst(
+    tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
+) -> None:
+    """Forecast sales and demand, and recommend products to each customer who changed (step 10).
+
+    Example: streamwise analyst --kafka 127.0.0.1:9092
+    """
+    settings = prepare_role("analyst", tied, verbose, kafka=kafka, config=config)
+    from agents.analyst.role import AnalystRole
+
+    _run(AnalystRole(settings))
+
+
+@app.command()
+def reader(
+    tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
+) -> None:
+    """Read the texts of messages: what comes to social.messages goes on to social.events (step 1).
+
+    Example: streamwise reader --kafka 127.0.0.1:9092
+    """
+    settings = prepare_role("reader", tied, verbose, kafka=kafka, config=config)
+    from agents.reader.role import ReaderRole
+
+    _run(ReaderRole(settings))
+
+
+@app.command()
+def server(
+    tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
+) -> None:
+    """Serve the live page (step 9).
+
+    Example: streamwise server --kafka 127.0.0.1:9092
+    """
+    settings = prepare_role("server", tied, verbose, kafka=kafka, config=config)
+    from agents.server.role import ServerRole
+
+    _run(ServerRole(settings))
+
+
+def prepare_role(role: str, tied: bool, verbose: bool, **given: Any) -> Settings:
+    """What every role does first: logging, settings, config; it waits for a broker within bounds."""
+    import logging
+
+    from agents.runtime.parent_watch import end_with_parent
+    from agents.runtime.preflight import prepare
+    from agents.runtime.role import set_up_logging
+
+    if tied:
+        end_with_parent()
+    set_up_logging(logging.INFO if verbose else logging.WARNING)
+    settings = settings_with(**given)
+    prepare(settings, role)
+    return settings
+
+
+def _run(role: Any) -> None:
+    from agents.runtime.role import run_role
+
+    raise typer.Exit(run_role(role.run))
