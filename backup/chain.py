@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from backup.file.archive import Reader, pieces
+from backup.file.archive import ArchiveReader, pieces
 from backup.file.records import decode
 from backup.file.summary import (
     ANALYST,
@@ -32,11 +32,11 @@ Progress = Callable[[int, int], None]
 class Chain:
     """What a restore reads: the newest backup decides, its ancestors give what it builds on. A context manager."""
 
-    def __init__(self, readers: Sequence[Reader]) -> None:
+    def __init__(self, readers: Sequence[ArchiveReader]) -> None:
         self.readers = list(readers)
 
     @property
-    def newest(self) -> Reader:
+    def newest(self) -> ArchiveReader:
         """The last one."""
         return self.readers[-1]
 
@@ -124,7 +124,7 @@ def open_chain(paths: Sequence[Path], key: bytes | None) -> Chain:
     chain = Chain([])
     try:
         for path in paths:
-            chain.readers.append(Reader(path))
+            chain.readers.append(ArchiveReader(path))
         _check_order(chain.readers)
         for reader in chain.readers:
             reader.unlock(key)
@@ -134,7 +134,7 @@ def open_chain(paths: Sequence[Path], key: bytes | None) -> Chain:
     return chain
 
 
-def _check_order(readers: Sequence[Reader]) -> None:
+def _check_order(readers: Sequence[ArchiveReader]) -> None:
     before = ""
     for reader in readers:
         if reader.header.parent != before:
@@ -159,7 +159,7 @@ def _with_ancestors(newest: Path) -> list[Path]:
 
 def header_of(path: Path) -> Header:
     """The header of a backup."""
-    reader = Reader(path)
+    reader = ArchiveReader(path)
     reader.close()
     return reader.header
 

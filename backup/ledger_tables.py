@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 
-from backup.file.archive import Writer, piece, pieces
+from backup.file.archive import ArchiveWriter, piece, pieces
 from backup.file.summary import TABLE
 from serving.ledger.ledger import Ledger
 from serving.ledger.tables import APPLIED, BY_KIND, METADATA
@@ -17,7 +17,7 @@ ROWS = 500  # in a piece, and in an insert
 FROM_TOPICS = (*(table.name for table in BY_KIND.values()), APPLIED.name)
 
 
-def read_tables(connection: Connection, archive: Writer, whole: bool) -> dict[str, int]:
+def read_tables(connection: Connection, archive: ArchiveWriter, whole: bool) -> dict[str, int]:
     """Write every table into a section of its own; how many rows each has. `whole`: those of topics, too."""
     counts = {}
     for table in METADATA.sorted_tables:

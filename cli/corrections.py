@@ -55,4 +55,4 @@ def send_corrections(
     one = {"text": text, "sentiment": sentiment, "labels": correcting.labels_of(label or [])}
     given = {**one, "message_id": message_id, "language": language, "by": by}
     done = correcting.send(settings, correcting.gather(file, given))
-    report(done, json_, correcting.lines)
+    report(done, json_, correcting.format_report)

@@ -31,13 +31,13 @@ def demo(
     """
     from rich.console import Console
 
-    from operations.demo.accounting import lines
+    from operations.demo.accounting import format_report
     from operations.demo.run import run_demo
 
     console = Console(stderr=json_)
     browser = not (no_browser or json_) and console.is_terminal
     summary = run_demo(settings_with(config=config), limit=limit, browser=browser, keep=keep, console=console)
-    report(summary, json_, lines)
+    report(summary, json_, format_report)
     if summary.get("lost") or summary.get("dead_letters"):
         raise typer.Exit(1)
 
@@ -59,13 +59,13 @@ def replay(
 
     Example: streamwise replay complete-journey --speed 1d/s
     """
-    from operations.replay import lines, replay_source
+    from operations.replay import format_report, replay_source
 
     done = replay_source(
         settings_with(kafka=kafka), source, mapping=mapping, speed=speed, limit=limit, until=until, resume=not
         no_resume, quiet=json_,
     )  # fmt: skip
-    report(done, json_, lines)
+    report(done, json_, format_report)
 
 
 @app.command()
@@ -99,10 +99,10 @@ def evaluate(
     Example: streamwise evaluate complete-journey --examples examples.parquet
     """
     from operations.evaluate import evaluate as run
-    from operations.evaluate import lines
+    from operations.evaluate import format_report
 
     done = run(
         settings_with(config=config), source, mapping=mapping, examples=examples, model=model, start=start, limit=limit,
         baseline=baseline, horizon=horizon, quiet=json_,
     )  # fmt: skip
-    report(done, json_, lines)
+    report(done, json_, format_report)

@@ -80,17 +80,17 @@ def replay_letters(
     Example: streamwise dead-letters replay --reason "schema id"
     """
     from agents.runtime.preflight import source_topics
-    from operations.redeliver import lines, redeliver, told
+    from operations.redeliver import format_report, redeliver, told
     from streams.kafka.wait_for_broker import reach
 
     settings, choice = settings_with(kafka=kafka, config=config), _choice(reason, topic, since, until)
     sources = source_topics(settings)
     reach(settings.access)
-    report(told(redeliver(settings.access, sources, choice, limit=limit, dry=dry_run)), json_, lines)
+    report(told(redeliver(settings.access, sources, choice, limit=limit, dry=dry_run)), json_, format_report)
 
 
 def _choice(reason: str, topic: str, since: str | None, until: str | None) -> Any:
-    from operations.dead_letters import Choice
+    from operations.dead_letters import DeadLetterFilter
     from operations.replay import parse_date_ms
 
     times = {}
@@ -98,7 +98,7 @@ def _choice(reason: str, topic: str, since: str | None, until: str | None) -> An
         times["since_ms"] = parse_date_ms(since, "--since")
     if until is not None:
         times["until_ms"] = parse_date_ms(until, "--until")
-    return Choice(reason, topic, **times)
+    return DeadLetterFilter(reason, topic, **times)
 
 
 def _letterbox(settings: Settings) -> Any:

@@ -27,9 +27,9 @@ def list_models(json_: Json = False, kafka: Kafka = None) -> None:
 
     Example: streamwise models list --json
     """
-    from operations.models import list_lines, listed
+    from operations.models import list_lines, list_models
 
-    report(listed(_reached(kafka)), json_, list_lines)
+    report(list_models(_reached(kafka)), json_, list_lines)
 
 
 @models.command("show")
@@ -38,9 +38,9 @@ def show_model(model: Model, json_: Json = False, kafka: Kafka = None) -> None:
 
     Example: streamwise models show purchase
     """
-    from operations.models import show_lines, shown
+    from operations.models import show_lines, show_model
 
-    report(shown(_reached(kafka), model), json_, show_lines)
+    report(show_model(_reached(kafka), model), json_, show_lines)
 
 
 @models.command("promote")
@@ -54,9 +54,9 @@ def promote_model(
 
     Example: streamwise models promote purchase quick
     """
-    from operations.models import changed, show_lines
+    from operations.models import change_champion, show_lines
 
-    report(changed(_reached(kafka), model, challenger), json_, show_lines)
+    report(change_champion(_reached(kafka), model, challenger), json_, show_lines)
 
 
 @models.command("rollback")
@@ -65,9 +65,9 @@ def roll_back_model(model: Model, json_: Json = False, kafka: Kafka = None) -> N
 
     Example: streamwise models rollback purchase
     """
-    from operations.models import changed, show_lines
+    from operations.models import change_champion, show_lines
 
-    report(changed(_reached(kafka), model, None), json_, show_lines)
+    report(change_champion(_reached(kafka), model, None), json_, show_lines)
 
 
 def _reached(kafka: str | None) -> Settings:

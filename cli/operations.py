@@ -68,11 +68,11 @@ def doctor(json_: Json = False, kafka: Kafka = None, config: ConfigFolder = None
 
     Example: streamwise doctor
     """
-    from operations.doctor import examine, lines
+    from operations.doctor import examine, format_report
     from operations.doctor import report as summary_of
 
     found = summary_of(examine(settings_with(kafka=kafka, config=config)))
-    report(found, json_, lines)
+    report(found, json_, format_report)
     raise typer.Exit(0 if found["ok"] else 1)
 
 
@@ -86,8 +86,8 @@ def changes(
 
     Example: streamwise changes /srv/streamwise/config --config config
     """
-    from operations.compare_configs import compare, lines
+    from operations.compare_configs import compare, format_report
     from pipeline.config import load_config
 
     new = load_config(settings_with(config=config).config)
-    report(compare(load_config(old), new), json_, lines)
+    report(compare(load_config(old), new), json_, format_report)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from streams.errors import ConfigError
-from streams.kafka.connection import KafkaAccess
+from streams.kafka.connection import KafkaConnection
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -20,7 +20,7 @@ OPEN = {
 }
 
 
-def kafka_access(settings: Settings) -> KafkaAccess:
+def kafka_access(settings: Settings) -> KafkaConnection:
     """Raises `ConfigError` that names the setting which is missing, too many or does not do."""
     security = settings.kafka_security
     tls, sasl = security.endswith("ssl"), security.startswith("sasl")
@@ -38,7 +38,7 @@ def kafka_access(settings: Settings) -> KafkaAccess:
         _refuse(other, f"is missing: STREAMWISE_KAFKA_{given.upper()} needs it")
     if sasl and not settings.kafka_user:
         _refuse("user", f"is missing: STREAMWISE_KAFKA_SECURITY is {security}")
-    found = KafkaAccess(
+    found = KafkaConnection(
         settings.kafka, security, settings.kafka_ca, settings.kafka_cert, settings.kafka_key,
         settings.kafka_mechanism if sasl else "", settings.kafka_user, _password(settings) if sasl else "",
     )  # fmt: skip
@@ -62,7 +62,7 @@ def _password(settings: Settings) -> str:
     return lines[0]
 
 
-def _try_files(access: KafkaAccess) -> None:
+def _try_files(access: KafkaConnection) -> None:
     """What is wrong with a certificate is said now, and not by two clients in two ways later."""
     if not access.tls:
         return

@@ -10,7 +10,7 @@ import yaml
 from streams.errors import ConfigError
 
 
-class Located(dict[str, Any]):
+class LocatedMapping(dict[str, Any]):
     """A mapping that knows its file, its own line and the line of each key."""
 
     path: str
@@ -30,8 +30,8 @@ class Located(dict[str, Any]):
             raise self.error(f"missing key {key!r}")
 
 
-def load(path: str | Path) -> Located:
-    """Read a YAML file whose top is a mapping. Every mapping in it is a `Located`."""
+def load(path: str | Path) -> LocatedMapping:
+    """Read a YAML file whose top is a mapping. Every mapping in it is a `LocatedMapping`."""
     name = str(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -47,13 +47,13 @@ def load(path: str | Path) -> Located:
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError(name, 1, "expected a mapping of keys to values")
     value = _build(node, name)
-    assert isinstance(value, Located)
+    assert isinstance(value, LocatedMapping)
     return value
 
 
 def _build(node: yaml.Node, path: str) -> Any:
     if isinstance(node, yaml.MappingNode):
-        found = Located()
+        found = LocatedMapping()
         found.path, found.line, found.lines = path, node.start_mark.line + 1, {}
         for key_node, value_node in node.value:
             key = str(key_node.value)
@@ -86,12 +86,12 @@ def _scalar(node: yaml.Node) -> Any:
 _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
-def duration_ms(mapping: Located, key: str) -> float:
+def duration_ms(mapping: LocatedMapping, key: str) -> float:
     """Read `mapping[key]`, such as `90s`, `30m`, `1h`, `3d` or `1w`, as milliseconds."""
     return parse_duration_ms(mapping[key], mapping, key)
 
 
-def parse_duration_ms(value: Any, mapping: Located, key: str) -> float:
+def parse_duration_ms(value: Any, mapping: LocatedMapping, key: str) -> float:
     """Read one duration text as milliseconds; an error names `mapping`'s line of `key`."""
     try:
         return milliseconds(str(value))

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import ConfigError
-from streams.kafka.connection import KafkaAccess
+from streams.kafka.connection import KafkaConnection
 
 from .kafka import kafka_access
 
@@ -85,7 +85,7 @@ class Settings(BaseSettings):
         return str(Path(path).absolute()) if path else ""
 
     @cached_property
-    def access(self) -> KafkaAccess:
+    def access(self) -> KafkaConnection:
         """How the brokers are reached. Raises `ConfigError`."""
         return kafka_access(self)
 

@@ -23,8 +23,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streams.errors import Fatal, Retryable
 
 from .board import Board, customer_path
-from .event_stream import TICK_S, Feed, Regions
-from .forecasts import Outlooks
+from .event_stream import TICK_S, EventStream, Regions
+from .forecasts import ForecastBoard
 from .format import FILTERS
 
 HERE = Path(__file__).parent
@@ -60,7 +60,7 @@ def create_app(
     customer: ReadCustomer | None = None,
     *,
     recommended: ReadRecommended = lambda key: (),
-    outlooks: Outlooks | None = None,
+    outlooks: ForecastBoard | None = None,
     hosts: Sequence[str] = LOOPBACK_NAMES,
     tick_s: float = TICK_S,
 ) -> FastAPI:
@@ -69,7 +69,7 @@ def create_app(
     `app.state.feed` is its Feed, which whoever stops the server closes first.
     """
     templates = _templates()
-    feed = Feed(lambda: _regions(templates, board), tick_s)
+    feed = EventStream(lambda: _regions(templates, board), tick_s)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -152,7 +152,7 @@ def _regions(templates: Environment, board: Board) -> Regions:
     return {name: templates.get_template(f"{name}.html").render(shown) for name in REGIONS}
 
 
-def _add_live(app: FastAPI, templates: Environment, board: Board, feed: Feed) -> None:
+def _add_live(app: FastAPI, templates: Environment, board: Board, feed: EventStream) -> None:
     @app.get("/", response_class=HTMLResponse)
     def page() -> str:
         paths = {getattr(route, "path", "") for route in app.routes}
@@ -174,7 +174,7 @@ def _add_live(app: FastAPI, templates: Environment, board: Board, feed: Feed) ->
         return PlainTextResponse("live\n")
 
 
-def _add_forecasts(app: FastAPI, templates: Environment, outlooks: Outlooks) -> None:
+def _add_forecasts(app: FastAPI, templates: Environment, outlooks: ForecastBoard) -> None:
     @app.get("/forecasts", response_class=HTMLResponse)
     def forecasts() -> str:
         return templates.get_template("forecasts.html").render(outlooks.snapshot())

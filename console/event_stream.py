@@ -19,7 +19,7 @@ QUEUE_MAX = 8  # messages: about four ticks of a client that does not read
 Regions = dict[str, str]
 
 
-class Feed:
+class EventStream:
     """Renders regions (name -> HTML) once a tick and hands them to every client. Lives in one event loop."""
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import Any
 DEPARTURES = 50
 
 
-class Outlooks:
+class ForecastBoard:
     """A thread-safe holder. Records are those of the schemas `forecast` and `departure`."""
 
     def __init__(self, departures: int = DEPARTURES) -> None:

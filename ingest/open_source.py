@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from streams.errors import ConfigError, Fatal
 
 if TYPE_CHECKING:
-    from .source import Source
+    from .source import EventSource
 
 BUILT_IN = ("complete-journey", "cdnow")
 
 
-def source(name_or_path: str | Path, mapping: str | Path | None = None) -> Source:
+def source(name_or_path: str | Path, mapping: str | Path | None = None) -> EventSource:
     """The built-in source of that name, or a CSV, Parquet or JSON-lines file with its `mapping`.
 
     Raises ConfigError (the name, the file or the mapping is wrong) or Fatal (a package is missing).

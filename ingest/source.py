@@ -11,7 +11,7 @@ Event = tuple[str, bytes, int, bytes]
 DEAD_LETTERS = "dead-letters"
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """Events that can be read again and again, always the same ones in the same order.
 
     `name` is short and stable, for messages and for the resume point.

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def raw(array: NDArray[Any]) -> bytes:
+def to_bytes(array: NDArray[Any]) -> bytes:
     """The numbers of `array`, little-endian, row after row."""
     return array.astype(array.dtype.newbyteorder("<")).tobytes()
 
 
-def fill(array: NDArray[Any], data: bytes, name: str) -> None:
+def from_bytes(array: NDArray[Any], data: bytes, name: str) -> None:
     """Put them back into an array of the same shape and type; ValueError where they do not fit."""
     if len(data) != array.nbytes:
         raise ValueError(f"{name} has {len(data)} bytes, not {array.nbytes}")

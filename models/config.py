@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from config.located_yaml import Located, duration_ms, load
+from config.located_yaml import LocatedMapping, duration_ms, load
 
 VIEW_TRANSFORMS: Final = ("log1p", "identity")
 CALENDAR_TRANSFORMS: Final = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
@@ -98,13 +98,13 @@ def load_models(path: str | Path) -> ModelConfig:
     return ModelConfig(_features(top), _models(top))
 
 
-def _features(top: Located) -> tuple[Feature, ...]:
+def _features(top: LocatedMapping) -> tuple[Feature, ...]:
     items = top["features"]
     if not isinstance(items, list) or not items:
         raise top.error("features: expected a list of {view, transform, missing}", "features")
     features: list[Feature] = []
     for item in items:
-        if not isinstance(item, Located):
+        if not isinstance(item, LocatedMapping):
             raise top.error(
                 f"features: expected {{view: NAME}} or {{transform: NAME}}, got {item!r}", "features"
             )
@@ -115,7 +115,7 @@ def _features(top: Located) -> tuple[Feature, ...]:
     return tuple(features)
 
 
-def _made(item: Located) -> list[Feature]:
+def _made(item: LocatedMapping) -> list[Feature]:
     """The features that a line of the file stands for."""
     item.expect({"view", "transform", "missing"})
     transform = item.get("transform", VIEW_TRANSFORMS[0])
@@ -137,25 +137,25 @@ def _made(item: Located) -> list[Feature]:
     return [Feature(view, HASHED, 0.0, f"{view}{IN_BUCKET}{number}", number) for number in range(BUCKETS)]
 
 
-def _number(item: Located, key: str, usual: float = 0.0) -> float:
+def _number(item: LocatedMapping, key: str, usual: float = 0.0) -> float:
     value = item.get(key, usual)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise item.error(f"{key}: expected a finite number, got {value!r}", key)
     return float(value)
 
 
-def _models(top: Located) -> tuple[ModelSpec, ...]:
+def _models(top: LocatedMapping) -> tuple[ModelSpec, ...]:
     items = top["models"]
-    if not isinstance(items, Located) or not items:
+    if not isinstance(items, LocatedMapping) or not items:
         raise top.error("models: expected a mapping of names to {open, proof, within, positive}", "models")
     return tuple(_model(name, items[name], items) for name in items)
 
 
-def _model(name: str, item: Any, items: Located) -> ModelSpec:
+def _model(name: str, item: Any, items: LocatedMapping) -> ModelSpec:
     # A model's name stands in SQL conditions beside the views.
     if not name.isidentifier():
         raise items.error(f"model {name!r}: expected letters, digits and underscores", name)
-    if not isinstance(item, Located):
+    if not isinstance(item, LocatedMapping):
         raise items.error(f"{name}: expected a mapping with open, proof, within and positive", name)
     keys = {"open", "proof", "within"}
     item.expect({*keys, "positive", "amount", "same", "if", "learning", "challengers"}, keys)
@@ -177,26 +177,26 @@ def _model(name: str, item: Any, items: Located) -> ModelSpec:
     )
 
 
-def _field(item: Located, key: str) -> str | None:
+def _field(item: LocatedMapping, key: str) -> str | None:
     field = item.get(key)
     if key in item and (not isinstance(field, str) or not field):
         raise item.error(f"{key}: expected the name of a field of events, got {field!r}", key)
     return field
 
 
-def _condition(item: Located) -> str:
+def _condition(item: LocatedMapping) -> str:
     condition = item.get("if", "")
     if "if" in item and (not isinstance(condition, str) or not condition.strip()):
         raise item.error(f"if: expected a condition such as order_count = 0, got {condition!r}", "if")
     return str(condition)
 
 
-def _learners(item: Located) -> dict[str, Learning]:
+def _learners(item: LocatedMapping) -> dict[str, Learning]:
     found = {MAIN: _learning(item, "learning")}
     challengers = item.get("challengers")
     if challengers is None:
         return found
-    if not isinstance(challengers, Located):
+    if not isinstance(challengers, LocatedMapping):
         raise item.error(
             f"challengers: expected names with how each learns, got {challengers!r}", "challengers"
         )
@@ -207,11 +207,11 @@ def _learners(item: Located) -> dict[str, Learning]:
     return found
 
 
-def _learning(holder: Located, key: str) -> Learning:
+def _learning(holder: LocatedMapping, key: str) -> Learning:
     item = holder.get(key)
     if item is None:
         return Learning()
-    if not isinstance(item, Located):
+    if not isinstance(item, LocatedMapping):
         raise holder.error(f"{key}: expected {{experts, linear_memory, additive_rate}}, got {item!r}", key)
     item.expect({"experts", "linear_memory", "additive_rate"})
     usual = Learning()
@@ -228,7 +228,7 @@ def _learning(holder: Located, key: str) -> Learning:
     return Learning(tuple(name for name in EXPERTS if name in experts), memory, rate)
 
 
-def _kinds(item: Located, key: str) -> tuple[str, ...]:
+def _kinds(item: LocatedMapping, key: str) -> tuple[str, ...]:
     kinds = item[key]
     if not isinstance(kinds, list) or not kinds or not all(isinstance(kind, str) for kind in kinds):
         raise item.error(f"{key}: expected a list of event kinds such as [order], got {kinds!r}", key)

@@ -16,7 +16,7 @@ from rich.progress import Progress as Bar
 from agents.runtime.preflight import prepare, source_topics
 from agents.topology import groups
 from backup.chain import Chain, open_chain
-from backup.file.archive import Reader
+from backup.file.archive import ArchiveReader
 from backup.file.key import new_key, read_key
 from backup.installation import Installation
 from backup.make.backup import Backup
@@ -34,7 +34,7 @@ from schemas.topics import (
     OUTCOMES,
 )
 from streams.errors import Retryable
-from streams.kafka.connection import client
+from streams.kafka.connection import librdkafka_settings
 from streams.kafka.wait_for_broker import reach
 
 __all__ = ["key_of", "make_backup", "new_key", "restore_backup"]
@@ -45,7 +45,7 @@ Show = Callable[[int, int], None]
 def installation(settings: Settings) -> Installation:
     """What these settings name. Raises `ConfigError` for anything wrong in the config files."""
     return Installation(
-        client={**client(settings.access), "log_level": 0},
+        client={**librdkafka_settings(settings.access), "log_level": 0},
         partitions=settings.partitions,
         changelog=CHANGELOG,
         models=MODELS,
@@ -88,7 +88,7 @@ def make_backup(
     at = installation(settings)
     reach(settings.access)
     prepare(settings, patience_s=0, create=False)
-    base = Reader(since) if since else None
+    base = ArchiveReader(since) if since else None
     try:
         if base is not None:
             base.unlock(key)

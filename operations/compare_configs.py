@@ -10,7 +10,7 @@ from pipeline.config import Config
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class LayoutDifference:
     """What rows do not take along from one layout to another: there, they start at their default.
 
     `columns` are gone from the layout that rows move to, or mean something else in it; so are `policies`, with
@@ -22,7 +22,7 @@ class Move:
     examples: list[str]
 
     @classmethod
-    def between(cls, old: Config, new: Config) -> Move:
+    def between(cls, old: Config, new: Config) -> LayoutDifference:
         """From `old` to `new`."""
         there = {group.name: (group.meaning, group.words) for group in new.layout.groups}
         lost = [g for g in old.layout.groups if there.get(g.name) != (g.meaning, g.words) and _counts(g)]
@@ -51,7 +51,7 @@ def _counts(group: Group) -> bool:
 
 def compare(old: Config, new: Config) -> dict[str, Any]:
     """What the command tells. `up` is what is lost on the way to `new`, `down` on the way back."""
-    up, down = Move.between(old, new), Move.between(new, old)
+    up, down = LayoutDifference.between(old, new), LayoutDifference.between(new, old)
     theirs, ours = (set(config.models.names) for config in (old, new))
     before, after = (set(config.layout.topics) for config in (old, new))
     return {
@@ -67,7 +67,7 @@ def compare(old: Config, new: Config) -> dict[str, Any]:
     }
 
 
-def _told(move: Move) -> dict[str, list[str]]:
+def _told(move: LayoutDifference) -> dict[str, list[str]]:
     return {"columns": move.columns, "policies": move.policies, "examples": move.examples}
 
 
@@ -84,7 +84,7 @@ def _order(added: bool, gone: bool, side_by_side: bool) -> str:
     return "learner, then workers" if gone else "workers, then learner"
 
 
-def lines(told: dict[str, Any]) -> list[str]:
+def format_report(told: dict[str, Any]) -> list[str]:
     """The same for people."""
     if told["same_layout"]:
         return ["the layout is the same: workers of both run side by side, nothing restarts"]

@@ -15,7 +15,7 @@ from config.settings import Settings
 from models.text.phrases import load_topics
 from schemas.topics import CORRECTIONS
 from streams.errors import ConfigError, Poison, Retryable
-from streams.kafka.connection import client
+from streams.kafka.connection import librdkafka_settings
 from streams.kafka.producer import Outputs
 from streams.kafka.wait_for_broker import reach
 
@@ -64,7 +64,7 @@ def send(settings: Settings, given: Iterator[Given]) -> dict[str, int]:
     now_ms = int(time.time() * 1000)
     values = [_encoded(path, line, what, known, now_ms) for path, line, what in given]
     reach(settings.access)
-    outputs = Outputs({**client(settings.access), "log_level": 0})
+    outputs = Outputs({**librdkafka_settings(settings.access), "log_level": 0})
     outputs.send(CORRECTIONS, [{"key": b"", "value": value} for value in values], PARTITION)
     missing = outputs.flush(FLUSH_S)
     outputs.check()
@@ -73,7 +73,7 @@ def send(settings: Settings, given: Iterator[Given]) -> dict[str, int]:
     return {"sent": len(values)}
 
 
-def lines(result: dict[str, int]) -> list[str]:
+def format_report(result: dict[str, int]) -> list[str]:
     """As people read it."""
     return [f"{result['sent']:,} correction{'s' if result['sent'] != 1 else ''} sent"]
 

@@ -15,7 +15,7 @@ import schemas
 from schemas.topics import DEAD_LETTERS
 from streams.engine.engine import LETTER_BYTES
 from streams.errors import Fatal, Retryable
-from streams.kafka.connection import Kafka, client
+from streams.kafka.connection import Kafka, librdkafka_settings
 
 # A record under this key, followed by the letter's id, says that the letter was replayed. It stands in the
 # letter's own partition behind it, so that retention never takes it away first.
@@ -50,7 +50,7 @@ class Letter(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DeadLetterFilter:
     """Which letters are meant; a part of the reason is enough."""
 
     reason: str = ""
@@ -65,14 +65,14 @@ class Choice:
 
 
 @dataclass(slots=True)
-class Letterbox:
+class DeadLetterIndex:
     """Every letter by its id, the same one once, and when those that were replayed were."""
 
     letters: dict[str, Letter] = field(default_factory=dict)
     replayed: dict[str, int] = field(default_factory=dict)
     unreadable: int = 0
 
-    def chosen(self, choice: Choice) -> list[Letter]:
+    def chosen(self, choice: DeadLetterFilter) -> list[Letter]:
         """Those that are meant, by where they stood."""
         found = [letter for letter in self.letters.values() if choice.takes(letter)]
         return sorted(found, key=lambda letter: letter[:3])
@@ -93,9 +93,9 @@ class Letterbox:
         self.letters[found.id] = found
 
 
-def read_letters(bootstrap: Kafka) -> Letterbox:
+def read_letters(bootstrap: Kafka) -> DeadLetterIndex:
     """All that is there now, without what belongs to a transaction that was rolled back."""
-    box = Letterbox()
+    box = DeadLetterIndex()
     consumer = open_consumer(bootstrap)
     try:
         for message in _all_of(consumer):
@@ -111,7 +111,7 @@ def open_consumer(bootstrap: Kafka) -> Any:
     """A consumer that belongs to no group."""
     return Consumer(
         {
-            **client(bootstrap),
+            **librdkafka_settings(bootstrap),
             "group.id": "streamwise-dead-letters",  # never used: partitions are assigned by hand
             "enable.auto.commit": False,
             "auto.offset.reset": "error",
@@ -152,7 +152,7 @@ def _all_of(consumer: Any) -> Iterator[Any]:
 # -- what the commands tell ------------------------------------------------------------------------------
 
 
-def summary(box: Letterbox, choice: Choice) -> dict[str, Any]:
+def summary(box: DeadLetterIndex, choice: DeadLetterFilter) -> dict[str, Any]:
     """`streamwise dead-letters list`: counts by topic and reason, the most first."""
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     for letter in box.chosen(choice):
@@ -180,7 +180,7 @@ def summary_lines(told: dict[str, Any]) -> list[str]:
     return found or ["no dead letters"]
 
 
-def detail(box: Letterbox, letter_id: str) -> dict[str, Any]:
+def detail(box: DeadLetterIndex, letter_id: str) -> dict[str, Any]:
     """`streamwise dead-letters show`: one letter, its record decoded where this installation can."""
     letter = box.letters.get(letter_id)
     if letter is None:

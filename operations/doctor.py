@@ -64,7 +64,7 @@ def report(checks: list[Check]) -> dict[str, Any]:
     return {"ok": all(check.state != BAD for check in checks), "checks": [asdict(check) for check in checks]}
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def format_report(result: dict[str, Any]) -> list[str]:
     """The findings for people."""
     return [f"{check['state']:<7} {check['name']:<9} {check['detail']}" for check in result["checks"]]
 

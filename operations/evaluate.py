@@ -21,10 +21,10 @@ from config.settings import Settings
 from ingest.open_source import source
 from ingest.replay.progress_bar import progress_bar
 from ingest.replay.replay import Progress
-from ingest.source import Event, Source
+from ingest.source import Event, EventSource
 from models.evaluation.evaluation import AmountFigures, Evaluation, Figures
 from models.example import Example
-from models.selection.champion import Family
+from models.selection.champion import Champion
 from pipeline.config import Config, load_config
 from pipeline.live_pass import LivePass
 from schemas.topics import EXAMPLES
@@ -54,7 +54,7 @@ class Captured:
 class Trial:
     """One pass over a source: `evaluation` holds all matured examples, `families` what was learned."""
 
-    def __init__(self, config: Config, source: Source) -> None:
+    def __init__(self, config: Config, source: EventSource) -> None:
         self._source = source
         self._work = LivePass(config)
         self._captured = Captured()
@@ -64,7 +64,7 @@ class Trial:
         self._offsets = dict.fromkeys(self._work.layout.topics, 0)
         names = config.models.names
         self.models = config.models.models
-        self.families = {spec.name: Family.of(spec, names) for spec in self.models}
+        self.families = {spec.name: Champion.of(spec, names) for spec in self.models}
         amounts = [spec.name for spec in self.models if spec.amount is not None]
         self.evaluation = Evaluation(names, amounts)
         self.events = self.examples = 0
@@ -228,7 +228,7 @@ def _within(config: Config, model: str | None, horizon: str) -> Config:
     return replace(config, models=replace(config.models, models=tuple(specs)))
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def format_report(result: dict[str, Any]) -> list[str]:
     """The figures for people."""
     found = [
         f"{result['events']:,} events in {result['seconds']} s; the last half of the stream by the scores then:"

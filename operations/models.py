@@ -11,30 +11,30 @@ from typing import Any
 from confluent_kafka import Producer
 
 import schemas
-from agents.registry.published import Published, partition_of, read_published
+from agents.registry.published import ModelSnapshots, partition_of, read_published
 from config.settings import Settings
 from models.scoring.snapshot import Snapshot
 from models.selection.champion import Standing
 from schemas.topics import EXAMPLES, MODELS
 from streams.errors import ConfigError, Fatal, Retryable
-from streams.kafka.connection import client
+from streams.kafka.connection import librdkafka_settings
 
 WAIT_S = 20.0
 _FIGURES = ("auc", "log_loss", "ece")
 
 
-def listed(settings: Settings) -> dict[str, Any]:
+def list_models(settings: Settings) -> dict[str, Any]:
     """What `models list` reports: each model by name."""
     published = read_published(settings.access, MODELS)
     return {"models": {name: _summary(name, published) for name in sorted(published) if "@" not in name}}
 
 
-def shown(settings: Settings, model: str) -> dict[str, Any]:
+def show_model(settings: Settings, model: str) -> dict[str, Any]:
     """What `models show` reports."""
     return _shown(model, read_published(settings.access, MODELS))
 
 
-def _shown(model: str, published: Mapping[str, Published]) -> dict[str, Any]:
+def _shown(model: str, published: Mapping[str, ModelSnapshots]) -> dict[str, Any]:
     newest = _newest(model, published)
     standing = Standing.of(newest.contest)
     changes = [
@@ -45,7 +45,7 @@ def _shown(model: str, published: Mapping[str, Published]) -> dict[str, Any]:
     return {"model": model, **_summary(model, published), "metrics": dict(newest.metrics), "changes": changes}
 
 
-def changed(settings: Settings, model: str, to: str | None) -> dict[str, Any]:
+def change_champion(settings: Settings, model: str, to: str | None) -> dict[str, Any]:
     """Make `to` the champion, or undo the latest change where it is None; waits until the learner has done it."""
     standing = Standing.of(_newest(model, read_published(settings.access, MODELS)).contest)
     if to is not None and to not in standing.contests:
@@ -67,7 +67,7 @@ def changed(settings: Settings, model: str, to: str | None) -> dict[str, Any]:
 
 
 def _send(settings: Settings, model: str, wish: dict[str, Any]) -> None:
-    producer = Producer({**client(settings.access), "log_level": 0, "enable.idempotence": True})
+    producer = Producer({**librdkafka_settings(settings.access), "log_level": 0, "enable.idempotence": True})
     failed: list[str] = []
     partition = partition_of(model, settings.partitions)
     producer.produce(
@@ -78,7 +78,7 @@ def _send(settings: Settings, model: str, wish: dict[str, Any]) -> None:
         raise Fatal(f"{EXAMPLES}: {failed[0] if failed else 'not acknowledged'}")
 
 
-def _newest(model: str, published: Mapping[str, Published]) -> Snapshot:
+def _newest(model: str, published: Mapping[str, ModelSnapshots]) -> Snapshot:
     found = published.get(model)
     if found is None or not found.snapshots or "@" in model:
         known = ", ".join(sorted(name for name in published if "@" not in name)) or "none yet"
@@ -86,7 +86,7 @@ def _newest(model: str, published: Mapping[str, Published]) -> Snapshot:
     return found.snapshots[max(found.snapshots)]
 
 
-def _summary(model: str, published: Mapping[str, Published]) -> dict[str, Any]:
+def _summary(model: str, published: Mapping[str, ModelSnapshots]) -> dict[str, Any]:
     newest = _newest(model, published)
     standing = Standing.of(newest.contest)
     challengers: dict[str, dict[str, Any]] = {}
@@ -115,7 +115,7 @@ def _text(time_ms: int) -> str:
 
 
 def list_lines(report: Mapping[str, Any]) -> list[str]:
-    """`listed` for people."""
+    """`list_models` for people."""
     found = []
     for name, model in report["models"].items():
         found.append(
@@ -127,7 +127,7 @@ def list_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def show_lines(report: Mapping[str, Any]) -> list[str]:
-    """`shown` for people."""
+    """`show_model` for people."""
     found = list_lines({"models": {report["model"]: report}})
     weights = [
         f"{k.partition('.')[2]} {v:.2f}" for k, v in report["metrics"].items() if k.startswith("weight.")

@@ -18,9 +18,9 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from schemas.topics import ALERTS, DEAD_LETTERS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES
 from streams.errors import Fatal, Retryable
-from streams.kafka.connection import Kafka, client
+from streams.kafka.connection import Kafka, librdkafka_settings
 
-from .dead_letters import REPLAYED_KEY, TIMEOUT_S, Choice, Letter, open_consumer, read_letters
+from .dead_letters import REPLAYED_KEY, TIMEOUT_S, DeadLetterFilter, Letter, open_consumer, read_letters
 
 ORIGIN_HEADER = "streamwise-dead-letter"  # of a record that was replayed: where it stood before
 TRANSACTION_LETTERS = 200  # readers wait for the end of a transaction: it is short
@@ -57,7 +57,7 @@ class Redelivered:
 
 
 def redeliver(
-    bootstrap: Kafka, sources: list[str], choice: Choice, *, limit: int | None = None, dry: bool = False,
+    bootstrap: Kafka, sources: list[str], choice: DeadLetterFilter, *, limit: int | None = None, dry: bool = False,
     worker_group: str = WORKER_GROUP, after_send: Callable[[], None] = lambda: None,
 ) -> Redelivered:  # fmt: skip
     """Replay the chosen letters that were not replayed yet. `dry`: only say what would be done.
@@ -71,7 +71,7 @@ def redeliver(
     for topic in sources:
         groups.setdefault(topic, []).append(worker_group)
     wanted: list[Letter] = []
-    taken = Taken(bootstrap, groups)
+    taken = CommittedOffsets(bootstrap, groups)
     for letter in box.chosen(choice):
         if letter.id in box.replayed:
             done.keep("replayed before")
@@ -104,13 +104,13 @@ def told(done: Redelivered) -> dict[str, Any]:
     return {"replayed": done.replayed, "from_letter": done.from_letter, "kept": dict(done.kept)}
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def format_report(result: dict[str, Any]) -> list[str]:
     """As people read it."""
     found = [f"{result['replayed']:,} replayed, {result['from_letter']:,} of them from the letter itself"]
     return found + [f"{count:>8,} left: {reason}" for reason, count in sorted(result["kept"].items())]
 
 
-class Taken:
+class CommittedOffsets:
     """Whether a topic's readers have committed past a record: only then they never read it again by themselves."""
 
     def __init__(self, bootstrap: Kafka, groups: Mapping[str, Sequence[str]]) -> None:
@@ -125,7 +125,7 @@ class Taken:
         return letter.offset < self._committed[at]
 
     def _ask(self, group: str, topic: str, partition: int) -> int:
-        settings = {**client(self._bootstrap), "group.id": group, "log_level": 0}
+        settings = {**librdkafka_settings(self._bootstrap), "group.id": group, "log_level": 0}
         consumer = Consumer(settings)
         try:
             (found,) = consumer.committed([TopicPartition(topic, partition)], timeout=TIMEOUT_S)
@@ -206,7 +206,7 @@ def _of_letter(letter: Letter) -> Record | None:
 def _producer(bootstrap: Kafka) -> Any:
     producer = Producer(
         {
-            **client(bootstrap),
+            **librdkafka_settings(bootstrap),
             "transactional.id": "streamwise-dead-letters",
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "compression.type": "lz4",

@@ -49,7 +49,7 @@ def replay_source(
     return asdict(done)
 
 
-def lines(done: dict[str, Any]) -> list[str]:
+def format_report(done: dict[str, Any]) -> list[str]:
     """What was done, for people."""
     end = "the source has no more" if done["complete"] else "run it again to go on from here"
     return [

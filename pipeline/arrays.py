@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from streams.state.store import Store
 
 
-class Events(NamedTuple):
+class InboxArrays(NamedTuple):
     """The inbox's columns (see `streams.engine.inbox.Inbox`)."""
 
     times: Any
@@ -20,7 +20,7 @@ class Events(NamedTuple):
     order: Any
 
 
-class Table(NamedTuple):
+class PartitionArrays(NamedTuple):
     """The partition's arrays (see `streams.engine.partition.Partition`).
 
     `rows`, `bits`, `floats`: the whole rows of `store`, as float64, int64 and float32. A customer has a *slot*, by
@@ -45,7 +45,7 @@ class Table(NamedTuple):
     clocks: Any
 
 
-class Out(NamedTuple):
+class OutboxArrays(NamedTuple):
     """The outbox's arrays (see `streams.engine.outbox.Outbox`) and counters (int64[4])."""
 
     data: Any
@@ -59,7 +59,7 @@ class Out(NamedTuple):
     largest: int
 
 
-class Room(NamedTuple):
+class Scratch(NamedTuple):
     """Scratch: views of the features, the feature vector, scores, which of these are of this row and time (`ready:
     uint8[m + 1]`, the vector's last), a policy's inputs, the stack, all views, the fields of no event (NaN), an event's
     fields as numbers."""

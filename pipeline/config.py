@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import schemas
-from config.located_yaml import Located, duration_ms, load
+from config.located_yaml import LocatedMapping, duration_ms, load
 from customers.row.columns import Features, load_features
 from customers.row.layout import Layout
 from decisions.conditions.compiler import Condition, compile_condition
@@ -89,7 +89,7 @@ def _check_models(path: Path, names: Names, features: Features) -> dict[str, Con
     return opens
 
 
-def _opening(spec: Located, names: Names) -> Condition:
+def _opening(spec: LocatedMapping, names: Names) -> Condition:
     condition = compile_condition(
         spec["if"], names, lambda message: spec.error(f"if: {message}", "if"), hash_text
     )
@@ -99,7 +99,7 @@ def _opening(spec: Located, names: Names) -> Condition:
     return condition
 
 
-def _check_read(spec: Located, key: str, features: Features) -> None:
+def _check_read(spec: LocatedMapping, key: str, features: Features) -> None:
     """The field is read from the events that need it, or the model would never have an example."""
     found = features.fields[features.field_index(spec[key])]
     kinds_of = event_kinds()
@@ -111,7 +111,7 @@ def _check_read(spec: Located, key: str, features: Features) -> None:
             )
 
 
-def _check_field(spec: Located, key: str, names: Names, features: Features) -> None:
+def _check_field(spec: LocatedMapping, key: str, names: Names, features: Features) -> None:
     """An amount is summed up, what is the same is compared: neither works with bits, and a string is no amount."""
     field = spec[key]
     if field not in names.fields:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import schemas
 from customers.row.columns import Features
-from streams.avro.compiler import KIND, MESSAGE_ID, MODES, TIME, Capture, Program, compile_program
+from streams.avro.compiler import KIND, MESSAGE_ID, MODES, TIME, AvroProgram, Capture, compile_program
 
 
-def decode_programs(features: Features) -> list[Program]:
+def decode_programs(features: Features) -> list[AvroProgram]:
     """One Avro program for each source topic."""
     kinds = {kind: number for number, kind in enumerate(features.kinds)}
     programs = []

@@ -8,21 +8,21 @@ from streams.avro.encoder import digits, put_decimal, put_long, put_raw
 from streams.kernels.jit import inlined, kernel
 from streams.state.key_index import key_size, key_start
 
-from .arrays import Out, Table
+from .arrays import OutboxArrays, PartitionArrays
 from .plan import (
-    Plan,
+    PassPlan,
 )
 
 MANY_COLONS = 3
 
 
 @inlined
-def room_left(out: Out, records: int) -> Any:
+def room_left(out: OutboxArrays, records: int) -> Any:
     return out.used[0] + records <= len(out.at) and out.used[1] + records * out.largest <= len(out.data)
 
 
 @kernel
-def finish(out: Out, start: int, stop: int, slot: int, topic: int, label: int) -> None:
+def finish(out: OutboxArrays, start: int, stop: int, slot: int, topic: int, label: int) -> None:
     record = out.used[0]
     out.at[record] = start
     out.size[record] = stop - start
@@ -42,7 +42,15 @@ def put_text(data: Any, p: int, names: Any, number: int) -> int:
 
 @kernel
 def put_joined(
-    data: Any, p: int, table: Table, slot: int, names: Any, number: int, time: int, tail: Any, last: int
+    data: Any,
+    p: int,
+    table: PartitionArrays,
+    slot: int,
+    names: Any,
+    number: int,
+    time: int,
+    tail: Any,
+    last: int,
 ) -> int:
     """The id `<customer>:<name>:<time>`, and `:<tail>` unless `last` is -1."""
     start = key_start(table.spans, slot)
@@ -65,7 +73,9 @@ def put_joined(
 
 
 @kernel
-def put_position(data: Any, p: int, plan: Plan, topic: int, partition: int, offset: int, policy: int) -> int:
+def put_position(
+    data: Any, p: int, plan: PassPlan, topic: int, partition: int, offset: int, policy: int
+) -> int:
     """The id `<topic>:<partition>:<offset>:<policy>`."""
     a = plan.topics.ends[topic]
     b = plan.topics.ends[topic + 1]
@@ -82,7 +92,7 @@ def put_position(data: Any, p: int, plan: Plan, topic: int, partition: int, offs
 
 
 @kernel
-def put_key(data: Any, p: int, table: Table, slot: int) -> int:
+def put_key(data: Any, p: int, table: PartitionArrays, slot: int) -> int:
     start = key_start(table.spans, slot)
     stop = start + key_size(table.spans, slot)
     return put_raw(data, put_long(data, p, stop - start), table.keys, start, stop)

@@ -12,7 +12,7 @@ from models.scoring.scorer import Weights
 from streams.avro.encoder import put_double, put_frame, put_long
 from streams.kernels.jit import inlined, kernel
 
-from .arrays import Out, Room, Table
+from .arrays import OutboxArrays, PartitionArrays, Scratch
 from .emit import finish, put_joined, put_key, put_text
 from .plan import (
     EXAMPLES,
@@ -22,8 +22,8 @@ from .plan import (
     SUM_WORD,
     WORD,
     WORDS,
-    Models,
-    Plan,
+    LabelArrays,
+    PassPlan,
 )
 from .rules import _gather
 from .scores import look, score_of
@@ -31,7 +31,14 @@ from .scores import look, score_of
 
 @kernel
 def close_example(
-    table: Table, plan: Plan, out: Out, slot: int, row: int, model: int, label: int, label_time: float
+    table: PartitionArrays,
+    plan: PassPlan,
+    out: OutboxArrays,
+    slot: int,
+    row: int,
+    model: int,
+    label: int,
+    label_time: float,
 ) -> None:
     """Emit a model's open example with its label and forget it: what is zero takes no room in a packed row."""
     word = plan.models.about[model, WORD]
@@ -70,7 +77,14 @@ def close_example(
 
 @inlined
 def may_open(
-    table: Table, plan: Plan, room: Room, row: int, model: int, kind: int, fields: Any, event: int
+    table: PartitionArrays,
+    plan: PassPlan,
+    room: Scratch,
+    row: int,
+    model: int,
+    kind: int,
+    fields: Any,
+    event: int,
 ) -> Any:
     """Whether an event has what a proof has to share with it, and the model's condition is true."""
     models = plan.models
@@ -88,7 +102,8 @@ def may_open(
 
 @kernel
 def open_example(
-    table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, time: float, fields: Any, event: int
+    table: PartitionArrays, plan: PassPlan, weights: Weights, room: Scratch, row: int, model: int, time: float,
+    fields: Any, event: int
 ) -> None:  # fmt: skip
     """Keep the features and the score as of the row's clock until the label is known."""
     word = plan.models.about[model, WORD]
@@ -107,7 +122,7 @@ def open_example(
 
 
 @inlined
-def is_same(rows: Any, row: int, models: Models, model: int, fields: Any, event: int) -> Any:
+def is_same(rows: Any, row: int, models: LabelArrays, model: int, fields: Any, event: int) -> Any:
     """Whether an event has in common with the one that opened an example what it has to."""
     word = models.about[model, SAME_WORD]
     return word == 0 or rows[row, word] == fields[event, models.about[model, SAME_FIELD]]

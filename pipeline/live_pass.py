@@ -11,13 +11,13 @@ import numpy as np
 import schemas
 from customers.row.fold import look_at, view
 from customers.row.layout import Migration
-from decisions.policies.program import Program as PolicyProgram
+from decisions.policies.program import PolicyProgram
 from models.scoring.scorer import Weights
 from models.scoring.snapshot import no_weights
 from streams.engine.outbox import Outbox
 from streams.engine.partition import Partition
 
-from .arrays import Events, Out, Room, Table
+from .arrays import InboxArrays, OutboxArrays, PartitionArrays, Scratch
 from .config import Config
 from .decode_programs import decode_programs
 from .plan import EXAMPLES, OUTPUT_TOPICS, build_plan
@@ -62,7 +62,7 @@ class LivePass:
         self.largest_output_bytes = (
             4096 + 8 * longest + 8 * (views + self.fields + 4 * len(names)) + 4 * features
         )
-        self._room = Room(
+        self._room = Scratch(
             np.full(features, np.nan), np.zeros(features), np.full(len(self.models), np.nan),
             np.zeros(len(self.models) + 1, np.uint8), np.zeros(self.policies.width),
             np.zeros(self.policies.depth + 1), np.zeros(views), np.full((1, max(1, self.fields)), np.nan),
@@ -78,16 +78,16 @@ class LivePass:
         # one event may close an example of each model and fire every policy
         outbox.ensure(self.largest_output_bytes, len(self.models) + len(self.config.policies) + 1)
         inbox, index, store = partition.inbox, partition.index, partition.rows.store
-        events = Events(
+        events = InboxArrays(
             inbox.times, inbox.kinds, inbox.topics, inbox.offsets, inbox.message_ids, inbox.slots, inbox.fields,
             inbox.order,
         )  # fmt: skip
-        table = Table(
+        table = PartitionArrays(
             partition.number, store.rows, store.bits, store.floats, store, index.hashes, index.spans,
             index.arena, partition.dirty, partition.changed, partition.seen, partition.counts, partition.wake,
             partition.heap_times, partition.heap_slots, partition.clocks,
         )  # fmt: skip
-        out = Out(
+        out = OutboxArrays(
             outbox.data, outbox.at, outbox.size, outbox.slot, outbox.topic, outbox.label, outbox.used, self.counters,
             self.largest_output_bytes,
         )  # fmt: skip

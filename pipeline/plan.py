@@ -10,9 +10,9 @@ import numpy as np
 from customers.row.columns import DECAY, PLAIN, Features
 from customers.row.fold import FoldProgram, fold_program
 from customers.row.layout import Layout
-from decisions.policies.program import Program
+from decisions.policies.program import PolicyProgram
 from models.config import ModelConfig
-from models.scoring.features import Plan as TransformPlan
+from models.scoring.features import FeaturePlan as TransformPlan
 from schemas import schema_id
 
 ALERTS, OFFERS, EXAMPLES = range(3)
@@ -61,7 +61,7 @@ class Vector(NamedTuple):
 WORD, WORDS, SUM_WORD, SUM_FIELD, SAME_WORD, SAME_FIELD, GATE, ON_PROOF = range(8)
 
 
-class Models(NamedTuple):
+class LabelArrays(NamedTuple):
     """Labels. An event of kind k may open `open_model[open_start[k]:open_start[k + 1]]`, and `proof_model` likewise are
     those it may prove (int64, in the order of the file). `within_ms: float64[m]`; `about: int64[m, 8]`, see above: one
     array, as each is seven words more that every call hands over."""
@@ -74,9 +74,9 @@ class Models(NamedTuple):
     about: Any
 
 
-class Rules(NamedTuple):
-    """`decisions.policies.program.Program` without its Python objects, and where each policy's state stands. Behind the
-    policies, whose number is that of the topics, stand the conditions for models to open."""
+class PolicyArrays(NamedTuple):
+    """`decisions.policies.program.PolicyProgram` without its Python objects, and where each policy's state stands.
+    Behind the policies, whose number is that of the topics, stand the conditions for models to open."""
 
     code: Any
     constants: Any
@@ -98,15 +98,15 @@ class Rules(NamedTuple):
     word: Any
 
 
-class Plan(NamedTuple):
+class PassPlan(NamedTuple):
     """Everything that stays the same while a layout and its policies are in force. `bit_fields: uint8[f]`: the
     field is a set of bits, carried as the pattern of its float64."""
 
     fold: FoldProgram
     views: Views
     vector: Vector
-    models: Models
-    rules: Rules
+    models: LabelArrays
+    rules: PolicyArrays
     deadline_words: Any
     deadline_columns: int
     ring_at: int
@@ -125,12 +125,12 @@ class Plan(NamedTuple):
 
 
 def build_plan(
-    features: Features, layout: Layout, config: ModelConfig, program: Program, gates: Sequence[str] = ()
-) -> Plan:
+    features: Features, layout: Layout, config: ModelConfig, program: PolicyProgram, gates: Sequence[str] = ()
+) -> PassPlan:
     """Lay everything out for the kernels. `gates`: the models whose conditions stand behind the policies."""
     view_of = [layout.view_index[f.view] if f.view is not None else -1 for f in config.features]
     policies = [policy.name for policy in program.policies]
-    return Plan(
+    return PassPlan(
         fold=fold_program(features, layout),
         views=Views(
             np.array([v.opcode for v in layout.views], np.int64),
@@ -143,8 +143,8 @@ def build_plan(
             *_transforms(config),
         ),
         models=_models(features, layout, config, {name: len(policies) + n for n, name in enumerate(gates)}),
-        rules=Rules(
-            **{name: getattr(program, name) for name in Rules._fields[:-2]},
+        rules=PolicyArrays(
+            **{name: getattr(program, name) for name in PolicyArrays._fields[:-2]},
             topic=np.array([OFFERS if p.kind == "offer" else ALERTS for p in program.policies], np.int64),
             word=np.array([layout.policy_at[name] for name in policies], np.int64),
         ),
@@ -183,7 +183,7 @@ def _transforms(config: ModelConfig) -> tuple[Any, Any, Any]:
     return plan.codes, plan.missing, plan.apart
 
 
-def _models(features: Features, layout: Layout, config: ModelConfig, gates: Mapping[str, int]) -> Models:
+def _models(features: Features, layout: Layout, config: ModelConfig, gates: Mapping[str, int]) -> LabelArrays:
     models = config.models
     about = [
         (
@@ -198,7 +198,7 @@ def _models(features: Features, layout: Layout, config: ModelConfig, gates: Mapp
         )
         for model in models
     ]
-    return Models(
+    return LabelArrays(
         *_listed([model.open for model in models], features.kinds),
         *_listed([model.proof for model in models], features.kinds),
         within_ms=np.array([model.within_ms for model in models], np.float64),

@@ -13,16 +13,16 @@ from models.scoring.scorer import Weights
 from streams.avro.encoder import put_doubles, put_frame, put_long, put_raw
 from streams.kernels.jit import inlined, kernel
 
-from .arrays import Out, Room, Table
+from .arrays import OutboxArrays, PartitionArrays, Scratch
 from .emit import finish, put_joined, put_key, put_position, put_text
 from .plan import (
-    Plan,
+    PassPlan,
 )
 from .scores import score_of
 
 
 @inlined
-def event_field(fields: Any, event: int, index: int, plan: Plan) -> Any:
+def event_field(fields: Any, event: int, index: int, plan: PassPlan) -> Any:
     """A field as a number; a set of bits counts as the unsigned integer it is."""
     value = fields[event, index]
     if plan.bit_fields[index]:
@@ -34,7 +34,8 @@ def event_field(fields: Any, event: int, index: int, plan: Plan) -> Any:
 
 @kernel
 def _decide(
-    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, row: int, policy: int, now: float,
+    table: PartitionArrays, plan: PassPlan, weights: Weights, out: OutboxArrays, room: Scratch, slot: int,
+    row: int, policy: int, now: float,
     topic: int,
     offset: int, cause: int, due: float, fields: Any, event: int,
 ) -> None:  # fmt: skip
@@ -91,7 +92,8 @@ def _decide(
 
 @kernel
 def holds(
-    table: Table, plan: Plan, weights: Weights, room: Room, row: int, policy: int, now: float, start: int, stop: int
+    table: PartitionArrays, plan: PassPlan, weights: Weights, room: Scratch, row: int, policy: int, now: float,
+    start: int, stop: int
 ) -> Any:  # fmt: skip
     """Whether a condition is true. It is asked without the scores first, as NULL: what is known then stays as it is
     whatever they are, unless the condition asks for NULL itself (`Program.asks_null`)."""
@@ -109,7 +111,8 @@ def holds(
 
 @inlined
 def _gather(
-    table: Table, plan: Plan, room: Room, row: int, policy: int, now: float, topic: int, cause: int, fields: Any,
+    table: PartitionArrays, plan: PassPlan, room: Scratch, row: int, policy: int, now: float, topic: int,
+    cause: int, fields: Any,
     event: int,
 ) -> None:  # fmt: skip
     """Look up what a policy's conditions read, but for the scores."""
@@ -132,7 +135,8 @@ def _gather(
 
 @inlined
 def judge(
-    table: Table, plan: Plan, weights: Weights, out: Out, room: Room, slot: int, row: int, policy: int, now: float,
+    table: PartitionArrays, plan: PassPlan, weights: Weights, out: OutboxArrays, room: Scratch, slot: int,
+    row: int, policy: int, now: float,
     topic: int,
     offset: int, cause: int, due: float, fields: Any, event: int,
 ) -> None:  # fmt: skip

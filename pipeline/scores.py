@@ -10,14 +10,14 @@ from customers.row.fold import view
 from models.scoring.scorer import Weights, score, transform
 from streams.kernels.jit import kernel
 
-from .arrays import Room, Table
+from .arrays import PartitionArrays, Scratch
 from .plan import (
-    Plan,
+    PassPlan,
 )
 
 
 @kernel
-def look(table: Table, plan: Plan, room: Room, row: int, now: float) -> None:
+def look(table: PartitionArrays, plan: PassPlan, room: Scratch, row: int, now: float) -> None:
     """Make the feature vector of a row as of `now`, unless it is there."""
     if room.ready[-1]:
         return
@@ -45,7 +45,9 @@ def look(table: Table, plan: Plan, room: Room, row: int, now: float) -> None:
 
 
 @kernel
-def score_of(table: Table, plan: Plan, weights: Weights, room: Room, row: int, model: int, now: float) -> Any:
+def score_of(
+    table: PartitionArrays, plan: PassPlan, weights: Weights, room: Scratch, row: int, model: int, now: float
+) -> Any:
     """A model's score of a row as of `now`, made when it is first asked for; NaN without a snapshot."""
     if not room.ready[model]:
         room.scores[model] = np.nan

@@ -14,7 +14,7 @@ from streams.state.deadline_heap import earliest, pop, push
 from streams.state.row_kernels import has_room, place_of
 from streams.state.store import NEXT, SOON, ask_row
 
-from .arrays import Events, Out, Room, Table
+from .arrays import InboxArrays, OutboxArrays, PartitionArrays, Scratch
 from .emit import room_left
 from .labels import close_example, is_same, may_open, open_example
 from .plan import (
@@ -22,7 +22,7 @@ from .plan import (
     SUM_FIELD,
     SUM_WORD,
     WORD,
-    Plan,
+    PassPlan,
 )
 from .rules import judge
 
@@ -30,7 +30,7 @@ DUPLICATES, SKIPPED, LATE, FIRED = range(4)  # counters
 
 
 @inlined
-def _mark(table: Table, slot: int, row: int) -> None:
+def _mark(table: PartitionArrays, slot: int, row: int) -> None:
     """Note that a row is about to change, for the changelog (1) and for the views (2)."""
     flags = table.dirty[slot]
     if flags == CHANGELOG | VIEWS:
@@ -47,7 +47,7 @@ def _mark(table: Table, slot: int, row: int) -> None:
 
 
 @kernel
-def _schedule(table: Table, plan: Plan, slot: int, row: int) -> None:
+def _schedule(table: PartitionArrays, plan: PassPlan, slot: int, row: int) -> None:
     """Enter the row's earliest deadline into the heap, if it is earlier than what stands there."""
     due, which = earliest(table.rows, row, plan.deadline_words)
     if which >= 0 and (table.wake[slot] == 0.0 or due < table.wake[slot]):
@@ -57,7 +57,7 @@ def _schedule(table: Table, plan: Plan, slot: int, row: int) -> None:
 
 
 @kernel
-def _fire(table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> bool:
+def _fire(table: PartitionArrays, plan: PassPlan, weights: Weights, out: OutboxArrays, room: Scratch) -> bool:
     """Fire every deadline that is due, in order. False: the outbox or the places for rows are full, call again."""
     policies = len(plan.rules.topic)
     while table.counts[2] > 0 and table.heap_times[0] <= table.clocks[0]:
@@ -94,7 +94,7 @@ def _fire(table: Table, plan: Plan, weights: Weights, out: Out, room: Room) -> b
 
 
 @kernel
-def _start_anew(table: Table, plan: Plan, row: int) -> None:
+def _start_anew(table: PartitionArrays, plan: PassPlan, row: int) -> None:
     """Forget all of a row but the offsets that are applied to it."""
     for w in range(table.bits.shape[1]):
         if w < 1 or w > len(plan.topics.ends) - 1:
@@ -102,7 +102,7 @@ def _start_anew(table: Table, plan: Plan, row: int) -> None:
 
 
 @inlined
-def _repeated(table: Table, plan: Plan, row: int, message_id: int) -> bool:
+def _repeated(table: PartitionArrays, plan: PassPlan, row: int, message_id: int) -> bool:
     """Whether the message id is among the row's latest ones; if not it is entered."""
     size = plan.ring_size
     if size == 0:
@@ -119,7 +119,14 @@ def _repeated(table: Table, plan: Plan, row: int, message_id: int) -> bool:
 
 @inlined
 def _event(
-    events: Events, e: int, row: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room
+    events: InboxArrays,
+    e: int,
+    row: int,
+    table: PartitionArrays,
+    plan: PassPlan,
+    weights: Weights,
+    out: OutboxArrays,
+    room: Scratch,
 ) -> None:
     """One event, in the order that docs/ARCHITECTURE.md gives (from 2 on)."""
     rows = table.rows
@@ -195,7 +202,14 @@ def _event(
 
 @kernel
 def run(
-    events: Events, first: int, count: int, table: Table, plan: Plan, weights: Weights, out: Out, room: Room
+    events: InboxArrays,
+    first: int,
+    count: int,
+    table: PartitionArrays,
+    plan: PassPlan,
+    weights: Weights,
+    out: OutboxArrays,
+    room: Scratch,
 ) -> int:
     """Fold events `order[first:count]`, firing what becomes due. Returns `count` when all is done, the next event when
     the outbox or the places for rows are full, -1 when only deadlines are left (see

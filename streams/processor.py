@@ -14,12 +14,12 @@ from streams.batches.decode_ahead import DecodeAhead
 from streams.durability.changelog import FencedChangelog
 from streams.durability.commit_cycle import CommitCycle
 from streams.durability.control_row import Adoption, RowFormat
-from streams.durability.local_rows import Place
+from streams.durability.local_rows import ChangelogIdentity
 from streams.durability.restorer import Mover
 from streams.durability.row_table import RowTable
 from streams.engine.engine import Engine, Pass
 from streams.kafka.broker_probe import BrokerProbe
-from streams.kafka.connection import Kafka, client
+from streams.kafka.connection import Kafka, librdkafka_settings
 from streams.kafka.producer import Outputs
 from streams.kafka.topic_admin import topic_id
 from streams.kernels.memory import give_back, keep_memory
@@ -70,7 +70,7 @@ class Processor:
         keep_memory()
         self.sources = list(sources)
         Path(datadir).mkdir(parents=True, exist_ok=True)
-        self.outputs = Outputs(client(bootstrap))
+        self.outputs = Outputs(librdkafka_settings(bootstrap))
         self.app: App = make_app(
             group, bootstrap, partitions=partitions, standbys=standbys, commit_interval_s=commit_interval_s,
             datadir=datadir, stream_buffer_maxsize=BUFFERED_FETCHES,
@@ -93,7 +93,7 @@ class Processor:
         self.table.bind(self.engine, self.cycle, self.log, rows, migration, on_live)
         topic = topic_id(bootstrap, changelog)
         if topic is not None:
-            self.table.keep_in(Path(datadir) / "rows", Place(topic, rows.layout_id))
+            self.table.keep_in(Path(datadir) / "rows", ChangelogIdentity(topic, rows.layout_id))
         self._agent()
         self.app.committer = self._commit
         self.app.backlog = lambda tp: self.engine.full(tp.topic, tp.partition)

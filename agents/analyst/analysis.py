@@ -9,7 +9,7 @@ from models.forecasting.config import ForecastSpec
 from models.forecasting.forecaster import Departure, Forecast, Forecaster
 from models.forecasting.measure import Amounts, amounts, check_kinds, has_lines
 from models.recommendation.config import RecommendSpec
-from models.recommendation.shop import Shop
+from models.recommendation.shop import RecommendationState
 from streams.errors import Fatal
 
 _UNKNOWN: Final = ()  # in place of a forecast that was published by a process before
@@ -28,7 +28,7 @@ class Analysis:
         if not has_lines(sources[shop.topic]):
             raise Fatal(f"recommendations.yaml: events of {shop.topic} have no lines of products")
         check_kinds(sources[shop.topic], shop.kinds, f"recommendations.yaml: {shop.topic}")
-        self.shop = Shop(shop)
+        self.shop = RecommendationState(shop)
         self.forecasters = {spec.name: Forecaster(spec) for spec in forecasts}
         self.events = self.baskets = self.departed = 0
         self._measures: dict[str, Amounts] = {

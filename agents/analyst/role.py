@@ -33,15 +33,15 @@ from pipeline.config import load_config
 from pipeline.decode_programs import decode_programs
 from schemas.topics import ANALYST_CHANGELOG
 from serving.monitoring.status import RoleStatus
-from serving.recommendations.store import Shelf, shelf
-from streams.avro.compiler import Program
+from serving.recommendations.store import RecommendationWriter, recommendation_writer
+from streams.avro.compiler import AvroProgram
 from streams.durability.changelog import FencedChangelog
 from streams.errors import Fatal
-from streams.intake.event_reader import Arrivals
+from streams.intake.event_reader import EventReader
 from streams.intake.intake import Batches, Bounds, Intake
 from streams.intake.recent_ids import WINDOW
-from streams.intake.time_merge import Merging
-from streams.kafka.connection import client
+from streams.intake.time_merge import TimeMerge
+from streams.kafka.connection import librdkafka_settings
 from streams.kafka.producer import Outputs
 from streams.supervision.failpoints import Points, reached
 from streams.supervision.watchdog import STALL_S, Watch, Watchdog
@@ -83,7 +83,7 @@ class AnalystRole:
         self._make = analysis_maker(settings)
         self.analysis = self._make()
         topics = self.analysis.topics
-        self.outputs = Outputs({**client(settings.access), "log_level": 0})
+        self.outputs = Outputs({**librdkafka_settings(settings.access), "log_level": 0})
         self.results = Results(self.outputs)
         self.changelog = FencedChangelog(ANALYST_CHANGELOG, group, settings.access, transaction_s=math.inf)
         self.intake = Intake(
@@ -94,13 +94,15 @@ class AnalystRole:
             partitions=settings.partitions,
             folder=settings.state / "analyst",
         )
-        self.merging = Merging(self.intake.behind)
+        self.merging = TimeMerge(self.intake.behind)
         programs = _programs(settings)
-        self.arrivals = Arrivals({topic: programs[topic] for topic in topics})
+        self.arrivals = EventReader({topic: programs[topic] for topic in topics})
         self.intake.app.backlog = self.merging.full
         self.state = StateLog()
         self.stock = Stock(self.analysis.shop.spec.out_of_stock)
-        self.shelf: Shelf = shelf(settings.redis, lambda key: self.analysis.shop.recommended(key))
+        self.shelf: RecommendationWriter = recommendation_writer(
+            settings.redis, lambda key: self.analysis.shop.recommended(key)
+        )
         self.failpoints: Points = {}
         self.whole = False
         self.live = False  # events come as they happen
@@ -302,7 +304,7 @@ def analysis_maker(settings: Settings) -> Callable[[], Analysis]:
     return lambda: Analysis(forecasts, shop, sources)
 
 
-def _programs(settings: Settings) -> dict[str, Program]:
+def _programs(settings: Settings) -> dict[str, AvroProgram]:
     """What the workers read each topic with."""
     features = load_config(settings.config).features
     topics = (source.topic for source in features.sources)

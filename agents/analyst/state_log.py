@@ -24,11 +24,11 @@ from models.recommendation.assortment import Assortment
 from models.recommendation.item_table import words
 from models.recommendation.recommender import Recommender
 from models.recommendation.shop import NAME_BYTES
-from models.recommendation.shopper import Shopper
+from models.recommendation.shopper import CustomerItems
 from schemas.topics import ANALYST_CHANGELOG
 from streams.durability.control_row import CONTROL_KEY
 from streams.errors import Fatal, Poison, Retryable
-from streams.kafka.connection import Kafka, client
+from streams.kafka.connection import Kafka, librdkafka_settings
 
 from .analysis import Analysis
 
@@ -185,7 +185,7 @@ class StateLog:
             self._restore_forecast(analysis, name)
         while records:
             key, value = records.popitem()
-            shop.shoppers[key] = Shopper.from_bytes(value)
+            shop.shoppers[key] = CustomerItems.from_bytes(value)
         analysis.published = control.published
 
     def _restore_forecast(self, analysis: Analysis, name: str) -> None:
@@ -216,7 +216,7 @@ def read_state(kafka: Kafka) -> Kept:
     """The newest records of the changelog by key. Raises `Retryable` when it cannot be read to its end."""
     consumer = Consumer(
         {
-            **client(kafka),
+            **librdkafka_settings(kafka),
             "group.id": "streamwise-analyst-state",  # never used: the partition is assigned by hand
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",

@@ -20,7 +20,13 @@ from typing import Any
 from faust.types.tuples import TP
 
 import schemas
-from agents.registry.published import Published, partition_of, read_published, restore_family, snapshot_key
+from agents.registry.published import (
+    ModelSnapshots,
+    partition_of,
+    read_published,
+    restore_family,
+    snapshot_key,
+)
 from agents.runtime.ready import announce
 from agents.runtime.role import HttpPort, run_app
 from agents.topology import groups
@@ -29,7 +35,7 @@ from models.config import load_models
 from models.evaluation.period import Period, PeriodFigures
 from models.example import Example
 from models.learning.learner import Learned
-from models.selection.champion import Change, Family
+from models.selection.champion import Champion, Change
 from schemas.topics import EXAMPLES, MODELS
 from serving.monitoring.status import RoleStatus
 from serving.views.layouts import Layouts
@@ -39,8 +45,8 @@ from streams.durability.changelog import FencedChangelog
 from streams.errors import Fatal, Poison
 from streams.intake.dead_letters import DeadLetters
 from streams.intake.intake import Batches, Bounds, Intake
-from streams.intake.recent_ids import WINDOW, Seen
-from streams.kafka.connection import client
+from streams.intake.recent_ids import WINDOW, RecentIds
+from streams.kafka.connection import librdkafka_settings
 from streams.kafka.producer import Outputs
 from streams.supervision.failpoints import Points, reached
 from streams.supervision.watchdog import STALL_S, Watch, Watchdog
@@ -78,7 +84,7 @@ class LearnerRole:
         config = load_models(settings.config / "models.yaml")
         self.features, self.models = config.names, {model.name: model for model in config.models}
         self._wall_clock_ms = wall_clock_ms
-        broker = {**client(settings.access), "log_level": 0}
+        broker = {**librdkafka_settings(settings.access), "log_level": 0}
         self.layouts = Layouts(settings.access)
         self.outputs = Outputs(broker)
         self.letters = DeadLetters(self.outputs)
@@ -91,7 +97,7 @@ class LearnerRole:
             partitions=settings.partitions,
             folder=settings.state / "learner",
         )
-        self.families = {name: Family.of(spec, self.features) for name, spec in self.models.items()}
+        self.families = {name: Champion.of(spec, self.features) for name, spec in self.models.items()}
         self.period = PeriodFigures(period or Period())
         self.failpoints: Points = {}
         self.whole = False
@@ -102,7 +108,7 @@ class LearnerRole:
         self._metrics: dict[str, dict[str, float]] = {}
         self._kept: dict[str, list[int]] = {}
         self._counted = Counter[tuple[str, str]]()
-        self._seen = Seen()
+        self._seen = RecentIds()
         self._wanted: dict[TP, int] = {}  # where learning begins; before it ids are only noted
         self.repeated = 0
         self._unpublished = 0
@@ -143,7 +149,7 @@ class LearnerRole:
                 "%s, partitions %s: examples that wait or are refitted from are gone; keep the topic as long as the "
                 "longest `within` of models.yaml", EXAMPLES, ", ".join(gone),
             )  # fmt: skip
-        self._seen, self._wanted = Seen(), starts
+        self._seen, self._wanted = RecentIds(), starts
         return {tp: max(earliest[tp], min(start - WINDOW, again[tp])) for tp, start in starts.items()}
 
     async def _write_alone(self) -> None:
@@ -153,7 +159,7 @@ class LearnerRole:
             self.snapshots.drop(number)
         await self.snapshots.take(numbers)
 
-    def _take_up(self, family: Family, published: Mapping[str, Published]) -> None:
+    def _take_up(self, family: Champion, published: Mapping[str, ModelSnapshots]) -> None:
         self.families[family.model] = family
         for name, learner in family.learners.items():
             key = family.published_as(name)
@@ -236,7 +242,7 @@ class LearnerRole:
             raise Poison(str(error)) from error
         self._tell(family, change)
 
-    def _judge(self, family: Family, learned: Mapping[str, Sequence[Learned]]) -> None:
+    def _judge(self, family: Champion, learned: Mapping[str, Sequence[Learned]]) -> None:
         """Count what the champion has learned, and compare the others with it."""
         counted, new = (family.model, family.champion), learned.get(family.champion, ())
         if self.models[family.model].amount is not None:
@@ -248,7 +254,7 @@ class LearnerRole:
         if change := family.compare(learned):
             self._tell(family, change)
 
-    def _tell(self, family: Family, change: Change) -> None:
+    def _tell(self, family: Champion, change: Change) -> None:
         """A new champion: both names have to be published anew."""
         log.warning("%s: %s takes the place of %s: %s", family.model, change.to, change.out, change.why)
         for name in (change.out, change.to):
@@ -285,7 +291,7 @@ class LearnerRole:
         self._completed_at = time.monotonic()
         return offsets
 
-    def _publish(self, family: Family, name: str, offsets: dict[TP, int]) -> None:
+    def _publish(self, family: Champion, name: str, offsets: dict[TP, int]) -> None:
         applied = {str(tp.partition): offset - 1 for tp, offset in offsets.items()}
         snapshot = family.snapshot(name, self._wall_clock_ms(), applied)
         key = snapshot.model

@@ -27,7 +27,7 @@ from streams.batches.records import records
 from streams.errors import Fatal, Poison, Retryable
 from streams.intake.dead_letters import DeadLetters
 from streams.intake.intake import Batches, Bounds, Intake
-from streams.kafka.connection import client
+from streams.kafka.connection import librdkafka_settings
 from streams.kafka.producer import Outputs
 from streams.supervision.failpoints import Points, reached
 from streams.supervision.watchdog import STALL_S, Watchdog
@@ -42,7 +42,7 @@ START_PATIENCE_S = 30.0
 TRANSACTION_ROWS = 4000
 
 
-class Arrived(NamedTuple):
+class DecodedRecord(NamedTuple):
     """A decoded record and what it was decoded from."""
 
     record: Record
@@ -62,7 +62,7 @@ class LedgerRole:
     def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
         self.settings = settings
         self.ledger = Ledger(settings.ledger_url)
-        self.outputs = Outputs({**client(settings.access), "log_level": 0})
+        self.outputs = Outputs({**librdkafka_settings(settings.access), "log_level": 0})
         self.letters = DeadLetters(self.outputs)
         self.intake = Intake(
             group,
@@ -98,7 +98,7 @@ class LedgerRole:
     async def take(self, batches: Batches) -> None:
         """Write what a fetch brought, in transactions of whole batches: one costs much more than a row."""
         epoch = self.intake.epoch
-        arrived: list[Arrived] = []
+        arrived: list[DecodedRecord] = []
         ends: dict[TP, int] = {}
         for number, (tp, batch) in enumerate(batches):
             if (
@@ -128,8 +128,8 @@ class LedgerRole:
         self._completed_at = time.monotonic()
         return offsets
 
-    def _decode(self, tp: TP, batch: RawBatch, position: int) -> list[Arrived]:
-        found: list[Arrived] = []
+    def _decode(self, tp: TP, batch: RawBatch, position: int) -> list[DecodedRecord]:
+        found: list[DecodedRecord] = []
         time_ms = batch.append_time_ms
         try:
             wanted = [each for each in records(batch) if each[0] >= position]
@@ -138,16 +138,16 @@ class LedgerRole:
             return found
         cut: list[dict[str, Any] | None] = [None] * len(wanted)
         if schemas.TOPICS[tp.topic] == "decision":
-            cut = receipts.cut([value for _, _, value in wanted])
+            cut = receipts.decode_decisions([value for _, _, value in wanted])
         for (offset, key, value), record in zip(wanted, cut, strict=True):
             try:
                 decoded = record or _decoded(tp.topic, value)
-                found.append(Arrived((tp.topic, tp.partition, offset, decoded), key, value, time_ms))
+                found.append(DecodedRecord((tp.topic, tp.partition, offset, decoded), key, value, time_ms))
             except Poison as error:
                 self.letters.send(tp, offset, str(error), f"not a record of {tp.topic}", key, value, time_ms)
         return found
 
-    async def _write(self, arrived: list[Arrived]) -> Written:
+    async def _write(self, arrived: list[DecodedRecord]) -> Written:
         """Write what can be written; a record of which no row can be made is a dead letter."""
         while arrived:
             try:
@@ -164,7 +164,7 @@ class LedgerRole:
                 arrived.remove(wrong)
         return Written(0, 0)
 
-    async def _write_halves(self, arrived: list[Arrived]) -> Written:
+    async def _write_halves(self, arrived: list[DecodedRecord]) -> Written:
         """The database refused one of these without saying which: it is found by halves."""
         half = len(arrived) // 2
         parts = [await self._write(part) for part in (arrived[:half], arrived[half:])]

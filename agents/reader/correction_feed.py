@@ -19,9 +19,9 @@ from agents.topology import groups
 from models.text.corrections import Correction
 from schemas.topics import CORRECTIONS
 from streams.errors import Poison
-from streams.intake.recent_ids import Seen
+from streams.intake.recent_ids import RecentIds
 from streams.kafka.connection import Kafka
-from streams.kafka.topic_feed import Feed
+from streams.kafka.topic_feed import TopicFeed
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ WINDOW = 1 << 20  # a long file that is sent once more is learned once, for 100 
 REFUSED_KEPT = 100
 
 
-class CorrectionFeed(Feed):
+class CorrectionFeed(TopicFeed):
     """A thread that hands every correction to `learn`, in order, once for each id.
 
     `learn` is called in this thread. `caught_up` is set when all that was there at the start has been handed over.
@@ -46,7 +46,7 @@ class CorrectionFeed(Feed):
         self.caught_up = threading.Event()
         self.position = self.learned = self.refused = self.missed = 0
         self.reasons: deque[str] = deque(maxlen=REFUSED_KEPT)  # the latest
-        self._seen = Seen(WINDOW)
+        self._seen = RecentIds(WINDOW)
 
     def take(self, offset: int, value: bytes | None) -> None:
         """Learn what stands at `offset`."""

@@ -21,7 +21,7 @@ from agents.runtime.role import HttpPort, run_app
 from agents.topology import groups
 from config.settings import Settings
 from models.text.corrections import Correction
-from models.text.message_reader import Reader
+from models.text.message_reader import MessageReader
 from schemas.topics import CORRECTIONS, MESSAGES, SOCIAL
 from serving.monitoring.status import RoleStatus
 from streams.batches.record_batch import RawBatch
@@ -29,9 +29,9 @@ from streams.batches.records import records
 from streams.errors import Poison
 from streams.intake.dead_letters import DeadLetters
 from streams.intake.intake import Batches, Bounds, Intake
-from streams.intake.recent_ids import WINDOW, Seen, identity_of
+from streams.intake.recent_ids import WINDOW, RecentIds, identity_of
 from streams.kafka.broker_probe import BrokerProbe
-from streams.kafka.connection import client
+from streams.kafka.connection import librdkafka_settings
 from streams.kafka.producer import Outputs
 from streams.kafka.topic_reader import read_tail
 from streams.supervision.failpoints import Points, reached
@@ -56,10 +56,10 @@ class ReaderRole:
 
     def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
         self.settings = settings
-        self.reader = Reader.of(settings.config / "topics.yaml")
+        self.reader = MessageReader.of(settings.config / "topics.yaml")
         self._turn = threading.Lock()  # of those who read and those who teach
         self.feed = CorrectionFeed(settings.access, self._learn)
-        self.outputs = Outputs({**client(settings.access), "log_level": 0})
+        self.outputs = Outputs({**librdkafka_settings(settings.access), "log_level": 0})
         self.letters = DeadLetters(self.outputs)
         self.intake = Intake(
             group,
@@ -72,7 +72,7 @@ class ReaderRole:
         self.failpoints: Points = {}
         self.languages: Counter[str] = Counter()
         self.unread = self.repeated = 0
-        self._seen = Seen()
+        self._seen = RecentIds()
         self._completed_at = time.monotonic()
         self._probe = BrokerProbe(settings.access)
         self.watchdog = Watchdog(
@@ -87,7 +87,7 @@ class ReaderRole:
         """Go on where the group stands. What may have been sent already is looked up."""
         waiting = [tp.partition for tp, (start, end) in bounds.items() if start < end]
         loop = asyncio.get_running_loop()
-        self._seen = seen = Seen()
+        self._seen = seen = RecentIds()
         if waiting:
             tail = await loop.run_in_executor(
                 None, read_tail, self.settings.access, SOCIAL, waiting, WINDOW, groups.CORRECTIONS

@@ -14,9 +14,9 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from models.config import MAIN, Learning, ModelSpec
 from models.learning.learner import DEFAULT, Learner
 from models.scoring.snapshot import LARGEST_VERSION, Snapshot
-from models.selection.champion import Family, champion_of
+from models.selection.champion import Champion, champion_of
 from streams.errors import Poison, Retryable
-from streams.kafka.connection import Kafka, client
+from streams.kafka.connection import Kafka, librdkafka_settings
 
 from .snapshot_feed import check_key, read_snapshot, snapshot_key
 
@@ -41,7 +41,7 @@ class Restored(NamedTuple):
 
 
 @dataclass(slots=True)
-class Published:
+class ModelSnapshots:
     """One model's snapshots: those that can be read by version, and every version that is there."""
 
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
@@ -68,10 +68,10 @@ class Published:
         return Restored(learner, {}, newest == 0, b"")
 
 
-def read_published(bootstrap: Kafka, topic: str) -> dict[str, Published]:
+def read_published(bootstrap: Kafka, topic: str) -> dict[str, ModelSnapshots]:
     """All snapshots in `topic` by model. Raises `Retryable` when the topic cannot be read to its end."""
     settings = {
-        **client(bootstrap),
+        **librdkafka_settings(bootstrap),
         "group.id": "streamwise-published",
         "enable.auto.commit": False,
     }
@@ -88,8 +88,8 @@ def read_published(bootstrap: Kafka, topic: str) -> dict[str, Published]:
         consumer.close()
 
 
-def _read(consumer: Any, topic: str) -> dict[str, Published]:
-    found: dict[str, Published] = {}
+def _read(consumer: Any, topic: str) -> dict[str, ModelSnapshots]:
+    found: dict[str, ModelSnapshots] = {}
     waiting = set(consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions)
     consumer.assign([TopicPartition(topic, number, 0) for number in waiting])
     until = time.monotonic() + TIMEOUT_S
@@ -108,14 +108,14 @@ def _read(consumer: Any, topic: str) -> dict[str, Published]:
 
 
 def restore_family(
-    published: Mapping[str, Published], spec: ModelSpec, features: tuple[str, ...]
-) -> tuple[Family, dict[str, Restored]]:
+    published: Mapping[str, ModelSnapshots], spec: ModelSpec, features: tuple[str, ...]
+) -> tuple[Champion, dict[str, Restored]]:
     """A model's champion and challengers as they were published last, and what each goes on from.
 
     A learner that is new in the config starts from nothing.
     """
-    family, amounts = Family.of(spec, features), spec.amount is not None
-    leading = published.get(spec.name, Published())
+    family, amounts = Champion.of(spec, features), spec.amount is not None
+    leading = published.get(spec.name, ModelSnapshots())
     found = leading.restore(spec.name, features, spec.learners[MAIN], amounts=amounts)
     champion = champion_of(found.contest)
     if champion in spec.learners and champion != MAIN:
@@ -126,20 +126,20 @@ def restore_family(
         if name == champion:
             restored[name] = found
         else:
-            own = published.get(f"{spec.name}@{name}", Published())
+            own = published.get(f"{spec.name}@{name}", ModelSnapshots())
             restored[name] = own.restore(spec.name, features, learning, amounts=amounts)
         family.learners[name] = restored[name].learner
     family.leader.version = max(family.leader.version, found.learner.version)
     return family, restored
 
 
-def _take(found: dict[str, Published], key: bytes, value: bytes | None) -> None:
+def _take(found: dict[str, ModelSnapshots], key: bytes, value: bytes | None) -> None:
     model, _, number = key.decode("utf-8", "replace").rpartition("/")
     if not (model and number.isascii() and number.isdecimal() and 0 < int(number[:20]) <= LARGEST_VERSION):
         log.warning("topic of the models: key %r is not model/version", key)
         return
     version = int(number)
-    published = found.setdefault(model, Published())
+    published = found.setdefault(model, ModelSnapshots())
     if value is None:
         published.versions.discard(version)
         published.snapshots.pop(version, None)
@@ -154,4 +154,4 @@ def _take(found: dict[str, Published], key: bytes, value: bytes | None) -> None:
         log.error("snapshot %s: %s", key.decode("utf-8", "replace"), error)
 
 
-__all__ = ["Published", "Restored", "partition_of", "read_published", "restore_family", "snapshot_key"]
+__all__ = ["ModelSnapshots", "Restored", "partition_of", "read_published", "restore_family", "snapshot_key"]

@@ -15,14 +15,14 @@ import schemas
 from models.scoring.snapshot import Snapshot
 from streams.errors import Poison, Retryable
 from streams.kafka.connection import Kafka
-from streams.kafka.topic_feed import Feed
+from streams.kafka.topic_feed import TopicFeed
 
 log = logging.getLogger(__name__)
 
 REFUSED_KEPT = 100
 
 
-class SnapshotFeed(Feed):
+class SnapshotFeed(TopicFeed):
     """A thread that hands each snapshot of `topic` to `take`, oldest first; one that does not verify is refused.
 
     `take` is called in this thread. `caught_up` is set when all that was there at the start has been handed over.

@@ -110,7 +110,7 @@ class RoleProcess:
         return status
 
 
-class Roles:
+class Supervisor:
     """All roles, as a context manager. `addresses`: role -> host:port of its HTTP port."""
 
     def __init__(
@@ -178,7 +178,7 @@ class Roles:
         self.running = {}
         return statuses
 
-    def __enter__(self) -> Roles:
+    def __enter__(self) -> Supervisor:
         return self
 
     def __exit__(
@@ -217,7 +217,7 @@ def _close(pipe: IO[str] | None) -> None:
 def run_together(settings: Settings, stop: threading.Event, told: Callable[[str], None]) -> None:
     """All roles until `stop` is set; raises `Fatal` when one of them ends by itself."""
     more = [READER] if can_read(settings) else []
-    with Roles(settings, names=[*ROLES[:-1], *more, ROLES[-1]]) as roles:
+    with Supervisor(settings, names=[*ROLES[:-1], *more, ROLES[-1]]) as roles:
         if roles.start(stop, lambda role: told(f"{role}: http://{roles.addresses[role]}")):
             while not stop.wait(_CHECK_S):
                 roles.check()

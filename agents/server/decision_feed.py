@@ -13,7 +13,7 @@ from console.board import Board
 from schemas.topics import ALERTS, OFFERS
 from streams.errors import Retryable
 from streams.kafka.connection import Kafka
-from streams.kafka.topic_feed import Feed
+from streams.kafka.topic_feed import TopicFeed
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ POLL_S = 0.2
 TIMEOUT_S = 10.0
 
 
-class DecisionFeed(Feed):
+class DecisionFeed(TopicFeed):
     """A thread that puts each new decision on a board, with its policy's message and its scores by name.
 
     `models` gives those of the layout that a decision names, in the order of its scores; `reasons` says why its score

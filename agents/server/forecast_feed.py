@@ -9,20 +9,20 @@ from typing import Any
 from confluent_kafka import TopicPartition
 
 import schemas
-from console.forecasts import Outlooks
+from console.forecasts import ForecastBoard
 from schemas.topics import DEPARTURES, FORECASTS
 from streams.kafka.connection import Kafka
-from streams.kafka.topic_feed import Feed
+from streams.kafka.topic_feed import TopicFeed
 
 from .decision_feed import BEFORE, POLL_S, TIMEOUT_S
 
 log = logging.getLogger(__name__)
 
 
-class OutlookFeed(Feed):
+class OutlookFeed(TopicFeed):
     """A thread that shows every forecast there is, and the newest departures."""
 
-    def __init__(self, bootstrap: Kafka, outlooks: Outlooks) -> None:
+    def __init__(self, bootstrap: Kafka, outlooks: ForecastBoard) -> None:
         more = {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 50}
         super().__init__(bootstrap, name="outlooks", what="forecasts", group="streamwise-outlooks", more=more)
         self._outlooks = outlooks

@@ -19,7 +19,7 @@ from agents.runtime.role import READY_LINE
 from config.settings import Settings
 from console.app import LOOPBACK_NAMES, create_app, run_page
 from console.board import Board
-from console.forecasts import Outlooks
+from console.forecasts import ForecastBoard
 from pipeline.config import Config, load_config
 from serving.monitoring.metrics import RoleMetrics
 from serving.monitoring.role_poller import RolePoller
@@ -51,7 +51,7 @@ class ServerRole:
         layouts = Layouts(settings.access, config.layout)
         self.reasons = Reasons(settings.access, config, layouts.get)
         self.feed = decision_feed(settings.access, self.board, config, reasons=self.reasons.of)
-        self.outlooks = Outlooks()
+        self.outlooks = ForecastBoard()
         self.outlook_feed = OutlookFeed(settings.access, self.outlooks)
         app = create_app(
             self.board,

@@ -29,7 +29,7 @@ from .topics import topics
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class RolePermissions:
     """Topics that are read and written, the group that is joined, those that are only named."""
 
     reads: Sequence[str] = ()
@@ -43,33 +43,33 @@ class Needs:
 
 SOURCES = "sources"  # stands for the topics that events come from
 ROLES = {
-    "worker": Needs(
+    "worker": RolePermissions(
         [SOURCES, CHANGELOG, MODELS], [CHANGELOG, ALERTS, OFFERS, EXAMPLES, DEAD_LETTERS, LAYOUTS],
         "streamwise-worker", ["streamwise-snapshots"], "streamwise-worker-",
     ),
-    "learner": Needs(
+    "learner": RolePermissions(
         [EXAMPLES, MODELS, LAYOUTS], [MODELS, DEAD_LETTERS], "streamwise-learner",
         ["streamwise-published", "streamwise-layouts"],
         "streamwise-learner-"
     ),
-    "ledger": Needs([ALERTS, OFFERS, OUTCOMES], [DEAD_LETTERS], "streamwise-ledger"),
-    "analyst": Needs(
+    "ledger": RolePermissions([ALERTS, OFFERS, OUTCOMES], [DEAD_LETTERS], "streamwise-ledger"),
+    "analyst": RolePermissions(
         [SOURCES, ANALYST_CHANGELOG], [ANALYST_CHANGELOG, FORECASTS, DEPARTURES, RECOMMENDATIONS],
         "streamwise-analyst", ["streamwise-analyst-state"], "streamwise-analyst-",
     ),
-    "server": Needs(
+    "server": RolePermissions(
         [ALERTS, OFFERS, LAYOUTS, FORECASTS, DEPARTURES],
         named=["streamwise-decisions", "streamwise-layouts", "streamwise-outlooks"],
     ),
-    "reader": Needs(
+    "reader": RolePermissions(
         [MESSAGES, SOCIAL, CORRECTIONS], [SOCIAL, DEAD_LETTERS], "streamwise-reader", ["streamwise-corrections"]
     ),
-    "corrections": Needs(writes=[CORRECTIONS]),
-    "replay": Needs(
+    "corrections": RolePermissions(writes=[CORRECTIONS]),
+    "replay": RolePermissions(
         [SOURCES, MESSAGES, OUTCOMES, DEAD_LETTERS], [SOURCES, MESSAGES, OUTCOMES, DEAD_LETTERS],
         named=["streamwise-replay"],
     ),
-    "topics": Needs(creates=True),
+    "topics": RolePermissions(creates=True),
 }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def _about(start: bytes, kind: bytes, number: int) -> bytes:
     return hashlib.sha256(start).digest() + kind + number.to_bytes(8, "little")
 
 
-class Writer:
+class ArchiveWriter:
     """Writes a file beside its place and moves it there when it is whole. A context manager: leaving without
     `finish` removes what was written."""
 
@@ -139,7 +139,7 @@ class Writer:
         self._part.unlink(missing_ok=True)
 
 
-class Reader:
+class ArchiveReader:
     """A backup file that is there whole. `header` is known at once, `summary` after `unlock`."""
 
     def __init__(self, path: Path) -> None:
@@ -170,7 +170,7 @@ class Reader:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._damaged("its header cannot be read") from error
 
-    def unlock(self, key: bytes | None) -> Reader:
+    def unlock(self, key: bytes | None) -> ArchiveReader:
         """Read the summary."""
         header = self.header
         if header.key and key is None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backup.analyst_state import PARTITION, newest
-from backup.file.archive import Reader, Writer, piece
+from backup.file.archive import ArchiveReader, ArchiveWriter, piece
 from backup.file.records import encode
 from backup.file.summary import (
     ANALYST,
@@ -48,7 +48,7 @@ class Backup:
         self,
         installation: Installation,
         *,
-        since: Reader | None = None,
+        since: ArchiveReader | None = None,
         progress: Progress = lambda done, of: None,
     ) -> None:
         self._at, self._since, self._progress = installation, since, progress
@@ -68,7 +68,7 @@ class Backup:
         self._check_base(header)
         ledger = self._ledger()
         try:
-            with Log(self._at.client) as log, Writer(path, header, key) as archive:
+            with Log(self._at.client) as log, ArchiveWriter(path, header, key) as archive:
                 self._collect(log, ledger, archive)
                 return header, archive.finish(self.summary)
         finally:
@@ -104,7 +104,7 @@ class Backup:
             return None
         return Ledger(at.ledger_url).open()
 
-    def _collect(self, log: Log, ledger: Ledger | None, archive: Writer) -> None:
+    def _collect(self, log: Log, ledger: Ledger | None, archive: ArchiveWriter) -> None:
         at = self._at
         self._analyst(log, archive)
         groups = {group: self._cluster.committed(group, topics) for group, topics in at.groups.items()}
@@ -138,13 +138,13 @@ class Backup:
             )
         return begin
 
-    def _files(self, archive: Writer) -> None:
+    def _files(self, archive: ArchiveWriter) -> None:
         archive.begin(FILES)
         for path in sorted(self._at.config.glob(CONFIG_FILES)):
             archive.add(piece([path.name, path.read_bytes()]))
             self.summary.files.append(path.name)
 
-    def _models(self, log: Log, archive: Writer, bounds: dict[int, tuple[int, int]]) -> None:
+    def _models(self, log: Log, archive: ArchiveWriter, bounds: dict[int, tuple[int, int]]) -> None:
         """Every snapshot that is there, in every backup: they are few and small."""
         for number, (low, high) in bounds.items():
             newest: dict[bytes, bytes | None] = {}
@@ -157,7 +157,7 @@ class Backup:
                     archive.add(encode(key, value))
                     self.summary.snapshots += 1
 
-    def _analyst(self, log: Log, archive: Writer) -> None:
+    def _analyst(self, log: Log, archive: ArchiveWriter) -> None:
         """All that the analyst knows, in every backup; read first, so that it is hardly ever ahead of the rows."""
         archive.begin(ANALYST, PARTITION)
         for key, value in newest(log, self._at.analyst_changelog).items():
@@ -185,7 +185,9 @@ class Backup:
             taken = min(taken, self.summary.sources[topic][str(number)])
         return max(low, taken)
 
-    def _output(self, log: Log, archive: Writer, topic: str, number: int, begin: int, end: int) -> None:
+    def _output(
+        self, log: Log, archive: ArchiveWriter, topic: str, number: int, begin: int, end: int
+    ) -> None:
         archive.begin(OUTPUT + topic, number)
         at = begin
         for record in log.read(topic, number, begin, end):
@@ -196,7 +198,7 @@ class Backup:
             at = record.offset + 1
         self.summary.outputs.setdefault(topic, {})[str(number)] = Range(begin, at)
 
-    def _partition(self, log: Log, archive: Writer, number: int, begin: int, end: int) -> None:
+    def _partition(self, log: Log, archive: ArchiveWriter, number: int, begin: int, end: int) -> None:
         at, summary = self._at, self.summary
         cut = find_cut(log, at.changelog, number, begin, end, self._told)
         part = Slice(begin, cut.offset, marks=self._since is not None, layout=cut.layout)

@@ -26,7 +26,7 @@ from streams.durability.control_row import CONTROL_KEY
 from streams.errors import Fatal, Retryable
 from streams.kafka.committed_offsets import committed
 
-from .target_topics import Place, Sink, fill, look_at
+from .target_topics import Sink, TargetPartition, fill, look_at
 
 GROUP = "streamwise-restore"
 BEGUN, DONE = "begun", "done"
@@ -41,8 +41,8 @@ class Restore:
         self._at, self._chain, self._progress = installation, chain, progress
         self._cluster = Cluster(installation.client)
         self._ledger = Ledger(installation.ledger_url)
-        self._sources: list[Place] = []
-        self._outputs: list[Place] = []
+        self._sources: list[TargetPartition] = []
+        self._outputs: list[TargetPartition] = []
         self._resumed = False
         self._filled: list[str] = []
         self._done = self._steps = 0
@@ -80,7 +80,7 @@ class Restore:
         }
 
     @property
-    def _places(self) -> list[Place]:
+    def _places(self) -> list[TargetPartition]:
         return [*self._sources, *self._outputs]
 
     # -- what stands against it --------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class Restore:
                 "(STREAMWISE_LEDGER)"
             )
 
-    def _source(self, place: Place) -> Place:
+    def _source(self, place: TargetPartition) -> TargetPartition:
         if not place.fresh and place.high < place.wanted:
             raise Fatal(
                 f"{place.topic}[{place.number}] has events up to offset {place.high}, but the rows hold those before "
@@ -143,7 +143,7 @@ class Restore:
             )
         return place
 
-    def _output(self, place: Place) -> Place:
+    def _output(self, place: TargetPartition) -> TargetPartition:
         found = self._chain.output_range(place.topic, place.number)
         lost = place.fresh and place.high > place.wanted and found.begin < found.end
         short = not place.fresh and place.high < found.end and not self._resumed
@@ -204,7 +204,7 @@ class Restore:
         sink.flush()
         return count
 
-    def _kept(self, place: Place) -> Iterator[tuple[bytes, bytes | None]]:
+    def _kept(self, place: TargetPartition) -> Iterator[tuple[bytes, bytes | None]]:
         for key, value in self._chain.output(place.topic, place.number):
             if place.topic in self._at.decisions and value is not None:
                 try:

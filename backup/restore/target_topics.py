@@ -63,7 +63,7 @@ class Sink:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TargetPartition:
     """A partition of a source or output topic, and the offset `wanted` of what comes next in it.
 
     `low` and `high` are its bounds as found; `fresh`: it holds nothing but fillers.
@@ -82,16 +82,16 @@ class Place:
         return max(0, self.wanted - self.high) if self.fresh else 0
 
 
-def look_at(log: Log, topic: str, number: int, wanted: int) -> Place:
+def look_at(log: Log, topic: str, number: int, wanted: int) -> TargetPartition:
     """How a partition stands."""
     low, high = log.bounds(topic, number)
     fresh = low == high
     if not fresh and high <= wanted:  # a restore that was ended may have left fillers
         fresh = all(record.key == FILLER_KEY for record in log.read(topic, number, high - 1, high))
-    return Place(topic, number, wanted, low, high, fresh)
+    return TargetPartition(topic, number, wanted, low, high, fresh)
 
 
-def fill(sink: Sink, cluster: Cluster, places: list[Place], told: Callable[[int], None]) -> None:
+def fill(sink: Sink, cluster: Cluster, places: list[TargetPartition], told: Callable[[int], None]) -> None:
     """Bring fresh partitions to the offsets wanted, and drop the fillers."""
     fillers: list[tuple[bytes, bytes | None]] = [(FILLER_KEY, None)] * AT_ONCE
     for place in places:

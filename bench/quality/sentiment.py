@@ -14,7 +14,7 @@ from statistics import correlation, median
 from typing import Final
 
 from models.text.corrections import Correction
-from models.text.message_reader import Reader
+from models.text.message_reader import MessageReader
 from models.text.phrases import load_topics
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -37,19 +37,19 @@ def rated(path: Path) -> list[tuple[float, str]]:
     return found
 
 
-def agreement(reader: Reader, messages: Sequence[tuple[float, str]]) -> float:
+def agreement(reader: MessageReader, messages: Sequence[tuple[float, str]]) -> float:
     """Pearson correlation of the readings with the ratings."""
     return correlation(
         [rating for rating, _ in messages], [reader.read(text).sentiment for _, text in messages]
     )
 
 
-def learned(reader: Reader, messages: Sequence[tuple[float, str]]) -> None:
+def learned(reader: MessageReader, messages: Sequence[tuple[float, str]]) -> None:
     for rating, text in messages:
         reader.learn(Correction(text, rating))
 
 
-def messages_per_s(reader: Reader, texts: Sequence[str]) -> float:
+def messages_per_s(reader: MessageReader, texts: Sequence[str]) -> float:
     """By the processor's time of this process, the median over some passes, after one that fills the caches."""
     rates = []
     for _ in range(_PASSES + 1):
@@ -64,7 +64,7 @@ def run() -> dict[str, float]:
     """The figures; `messages_per_s` of a reader that has learned, which is the slower one, on one thread."""
     topics = load_topics(TOPICS)
     tweets, reviews = rated(TWEETS), rated(REVIEWS)
-    fresh, taught = Reader(topics), Reader(topics)
+    fresh, taught = MessageReader(topics), MessageReader(topics)
     half = len(reviews) // 2
     learned(taught, reviews[:half])
     return {

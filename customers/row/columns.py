@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from config.located_yaml import Located, duration_ms, load, parse_duration_ms
+from config.located_yaml import LocatedMapping, duration_ms, load, parse_duration_ms
 from schemas import EVENTS
 
 # view opcodes: how a view is read from the row (customers.row.fold.view)
@@ -89,7 +89,7 @@ class FieldSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceTopic:
     """A topic and the name of the schema of its events."""
 
     topic: str
@@ -100,7 +100,7 @@ class Source:
 class Features:
     """`config/features.yaml`, checked. Kinds are numbered in the order of the sources' enum symbols."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[SourceTopic, ...]
     fields: tuple[FieldSpec, ...]
     columns: tuple[Column, ...]
     kinds: tuple[str, ...]
@@ -156,7 +156,7 @@ def load_features(path: str | Path, kinds_of: dict[str, tuple[str, ...]]) -> Fea
     )
 
 
-def _expiry(top: Located, columns: list[Column]) -> float:
+def _expiry(top: LocatedMapping, columns: list[Column]) -> float:
     """How long a silent customer is kept: longer than any of the deadlines, which come first."""
     if "expire_after" not in top:
         return np.inf
@@ -169,33 +169,33 @@ def _expiry(top: Located, columns: list[Column]) -> float:
     return kept_ms
 
 
-def _mapping(parent: Located, key: str) -> Located:
+def _mapping(parent: LocatedMapping, key: str) -> LocatedMapping:
     value = parent[key]
-    if not isinstance(value, Located):
+    if not isinstance(value, LocatedMapping):
         raise parent.error(f"{key}: expected a mapping, got {value!r}", key)
     return value
 
 
 def _sources(
-    top: Located, kinds_of: dict[str, tuple[str, ...]]
-) -> tuple[tuple[Source, ...], tuple[str, ...]]:
+    top: LocatedMapping, kinds_of: dict[str, tuple[str, ...]]
+) -> tuple[tuple[SourceTopic, ...], tuple[str, ...]]:
     sources, kinds = [], []
     for item in top["sources"]:
-        if not isinstance(item, Located):
+        if not isinstance(item, LocatedMapping):
             raise top.error("sources: expected a list of {topic, schema}", "sources")
         item.expect({"topic", "schema"}, {"topic", "schema"})
         if item["schema"] not in kinds_of:
             raise item.error(
                 f"unknown schema {item['schema']!r}; expected one of {sorted(kinds_of)}", "schema"
             )
-        sources.append(Source(item["topic"], item["schema"]))
+        sources.append(SourceTopic(item["topic"], item["schema"]))
         kinds += [kind for kind in kinds_of[item["schema"]] if kind not in kinds and kind != "other"]
     if not sources or len(sources) > 8:
         raise top.error("sources: expected between 1 and 8 topics", "sources")
     return tuple(sources), tuple(kinds)
 
 
-def _field(fields: Located, name: str, topics: set[str]) -> FieldSpec:
+def _field(fields: LocatedMapping, name: str, topics: set[str]) -> FieldSpec:
     spec = _mapping(fields, name)
     spec.expect(topics | {"reduce", "min", "max"})
     paths = {topic: str(spec[topic]) for topic in spec if topic in topics}
@@ -213,7 +213,7 @@ def _field(fields: Located, name: str, topics: set[str]) -> FieldSpec:
     return FieldSpec(name, paths, reduce, bounds[0], bounds[1])
 
 
-def _check_paths(top: Located, fields: tuple[FieldSpec, ...], schema_of: dict[str, str]) -> None:
+def _check_paths(top: LocatedMapping, fields: tuple[FieldSpec, ...], schema_of: dict[str, str]) -> None:
     """A value of an event goes to one place only."""
     taken: dict[tuple[str, str], str] = {}
     for field in fields:
@@ -226,7 +226,7 @@ def _check_paths(top: Located, fields: tuple[FieldSpec, ...], schema_of: dict[st
             taken[topic, path] = f"field {field.name!r}"
 
 
-def _kind_list(spec: Located, key: str, kinds: set[str]) -> tuple[str, ...]:
+def _kind_list(spec: LocatedMapping, key: str, kinds: set[str]) -> tuple[str, ...]:
     value = spec.get(key, [])
     if not isinstance(value, list) or (key == "on" and not value):
         raise spec.error(f"{key}: expected a list of event kinds, got {value!r}", key)
@@ -236,7 +236,9 @@ def _kind_list(spec: Located, key: str, kinds: set[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _columns(spec: Located, parent: Located, name: str, kinds: set[str], fields: set[str]) -> list[Column]:
+def _columns(
+    spec: LocatedMapping, parent: LocatedMapping, name: str, kinds: set[str], fields: set[str]
+) -> list[Column]:
     kind = spec.get("kind")
     if kind not in KINDS:
         raise spec.error(f"column {name!r}: kind: expected one of {sorted(KINDS)}, got {kind!r}", "kind")

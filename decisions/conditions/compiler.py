@@ -12,7 +12,7 @@ from streams.errors import ConfigError
 
 from . import machine
 from .names import Input, Names
-from .parser import Expression, Reader, constant
+from .parser import ConditionParser, Expression, constant
 
 _NULL_ASKED = (machine.IS_NULL, machine.SKIP_KNOWN, machine.SKIP_UNLESS)
 
@@ -47,7 +47,7 @@ def compile_condition(
     hash_string: Callable[[str], float],
 ) -> Condition:
     """Compile `sql`, or raise the error that `where` makes of what is wrong with it."""
-    tree = Reader(names, where, hash_string).read(sql)
+    tree = ConditionParser(names, where, hash_string).read(sql)
     try:
         return _assemble(sql, _fold(tree))
     except RecursionError:

@@ -92,7 +92,7 @@ def constant(value: float, kind: Type = "number") -> Expression:
 
 
 @dataclass(frozen=True)
-class Reader:
+class ConditionParser:
     """Reads the SQL of one place of a config file; `where` makes the error that names the place."""
 
     names: Names

@@ -38,16 +38,18 @@ def load(path: str | Path, names: Names, hash_string: Callable[[str], float]) ->
     top = lines.load(path)
     top.expect({"policies"}, {"policies"})
     found = top["policies"]
-    if not isinstance(found, lines.Located):
+    if not isinstance(found, lines.LocatedMapping):
         raise top.error("policies: expected a mapping of names to policies", "policies")
     return tuple(_policy(name, found, names, hash_string) for name in found)
 
 
-def _policy(name: str, found: lines.Located, names: Names, hash_string: Callable[[str], float]) -> Policy:
+def _policy(
+    name: str, found: lines.LocatedMapping, names: Names, hash_string: Callable[[str], float]
+) -> Policy:
     body = found[name]
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):  # it ends the ids of outputs, after a colon
         raise found.error(f"{name!r} is not a policy name; expected letters, digits, '-', '_' and '.'", name)
-    if not isinstance(body, lines.Located):
+    if not isinstance(body, lines.LocatedMapping):
         raise found.error(f"{name}: expected a mapping with {', '.join(sorted(_REQUIRED))}", name)
     body.expect({*_REQUIRED, "exit"}, _REQUIRED)
     if body["kind"] not in ("alert", "offer"):
@@ -67,7 +69,7 @@ def _policy(name: str, found: lines.Located, names: Names, hash_string: Callable
     )
 
 
-def _causes(body: lines.Located, names: Names) -> tuple[str, ...]:
+def _causes(body: lines.LocatedMapping, names: Names) -> tuple[str, ...]:
     causes = body["on"]
     if not isinstance(causes, list) or not causes:
         raise body.error(f"on: got {causes!r}; expected a list such as [order, deadline.silence]", "on")
@@ -81,7 +83,9 @@ def _causes(body: lines.Located, names: Names) -> tuple[str, ...]:
     return tuple(causes)
 
 
-def _condition(body: lines.Located, key: str, names: Names, hash_string: Callable[[str], float]) -> Condition:
+def _condition(
+    body: lines.LocatedMapping, key: str, names: Names, hash_string: Callable[[str], float]
+) -> Condition:
     sql: Any = body[key]
     if isinstance(sql, bool):  # YAML's true is SQL's TRUE
         sql = str(sql).upper()

@@ -22,7 +22,7 @@ Offsets = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class PolicyProgram:
     """The policies, p of them in the order of the file, for the kernels; behind them g other conditions.
 
     For an event of kind k the pass takes each policy q of `kind_policy[kind_start[k]:kind_start[k + 1]]`
@@ -66,7 +66,9 @@ class Program:
     width: int
 
     @classmethod
-    def build(cls, policies: Sequence[Policy], names: Names, others: Sequence[Condition] = ()) -> Program:
+    def build(
+        cls, policies: Sequence[Policy], names: Names, others: Sequence[Condition] = ()
+    ) -> PolicyProgram:
         """Concatenate the policies' conditions, then the `others`; `names` must be those they were read with."""
         code, constants = [np.empty((0, 2), np.int32)], [np.empty(0)]
         spans: list[list[int]] = []

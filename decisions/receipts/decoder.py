@@ -34,7 +34,7 @@ OPS = np.array([op for _, op in DECISION + RECEIPT])
 HEAD = np.frombuffer(struct.pack(">BI", schemas.MAGIC, schemas.schema_id("decision")), np.uint8)
 
 
-def cut(values: Sequence[bytes | None]) -> list[dict[str, Any] | None]:
+def decode_decisions(values: Sequence[bytes | None]) -> list[dict[str, Any] | None]:
     """The decisions in `values`, the numbers of their receipts packed; None for what has to be looked at closely."""
     count = len(values)
     data = b"".join(value or b"" for value in values)

@@ -15,10 +15,10 @@ from schemas import encode, schema
 
 from .mapping import Mapping, read_mapping
 from .shape import shape
-from .tabular import BadRow, Rows
+from .tabular import BadRow, TabularFile
 
 if TYPE_CHECKING:
-    from models.text.message_reader import Reader
+    from models.text.message_reader import MessageReader
 
 _TOPICS = Path(__file__).parents[2] / "config" / "topics.yaml"
 _RAW = "social.messages"  # the reader role reads these
@@ -42,7 +42,7 @@ class FileSource:
     def __init__(self, path: str | Path, mapping: str | Path) -> None:
         """Raises ConfigError: the mapping is wrong, the file cannot be read or lacks a column."""
         self.mapping = read_mapping(mapping)
-        self._rows = Rows(str(path), self.mapping)
+        self._rows = TabularFile(str(path), self.mapping)
         self.path = Path(path)
         self.name = self.path.name
         self.topics = self.mapping.topic, DEAD_LETTERS
@@ -103,14 +103,14 @@ class FileSource:
         return DEAD_LETTERS, self.name.encode(), 0, encode("dead_letter", letter)
 
 
-def _reader(mapping: Mapping) -> Reader | None:
+def _reader(mapping: Mapping) -> MessageReader | None:
     """What reads the texts of messages, where there are any: loading its lexicons takes a moment."""
     has_text = any(field.path == ("text",) for field in mapping.fields)
     if mapping.schema != "social_event" or mapping.topic == _RAW or not has_text:
         return None
-    from models.text.message_reader import Reader
+    from models.text.message_reader import MessageReader
 
-    return Reader.of(_TOPICS)
+    return MessageReader.of(_TOPICS)
 
 
 def _records(rows: pl.DataFrame, mapping: Mapping) -> Iterator[dict[str, Any]]:

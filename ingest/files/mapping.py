@@ -30,7 +30,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import schemas
-from config.located_yaml import Located, load
+from config.located_yaml import LocatedMapping, load
 
 FORMATS = ("csv", "json", "parquet")
 UNITS = ("s", "ms", "us", "ns")
@@ -118,7 +118,7 @@ def read_mapping(path: str | Path) -> Mapping:
     )
 
 
-def _target(top: Located) -> tuple[str, str]:
+def _target(top: LocatedMapping) -> tuple[str, str]:
     known = sorted(set(EVENT_TOPICS.values()))
     if "schema" in top:
         name = _one_of(top, "schema", known)
@@ -132,14 +132,14 @@ def _target(top: Located) -> tuple[str, str]:
     return topic, EVENT_TOPICS[topic]
 
 
-def _one_of(part: Located, key: str, allowed: tuple[str, ...] | list[str]) -> str | None:
+def _one_of(part: LocatedMapping, key: str, allowed: tuple[str, ...] | list[str]) -> str | None:
     value = part.get(key)
     if value is not None and value not in allowed:
         raise part.error(f"{key}: expected one of {list(allowed)}, got {value!r}", key)
     return value
 
 
-def _column(part: Located, key: str, columns: dict[str, int]) -> str:
+def _column(part: LocatedMapping, key: str, columns: dict[str, int]) -> str:
     value = part[key]
     if not isinstance(value, str | int) or value == "":
         raise part.error(f"{key}: expected the name of a column, got {value!r}", key)
@@ -147,21 +147,21 @@ def _column(part: Located, key: str, columns: dict[str, int]) -> str:
     return str(value)
 
 
-def _header(top: Located) -> tuple[str, ...] | None:
+def _header(top: LocatedMapping) -> tuple[str, ...] | None:
     value = top.get("header")
     if value is not None and (not isinstance(value, list) or not value):
         raise top.error(f"header: expected a list of column names, got {value!r}", "header")
     return None if value is None else tuple(str(column) for column in value)
 
 
-def _separator(top: Located) -> str | None:
+def _separator(top: LocatedMapping) -> str | None:
     value = top.get("separator")
     if value is not None and (not isinstance(value, str) or len(value) != 1 or value in '"\r\n'):
         raise top.error(f"separator: expected one character, got {value!r}", "separator")
     return value
 
 
-def _encoding(top: Located) -> str:
+def _encoding(top: LocatedMapping) -> str:
     value = str(top.get("encoding", "utf-8"))
     try:
         found = codecs.lookup(value).name
@@ -170,9 +170,9 @@ def _encoding(top: Located) -> str:
     return "utf-8-sig" if found == "utf-8" else found  # a byte order mark may precede the first line
 
 
-def _time(top: Located, columns: dict[str, int]) -> Time:
+def _time(top: LocatedMapping, columns: dict[str, int]) -> Time:
     value = top["time"]
-    if not isinstance(value, Located):
+    if not isinstance(value, LocatedMapping):
         return Time(_column(top, "time", columns), None, None, "UTC", top.lines["time"])
     value.expect({"column", "unit", "format", "zone"}, {"column"})
     if "unit" in value and "format" in value:
@@ -187,25 +187,25 @@ def _time(top: Located, columns: dict[str, int]) -> Time:
 
 
 def _kinds(
-    top: Located, parsed: dict[str, Any], columns: dict[str, int]
+    top: LocatedMapping, parsed: dict[str, Any], columns: dict[str, int]
 ) -> tuple[str | None, dict[str, str]]:
     symbols = next(field["type"]["symbols"] for field in parsed["fields"] if field["name"] == "kind")
     value = top["kind"]
-    if not isinstance(value, Located):
+    if not isinstance(value, LocatedMapping):
         return None, {"": str(_one_of(top, "kind", symbols))}
     value.expect({"column", "values"}, {"column"})
     column = _column(value, "column", columns)
     if "values" not in value:
         return column, {symbol: symbol for symbol in symbols}
     values = value["values"]
-    if not isinstance(values, Located) or not values:
+    if not isinstance(values, LocatedMapping) or not values:
         raise value.error("values: expected a mapping of values in the column to kinds", "values")
     return column, {key: str(_one_of(values, key, symbols)) for key in values}
 
 
-def _fields(top: Located, parsed: dict[str, Any], columns: dict[str, int]) -> tuple[Field, ...]:
+def _fields(top: LocatedMapping, parsed: dict[str, Any], columns: dict[str, int]) -> tuple[Field, ...]:
     part = top.get("fields", {})
-    if part is None or (part and not isinstance(part, Located)):
+    if part is None or (part and not isinstance(part, LocatedMapping)):
         raise top.error("fields: expected a mapping of fields to columns", "fields")
     schema_fields = {f["name"]: f for f in parsed["fields"] if f["name"] not in GIVEN and _filled(f)}
     found = tuple(_field(part, key, schema_fields, columns) for key in part)
@@ -224,7 +224,7 @@ def _fields(top: Located, parsed: dict[str, Any], columns: dict[str, int]) -> tu
     return found
 
 
-def _field(part: Located, key: str, schema_fields: dict[str, Any], columns: dict[str, int]) -> Field:
+def _field(part: LocatedMapping, key: str, schema_fields: dict[str, Any], columns: dict[str, int]) -> Field:
     path, field = _resolve(key, schema_fields)
     if field is None:
         raise part.error(f"fields: unknown field {key!r}; the schema has {_names(schema_fields)}", key)
@@ -232,7 +232,7 @@ def _field(part: Located, key: str, schema_fields: dict[str, Any], columns: dict
     kind = "double" if "double" in types else "string"
     value = part[key]
     required = "default" not in field
-    if not isinstance(value, Located):
+    if not isinstance(value, LocatedMapping):
         return Field(path, kind, required, _column(part, key, columns), None)
     value.expect({"column", "constant"})
     if ("column" in value) == ("constant" in value):

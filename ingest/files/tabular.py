@@ -42,7 +42,7 @@ class BadRow:
     value: bytes
 
 
-class Rows:
+class TabularFile:
     """A file opened with its mapping. `bad` fills up while `chunks` is read."""
 
     def __init__(self, path: str, mapping: Mapping) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import ClusterMetadata
 
-from ingest.source import DEAD_LETTERS, Source
+from ingest.source import DEAD_LETTERS, EventSource
 from streams.errors import Fatal
-from streams.kafka.connection import Kafka, client
+from streams.kafka.connection import Kafka, librdkafka_settings
 
 from .pace import FOREVER_MS, Pace
-from .resume_point import LOGGER, QUEUE_EVENTS, Keeper
+from .resume_point import LOGGER, QUEUE_EVENTS, ResumePointStore
 
 _SETTINGS = {
     "enable.idempotence": True,
@@ -61,7 +61,7 @@ class Summary:
 
 
 def replay(
-    source: Source,
+    source: EventSource,
     bootstrap: Kafka,
     *,
     speed: float | None = None,
@@ -105,15 +105,19 @@ class _Run:
     stop: threading.Event
 
     def __init__(
-        self, source: Source, bootstrap: Kafka, pace: Pace, on_progress: Callable[[Progress], None] | None
+        self,
+        source: EventSource,
+        bootstrap: Kafka,
+        pace: Pace,
+        on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self.source, self.bootstrap, self.pace, self.on_progress = source, bootstrap, pace, on_progress
         self.clock = pace.clock
         self.failed: str | None = None
-        settings = {**_SETTINGS, **client(bootstrap), "on_delivery": self._report}
+        settings = {**_SETTINGS, **librdkafka_settings(bootstrap), "on_delivery": self._report}
         self.producer = Producer(settings, logger=LOGGER)
         self.metadata = _metadata(self.producer, bootstrap, source)
-        self.keeper: Keeper | None = None
+        self.keeper: ResumePointStore | None = None
         self.start = self.events = self.dead_letters = 0
         self.skipped = 0  # of `events`, those that a killed run had appended
         self.time_ms = 0
@@ -126,7 +130,7 @@ class _Run:
         topics = self.metadata.topics
         partitions = [(topic, number) for topic in self.source.topics for number in topics[topic].partitions]
         cluster = str(self.metadata.cluster_id)
-        self.keeper = Keeper(state_dir, self.source, self.bootstrap, cluster, partitions, resume)
+        self.keeper = ResumePointStore(state_dir, self.source, self.bootstrap, cluster, partitions, resume)
         self.start = self.keeper.position
 
     def produce(self, limit: int | None, end_ms: int) -> None:
@@ -224,7 +228,7 @@ class _Run:
             raise Fatal(f"{self.bootstrap}: {self.failed}; the next run goes on from the last resume point")
 
 
-def _metadata(producer: Producer, bootstrap: Kafka, source: Source) -> ClusterMetadata:
+def _metadata(producer: Producer, bootstrap: Kafka, source: EventSource) -> ClusterMetadata:
     """The cluster's topics, checked: nothing here relies on a broker that makes topics by itself."""
     try:
         found = producer.list_topics(timeout=_METADATA_TIMEOUT_S)

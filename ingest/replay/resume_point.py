@@ -18,9 +18,9 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from ingest.source import Source
+from ingest.source import EventSource
 from streams.errors import Fatal
-from streams.kafka.connection import Kafka, client
+from streams.kafka.connection import Kafka, librdkafka_settings
 
 # librdkafka's own log lines; what matters in them is raised as an error of ours
 LOGGER = logging.getLogger("streamwise.librdkafka")
@@ -47,7 +47,7 @@ class ResumePoint:
     ends: Ends
 
 
-class Keeper:
+class ResumePointStore:
     """Keeps the resume point of one source on one cluster.
 
     `position`: the number of events that earlier runs had acknowledged.
@@ -56,7 +56,7 @@ class Keeper:
     def __init__(
         self,
         state_dir: Path,
-        source: Source,
+        source: EventSource,
         bootstrap: Kafka,
         cluster: str,
         partitions: Sequence[tuple[str, int]],
@@ -65,7 +65,7 @@ class Keeper:
         """`partitions`: all that the source's events may reach. Not `take_up`: start over."""
         self.source, self.cluster, self.partitions = source, cluster, partitions
         self.path = state_dir / (_safe(f"{source.name}@{cluster}") + ".json")
-        self.admin = AdminClient(client(bootstrap), logger=LOGGER)
+        self.admin = AdminClient(librdkafka_settings(bootstrap), logger=LOGGER)
         self.position = 0
         self.known: set[bytes] = set()  # digests of what the log holds beyond the point
         self.misses = 0
@@ -121,7 +121,7 @@ class Keeper:
             raise Fatal(f"{self.path}: the resume point cannot be written: {error.strerror}") from error
 
 
-def load(path: Path, source: Source) -> ResumePoint | None:
+def load(path: Path, source: EventSource) -> ResumePoint | None:
     """The resume point in `path`, or None if there is none. Fatal if it does not belong to this source."""
     try:
         point = ResumePoint(**json.loads(path.read_text(encoding="utf-8")))
@@ -166,7 +166,7 @@ def _appended(bootstrap: Kafka, begins: Ends, ends: Ends) -> set[bytes]:
     if not ahead:
         return found
     settings = {"group.id": "streamwise-replay", "enable.auto.commit": False, "enable.partition.eof": True}
-    settings |= {**client(bootstrap), "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20}
+    settings |= {**librdkafka_settings(bootstrap), "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20}
     consumer = Consumer(settings, logger=LOGGER)
     try:
         consumer.assign(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from config.located_yaml import Located, duration_ms, load
+from config.located_yaml import LocatedMapping, duration_ms, load
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
@@ -59,15 +59,15 @@ def load_forecasts(path: str | Path) -> tuple[ForecastSpec, ...]:
     top = load(path)
     top.expect({"forecasts"}, {"forecasts"})
     items = top["forecasts"]
-    if not isinstance(items, Located) or not items:
+    if not isinstance(items, LocatedMapping) or not items:
         raise top.error("forecasts: expected a mapping of names to {topic, kinds, ...}", "forecasts")
     return tuple(_forecast(name, items[name], items) for name in items)
 
 
-def _forecast(name: str, item: Any, items: Located) -> ForecastSpec:
+def _forecast(name: str, item: Any, items: LocatedMapping) -> ForecastSpec:
     if not name.isidentifier():
         raise items.error(f"forecast {name!r}: expected letters, digits and underscores", name)
-    if not isinstance(item, Located):
+    if not isinstance(item, LocatedMapping):
         raise items.error(f"{name}: expected a mapping with topic, kinds, measure, step and horizon", name)
     required = {"topic", "kinds", "measure", "step", "horizon"}
     item.expect(required | {"by", "series", "coverage", "lateness", "offset", "alarm", "quiet"}, required)
@@ -94,14 +94,14 @@ def _forecast(name: str, item: Any, items: Located) -> ForecastSpec:
     )
 
 
-def _kinds(item: Located) -> tuple[str, ...]:
+def _kinds(item: LocatedMapping) -> tuple[str, ...]:
     kinds = item["kinds"]
     if not isinstance(kinds, list) or not kinds or not all(isinstance(kind, str) for kind in kinds):
         raise item.error(f"kinds: expected a list of event kinds such as [order], got {kinds!r}", "kinds")
     return tuple(kinds)
 
 
-def _measure(item: Located) -> str | None:
+def _measure(item: LocatedMapping) -> str | None:
     measure = item["measure"]
     if measure == "count":
         return None
@@ -111,7 +111,7 @@ def _measure(item: Located) -> str | None:
     return field
 
 
-def _horizon(item: Located, step: int) -> int:
+def _horizon(item: LocatedMapping, step: int) -> int:
     steps, rest = divmod(_duration(item, "horizon", 0), step)
     if rest or not 1 <= steps <= MOST_STEPS:
         raise item.error(
@@ -120,7 +120,7 @@ def _horizon(item: Located, step: int) -> int:
     return steps
 
 
-def _coverage(item: Located) -> float:
+def _coverage(item: LocatedMapping) -> float:
     value = item.get("coverage", 0.9)
     low, high = _COVERAGES
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -128,25 +128,25 @@ def _coverage(item: Located) -> float:
     return float(value)
 
 
-def _whole(item: Located, key: str, default: int, low: int, high: int) -> int:
+def _whole(item: LocatedMapping, key: str, default: int, low: int, high: int) -> int:
     value = item.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise item.error(f"{key}: expected a whole number from {low} to {high}, got {value!r}", key)
     return value
 
 
-def _text(item: Located, key: str, default: str | None) -> str:
+def _text(item: LocatedMapping, key: str, default: str | None) -> str:
     value = item.get(key, default)
     if not isinstance(value, str) or not value:
         raise item.error(f"{key}: expected a name, got {value!r}", key)
     return value
 
 
-def _duration(item: Located, key: str, default: int) -> int:
+def _duration(item: LocatedMapping, key: str, default: int) -> int:
     return int(duration_ms(item, key)) if key in item else default
 
 
-def _at_least(item: Located, key: str, default: int, least: int) -> int:
+def _at_least(item: LocatedMapping, key: str, default: int, least: int) -> int:
     value = _duration(item, key, default)
     if value < least:
         raise item.error(f"{key}: expected ten steps or more, got {item[key]!r}", key)

@@ -39,7 +39,7 @@ class Additive:
         """One step against `slope`, the derivative of the loss by the logit, the linear expert's in it."""
         _step(x, self.seeds[0], self.table[0], self.squares, slope, self._rate, _SHRINKAGE)
 
-    def quicken(self) -> None:
+    def reset_step_size(self) -> None:
         """The world has changed: steps are as large as at first."""
         self.squares[:] = 1.0
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.array_bytes import raw
+from models.array_bytes import to_bytes
 from models.scoring.scorer import CELLS, additive, cut, linear
 
 _A_HORIZON: Final = 8  # copies
@@ -37,7 +37,7 @@ class _Copy:
         self.time, self.bias, self.weights, self.table = time, np.array([bias]), weights[None], table[None]
 
 
-class Lag:
+class LaggedExperts:
     """Copies an eighth of a horizon apart: one of them was in force when an example opened, or shortly before."""
 
     def __init__(self) -> None:
@@ -70,7 +70,9 @@ class Lag:
 
     def state(self) -> list[CopyState]:
         """Plain data from which `restore` goes on bit for bit."""
-        return [CopyState(c.time, float(c.bias[0]), raw(c.weights), raw(c.table)) for c in self._copies]
+        return [
+            CopyState(c.time, float(c.bias[0]), to_bytes(c.weights), to_bytes(c.table)) for c in self._copies
+        ]
 
     def restore(self, known: Sequence[CopyState], features: int) -> None:
         """Go on; ValueError where `known` is none of ours."""

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.array_bytes import raw
+from models.array_bytes import to_bytes
 from models.config import EXPERTS, Learning
 from models.example import Example
 from models.metrics import Window
@@ -26,11 +26,11 @@ from streams.errors import Poison
 from .additive import Additive
 from .boosted import fit
 from .drift import Drift, DriftState
-from .lagged_experts import CopyState, Lag
+from .lagged_experts import CopyState, LaggedExperts
 from .linear import Linear, LinearState
-from .mixture import Mixing, MixingState
+from .mixture import MixingState, Mixture
 from .replay_buffer import Item, Replay, Waiting
-from .task import Amount, Binary, Task, TaskState, restored
+from .task import Amount, Binary, Task, TaskState, restore_state
 
 # Trees are refitted after so many examples, then after a fifth of those since the world last changed.
 _FIRST_FIT: Final = 500
@@ -111,8 +111,8 @@ class Learner:
         )
         self._additive = Additive(self.features, rate=learning.additive_rate or self.task.additive_rate)
         self._trees = Trees.none()
-        self._mixing = Mixing(self.task, learning.experts)
-        self._lag = Lag()
+        self._mixing = Mixture(self.task, learning.experts)
+        self._lag = LaggedExperts()
         self._drift = Drift()
         self._waiting = Waiting()
         self._replay = Replay(len(self.features) if "trees" in learning.experts else 0)
@@ -183,7 +183,7 @@ class Learner:
             state=self._state(),
             applied=dict(applied or {}),
             mixing=(bias_of_all + self._offset(), *weights_of_all),
-            table=raw(self._additive.table),
+            table=to_bytes(self._additive.table),
             trees=self._trees.packed(),
             typical=self._linear.means(),
         )
@@ -244,7 +244,7 @@ class Learner:
 
         target, mean = task.target(item.label), task.mean(mixed)
         slope = task.mean(logits[1]) - target
-        task.note(item.label, mean)
+        task.update(item.label, mean)
         self._mix(item, x, logits, target)
         self._linear.learn(target, task.dispersion)
         self._additive.learn(x, slope)
@@ -252,7 +252,7 @@ class Learner:
             self._replay.add(item)
             self._refit()
         if self._drift.add(task.surprise(score, item.label), item.due):
-            self._start_over()
+            self._on_drift()
         return score
 
     def _mix(self, item: Item, x: NDArray[np.float64], logits: NDArray[np.float64], target: float) -> None:
@@ -291,11 +291,11 @@ class Learner:
         """What a logit of the experts lacks to the one of a prediction: the logarithm of the unit of amounts."""
         return math.log(self.task.state.unit) if self.task.amounts else 0.0
 
-    def _start_over(self) -> None:
+    def _on_drift(self) -> None:
         """The world has changed: learn fast, and from what came since."""
-        self._linear.quicken()
-        self._additive.quicken()
-        self._mixing.quicken()
+        self._linear.reset_step_size()
+        self._additive.reset_step_size()
+        self._mixing.reset_step_size()
         self._lag.clear()
         self._trees = Trees.none()
         self._replay.shrink(_AFTER_DRIFT)
@@ -323,7 +323,7 @@ class Learner:
             examples=self.examples,
             positives=self.positives,
             linear=self._linear.state(),
-            additive_squares=raw(self._additive.squares),
+            additive_squares=to_bytes(self._additive.squares),
             mixing=self._mixing.state(),
             lag=self._lag.state(),
             drift=self._drift.state(),
@@ -350,7 +350,7 @@ class Learner:
         self._linear.restore(known.linear)
         squares = np.frombuffer(known.additive_squares, "<f4").astype(np.float32)
         self._additive.restore(np.frombuffer(snapshot.table, "<f4").astype(np.float32), squares)
-        restored(self.task, known.task)
+        restore_state(self.task, known.task)
         self._mixing.restore(known.mixing)
         self._trees = Trees.unpacked(snapshot.trees, len(self.features))
         if same:
@@ -362,7 +362,7 @@ class Learner:
         self._replay.cut = known.cut
         self._fresh, self._next_fit = known.fresh, known.next_fit
         self.window = Window.restore(**msgspec.structs.asdict(known.window))
-        if not self.task.possible(*self.window.kept()):
+        if not self.task.are_valid(*self.window.kept()):
             raise ValueError("a label or a score of the window is none")
         self.earliest = known.earliest
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from river import preprocessing
 
-from models.array_bytes import raw
+from models.array_bytes import to_bytes
 from models.scoring.snapshot import LARGEST_VERSION
 
 from .kalman import step
@@ -99,7 +99,7 @@ class Linear:
         )  # fmt: skip
         self._scaler.learn_one(self._row)
 
-    def quicken(self) -> None:
+    def reset_step_size(self) -> None:
         """The world has changed: steps are as large as at first."""
         self._spread[:] = np.diag(self._most)
 
@@ -123,7 +123,7 @@ class Linear:
         return LinearState(
             ignored=self.ignored,
             weights=dict(zip((_BIAS, *self.features), self._weights.tolist(), strict=True)),
-            spread=raw(self._spread),
+            spread=to_bytes(self._spread),
             counts=dict(scaler.counts),
             means=dict(scaler.means),
             variances=dict(scaler.vars),

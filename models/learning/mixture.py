@@ -37,7 +37,7 @@ class MixingState(msgspec.Struct, forbid_unknown_fields=True):
     cohorts: CohortsState
 
 
-class Mixing:
+class Mixture:
     """`weights`: float64[5], the bias, one for each expert and the level of the cohort at hand, which no score has;
     `spread`: float64[5, 5], their covariance."""
 
@@ -52,7 +52,7 @@ class Mixing:
         self.spread = np.empty((_SIZE, _SIZE))
         self._x, self._shift = np.ones(_SIZE), np.empty(_SIZE)
         self._cohorts = Cohorts()
-        self.quicken()
+        self.reset_step_size()
 
     @property
     def deviation(self) -> float:
@@ -86,7 +86,7 @@ class Mixing:
             linear, additive, third = linear + third / 2, additive + third / 2, 0.0
         return bias, linear if self._task.amounts else linear + additive, additive, third
 
-    def quicken(self) -> None:
+    def reset_step_size(self) -> None:
         """The experts count as at first again, and steps are as large."""
         self.weights[:] = 0.0, *(self._wanted / max(self._wanted.sum(), 1.0)), 0.0
         self._cohorts.clear()

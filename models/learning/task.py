@@ -65,10 +65,10 @@ class Task(Protocol):
     def surprise(self, prediction: float, label: float) -> float:
         """The error beside what is usual where this is predicted, from 0 to LARGEST_LOSS: by it a drift is found."""
 
-    def note(self, label: float, mean: float) -> None:
+    def update(self, label: float, mean: float) -> None:
         """An example was learned that had this expectation."""
 
-    def possible(self, labels: Any, scores: Any) -> bool:
+    def are_valid(self, labels: Any, scores: Any) -> bool:
         """Whether these can be labels and scores."""
 
     def figures(self, labels: Any, scores: Any) -> dict[str, float]:
@@ -107,10 +107,10 @@ class Binary:
     def surprise(self, prediction: float, label: float) -> float:
         return self.loss(prediction, label)
 
-    def note(self, label: float, mean: float) -> None:
+    def update(self, label: float, mean: float) -> None:
         pass
 
-    def possible(self, labels: Any, scores: Any) -> bool:
+    def are_valid(self, labels: Any, scores: Any) -> bool:
         return bool(((labels == 0) | (labels == 1)).all() and ((scores >= 0) & (scores <= 1)).all())
 
     def figures(self, labels: Any, scores: Any) -> dict[str, float]:
@@ -161,7 +161,7 @@ class Amount:
         expected = max(prediction, _LEAST_EXPECTED * self.state.unit)
         return min(abs(prediction - label) / expected, _LARGEST_SURPRISE)
 
-    def note(self, label: float, mean: float) -> None:
+    def update(self, label: float, mean: float) -> None:
         known = self.state
         error = self.target(label) - mean
         known.dispersion += (min(error * error / max(mean, 0.01), 1e3) - known.dispersion) / min(
@@ -172,14 +172,14 @@ class Amount:
             known.unit = min(max(sum_ / (known.count + 1), _LEAST_UNIT), _LARGEST_UNIT)
         known.count += 1
 
-    def possible(self, labels: Any, scores: Any) -> bool:
+    def are_valid(self, labels: Any, scores: Any) -> bool:
         return bool((np.abs(labels) <= _LARGEST_UNIT).all() and np.isfinite(scores).all())
 
     def figures(self, labels: Any, scores: Any) -> dict[str, float]:
         return amount_figures(labels, scores)
 
 
-def restored(task: Task, state: TaskState) -> None:
+def restore_state(task: Task, state: TaskState) -> None:
     """Go on from `state`; ValueError where it is none."""
     if (
         state.count < 0

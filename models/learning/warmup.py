@@ -10,7 +10,7 @@ from models.scoring.snapshot import MIXTURE, Snapshot
 from models.scoring.trees import Trees
 
 from .additive import Additive
-from .mixture import Mixing
+from .mixture import Mixture
 from .task import Binary
 
 _STUMP = Trees(np.zeros(1, np.int32), np.array([LEAF], np.int16), np.zeros(1), np.zeros(1, np.int32))
@@ -20,7 +20,7 @@ def exercise() -> None:
     """Nothing is learned by anybody."""
     x, experts = np.zeros(1), Additive(("a",), rate=0.1)
     experts.learn(x, 0.0)
-    mixing = Mixing(Binary())
+    mixing = Mixture(Binary())
     mixing.learn(np.zeros(3), 0.0, 0, 0)
     mixing.logit(np.zeros(3))
     _STUMP.logit(x)

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.array_bytes import fill, raw
+from models.array_bytes import from_bytes, to_bytes
 from models.scoring.snapshot import LARGEST_VERSION
 from streams.errors import Poison
 
@@ -84,7 +84,7 @@ class Assortment:
     def to_bytes(self) -> bytes:
         """MessagePack; 8 bytes a neighbour and 24 an item."""
         n, wide = self.neighbours.shape
-        arrays = {name: raw(getattr(self, name)) for name in _ARRAYS}
+        arrays = {name: to_bytes(getattr(self, name)) for name in _ARRAYS}
         return msgspec.msgpack.encode(_Wire(self.version, self.half_life_ms, n, wide, arrays))
 
     @classmethod
@@ -100,7 +100,7 @@ class Assortment:
             for name, kind in _ARRAYS.items():
                 wide = name in ("neighbours", "follows")
                 found[name] = np.zeros((wire.items, wire.neighbours) if wide else wire.items, kind)
-                fill(found[name], wire.arrays[name], name)
+                from_bytes(found[name], wire.arrays[name], name)
         except (msgspec.MsgspecError, ValueError) as error:
             raise Poison(f"not an assortment: {error}") from error
         assortment = cls(version=wire.version, half_life_ms=wire.half_life_ms, **found)
@@ -113,7 +113,7 @@ class Assortment:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rules:
+class RecommendationRules:
     """What may be recommended of one assortment, worked out once for all customers.
 
     allowed: uint8[n]; once: uint8[n], items that nobody needs twice.
@@ -131,7 +131,7 @@ class Rules:
         only: Iterable[int] | None = None,
         never: Iterable[int] = (),
         once: Iterable[int] = (),
-    ) -> Rules:
+    ) -> RecommendationRules:
         """`stock`: keys of the items there are (None: all); the others are categories, by their hashes."""
         allowed = ~_in(assortment.categories, never)
         if stock is not None:
@@ -148,9 +148,9 @@ def _in(values: NDArray[np.int64], wanted: Iterable[int]) -> NDArray[np.bool_]:
 class Recommendations:
     """Scores customers with one assortment; not for two threads at once, as they would share its scratch."""
 
-    def __init__(self, assortment: Assortment, rules: Rules | None = None) -> None:
+    def __init__(self, assortment: Assortment, rules: RecommendationRules | None = None) -> None:
         assortment.verify()
-        rules = rules or Rules.of(assortment)
+        rules = rules or RecommendationRules.of(assortment)
         n = len(assortment.keys)
         if rules.allowed.shape != (n,) or rules.once.shape != (n,):
             raise Poison(f"rules for {len(rules.allowed)} items, not for {n}")

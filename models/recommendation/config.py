@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from config.located_yaml import Located, load
+from config.located_yaml import LocatedMapping, load
 from streams.errors import ConfigError
 
 MOST: Final = 100  # products of one customer
@@ -34,7 +34,7 @@ def load_recommendations(path: str | Path) -> RecommendSpec:
     top = load(path)
     top.expect({"baskets", "top", "only", "never", "once", "out_of_stock"}, {"baskets"})
     baskets = top["baskets"]
-    if not isinstance(baskets, Located):
+    if not isinstance(baskets, LocatedMapping):
         raise top.error("baskets: expected {topic, kinds}", "baskets")
     baskets.expect({"topic", "kinds"}, {"topic", "kinds"})
     topic, kinds = baskets["topic"], _names(baskets, "kinds")
@@ -62,21 +62,21 @@ def read_products(path: Path) -> frozenset[str]:
     return frozenset(line.strip() for line in lines if line.strip())
 
 
-def _names(top: Located, key: str) -> tuple[str, ...]:
+def _names(top: LocatedMapping, key: str) -> tuple[str, ...]:
     names = top.get(key) or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise top.error(f"{key}: expected a list of names, got {names!r}", key)
     return tuple(names)
 
 
-def _top(top: Located) -> int:
+def _top(top: LocatedMapping) -> int:
     value = top.get("top", 10)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST:
         raise top.error(f"top: expected a whole number from 1 to {MOST}, got {value!r}", "top")
     return value
 
 
-def _file(top: Located, folder: Path) -> Path | None:
+def _file(top: LocatedMapping, folder: Path) -> Path | None:
     name = top.get("out_of_stock")
     if name is None or name == "":
         return None

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from models.array_bytes import fill, raw
+from models.array_bytes import from_bytes, to_bytes
 from models.scoring.snapshot import LARGEST_VERSION
 from streams.errors import Poison
 from streams.kernels.jit import kernel
@@ -188,8 +188,10 @@ class Recommender:
                 clock_ms=self.clock_ms,
                 popular_origin_ms=self._popular_origin_ms,
                 pair_origin_ms=self._pair_origin_ms,
-                totals=raw(self._totals),
-                table={name: raw(array) for name, array in self.table._asdict().items()} if table else {},
+                totals=to_bytes(self._totals),
+                table={name: to_bytes(array) for name, array in self.table._asdict().items()}
+                if table
+                else {},
             )
         )
 
@@ -219,8 +221,8 @@ class Recommender:
             if rows is not None:
                 put_words(recommender.table, rows)
             for name, data in known.table.items():
-                fill(getattr(recommender.table, name), data, name)
-            fill(recommender._totals, known.totals, "totals")
+                from_bytes(getattr(recommender.table, name), data, name)
+            from_bytes(recommender._totals, known.totals, "totals")
             _check_state(known, recommender.table)
         except (msgspec.MsgspecError, ValueError) as error:
             raise Poison(f"not the state of a recommender: {error}") from error

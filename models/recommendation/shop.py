@@ -16,12 +16,12 @@ import numpy as np
 
 from streams.kernels.hashing import hash_text
 
-from .assortment import Assortment, Recommendations, Rules
+from .assortment import Assortment, RecommendationRules, Recommendations
 from .config import RecommendSpec
 from .item_table import shrink
 from .recent_items import CLOCK, HALF_LIFE_MS, nothing
 from .recommender import DAY_MS, Recommender
-from .shopper import Shopper
+from .shopper import CustomerItems
 
 MOST_BASKETS: Final = 1000  # between two assortments, which take a twentieth of a second each
 SIXTEENTH: Final = 16
@@ -40,13 +40,13 @@ class Recommended(NamedTuple):
     products: tuple[tuple[str, float], ...]
 
 
-class Shop:
+class RecommendationState:
     """Deterministic: the same baskets in the same order, the same bits, and the same recommendations."""
 
     def __init__(self, spec: RecommendSpec) -> None:
         self.spec = spec
         self.recommender = Recommender()
-        self.shoppers: dict[bytes, Shopper] = {}
+        self.shoppers: dict[bytes, CustomerItems] = {}
         self.names: dict[int, str] = {}  # of items that the table or the assortment has
         self.assortment: Assortment | None = None
         self.renewed_baskets = 0  # as of the assortment
@@ -66,7 +66,7 @@ class Shop:
         keys = [_key(name) for name in names]
         categories = [_key(_bounded(line.get("category") or "")) for line in lines]
         quantities = [line["quantity"] for line in lines]
-        shopper = self.shoppers.get(customer) or Shopper()
+        shopper = self.shoppers.get(customer) or CustomerItems()
         if not self.recommender.learn(keys, categories, quantities, shopper.recent, time_ms):
             return False
         self.shoppers[customer] = shopper
@@ -124,7 +124,7 @@ class Shop:
         stock = set(self.assortment.keys.tolist()) - absent if absent else None
         only = None if self.spec.only is None else [_key(name) for name in self.spec.only]
         never = [_key(name) for name in self.spec.never]
-        rules = Rules.of(self.assortment, stock=stock, only=only, never=never, once=self._once)
+        rules = RecommendationRules.of(self.assortment, stock=stock, only=only, never=never, once=self._once)
         self._scorer = Recommendations(self.assortment, rules)
 
     def recommended(self, customer: bytes) -> Recommended | None:
@@ -134,10 +134,10 @@ class Shop:
         if self._scorer is None or (shopper is None and customer != NOBODY):
             return None
         if shopper is None:
-            return self._recommended(Shopper(nothing()), int(self.renewed_ms))
+            return self._recommended(CustomerItems(nothing()), int(self.renewed_ms))
         return self._recommended(shopper, int(shopper.recent[CLOCK]))
 
-    def _recommended(self, shopper: Shopper, time_ms: int) -> Recommended:
+    def _recommended(self, shopper: CustomerItems, time_ms: int) -> Recommended:
         assert self._scorer is not None
         owned = np.array(shopper.owned, np.int64)
         keys, scores = self._scorer.recommend(shopper.recent, time_ms, self.spec.top, owned)
@@ -164,7 +164,7 @@ class Shop:
 def warm() -> float:
     """Run every kernel of recommendations once, so that none is compiled when baskets come; the seconds it took."""
     began = time.perf_counter()
-    shop = Shop(RecommendSpec("", (), 1, None, (), (), None))
+    shop = RecommendationState(RecommendSpec("", (), 1, None, (), (), None))
     line = {"product": "a", "category": None, "quantity": 1.0}
     for number in range(2):
         shop.learn(b"a", [line, {**line, "product": "b"}], number)

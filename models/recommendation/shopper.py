@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.array_bytes import raw
+from models.array_bytes import to_bytes
 from streams.errors import Poison
 
 from .item_table import LARGEST_KEY
@@ -20,7 +20,7 @@ OWNED: Final = 64  # the oldest of more is forgotten
 
 
 @dataclass(slots=True, eq=False)
-class Shopper:
+class CustomerItems:
     """recent: float64[2 + 2 r], see `models.recommendation.recent_items`. owned: keys of items of the categories
     nobody needs twice that the customer bought, the latest last."""
 
@@ -41,10 +41,10 @@ class Shopper:
         used = np.flatnonzero((keys != 0.0) | (weights != 0.0))
         size = int(used[-1]) + 1 if len(used) else 0
         parts = (self.recent[:KEYS], [size], keys[:size], weights[:size], np.array(self.owned, np.float64))
-        return raw(np.concatenate(parts))
+        return to_bytes(np.concatenate(parts))
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Shopper:
+    def from_bytes(cls, data: bytes) -> CustomerItems:
         """The same again; raises Poison where it is none."""
         if len(data) % 8 or len(data) < 8 * (KEYS + 1):
             raise Poison(f"not what is kept of a customer: {len(data)} bytes")

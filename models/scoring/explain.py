@@ -11,7 +11,7 @@ import numpy as np
 
 from models.config import CALENDAR_TRANSFORMS, HASHED, Feature, ModelConfig
 
-from .features import Plan, transform
+from .features import FeaturePlan, transform
 from .snapshot import Snapshot
 
 REASONS: Final = 4
@@ -48,7 +48,7 @@ class Explainer:
 
     def __init__(self, config: ModelConfig) -> None:
         self._features = config.features
-        self._plan = Plan.of(config.features)
+        self._plan = FeaturePlan.of(config.features)
 
     def reasons(
         self, snapshot: Snapshot, views: Mapping[str, float], now_ms: float, most: int = REASONS

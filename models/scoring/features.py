@@ -76,7 +76,7 @@ _C4: Final = 0.09681326857213485
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class FeaturePlan:
     """What `transform` needs of the config, as arrays; made once.
 
     codes: int64[F]; missing: float64[F]; apart: int64[A], the places of the calendar features and the hashed ones.
@@ -87,7 +87,7 @@ class Plan:
     apart: NDArray[np.int64]
 
     @classmethod
-    def of(cls, features: Sequence[Feature]) -> Plan:
+    def of(cls, features: Sequence[Feature]) -> FeaturePlan:
         codes = [CODES[feature.transform] + feature.bucket for feature in features]
         return cls(
             codes=np.array(codes, dtype=np.int64),

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from models.config import EXPERTS, IN_BUCKET
 from streams.kernels.jit import kernel
 
-from .features import Plan, transform
+from .features import transform
 from .forest import Forest, boosted, seen
 
 __all__ = [
-    "EXPERTS", "Plan", "additive", "cell", "contributions", "linear", "logistic", "logit", "score",
+    "EXPERTS", "additive", "cell", "contributions", "linear", "logistic", "logit", "score",
     "transform",
 ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.array_bytes import raw
+from models.array_bytes import to_bytes
 from models.scoring.forest import ABSENT, LEAF, LEAVES, Forest, boosted, lay_out, leaves_below, no_forest
 
 TREES: Final = 80
@@ -82,7 +82,7 @@ class Trees:
         """As bytes: the number of trees and of nodes (uint32 each), then the arrays."""
         if not len(self):
             return b""
-        arrays = [raw(self.roots), raw(self.feature), raw(self.number), raw(self.right)]
+        arrays = [to_bytes(self.roots), to_bytes(self.feature), to_bytes(self.number), to_bytes(self.right)]
         return _HEAD.pack(len(self.roots), len(self.feature)) + b"".join(arrays)
 
     @classmethod

@@ -46,7 +46,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
     changes: list[Change]
 
 
-class Family:
+class Champion:
     """One model. `learners`: by name; `champion`: whose snapshots score."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Family:
         self.changes: list[Change] = []
 
     @classmethod
-    def of(cls, spec: ModelSpec, features: Sequence[str]) -> Family:
+    def of(cls, spec: ModelSpec, features: Sequence[str]) -> Champion:
         """As the config declares it."""
         return cls(spec.name, features, spec.learners, amounts=spec.amount is not None)
 

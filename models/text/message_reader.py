@@ -94,7 +94,7 @@ class _Sight:
         return slots_of(hashes + [zlib.crc32(character.encode()) for run in self.runs for character in run])
 
 
-class Reader:
+class MessageReader:
     """Reads messages, and learns from corrections of what it read."""
 
     def __init__(self, topics: Topics) -> None:
@@ -111,7 +111,7 @@ class Reader:
         self._heads: dict[str, Head] = {}
 
     @classmethod
-    def of(cls, path: str | Path) -> Reader:
+    def of(cls, path: str | Path) -> MessageReader:
         """With the phrases of a file; ConfigError names the line to mend."""
         return cls(load_topics(path))
 
@@ -158,7 +158,7 @@ class Reader:
         return msgspec.msgpack.encode(_State(_FORMAT, self.corrections, self.ignored, heads))
 
     @classmethod
-    def restore(cls, state: bytes, topics: Topics) -> Reader:
+    def restore(cls, state: bytes, topics: Topics) -> MessageReader:
         """Go on from `state`; what was learned of a topic that is gone goes. Raises Poison where it is none of ours."""
         try:
             known = msgspec.msgpack.decode(state, type=_State)

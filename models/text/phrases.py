@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from config.located_yaml import Located, load
+from config.located_yaml import LocatedMapping, load
 
 from .language import CHINESE, ENGLISH, HAN_RUN, told_by
 
@@ -90,8 +90,8 @@ def load_topics(path: str | Path) -> Topics:
                 if part is topics or language != "below":
                     words = _phrases(lists, language)
                     phrases += [Phrase(label, language, tuple(phrase.split(" "))) for phrase in words]
-    negations = _mapping(top, "negations") if "negations" in top else Located()
-    valences = _mapping(top, "valences") if "valences" in top else Located()
+    negations = _mapping(top, "negations") if "negations" in top else LocatedMapping()
+    valences = _mapping(top, "valences") if "valences" in top else LocatedMapping()
     if valences:
         valences.expect({CHINESE})
     return Topics(
@@ -103,14 +103,14 @@ def load_topics(path: str | Path) -> Topics:
     )
 
 
-def _mapping(top: Located, key: str) -> Located:
+def _mapping(top: LocatedMapping, key: str) -> LocatedMapping:
     value = top[key]
-    if not isinstance(value, Located) or not value:
+    if not isinstance(value, LocatedMapping) or not value:
         raise top.error(f"{key}: expected a mapping, got {value!r}", key)
     return value
 
 
-def _phrases(lists: Located, language: str) -> tuple[str, ...]:
+def _phrases(lists: LocatedMapping, language: str) -> tuple[str, ...]:
     if not _LANGUAGE.fullmatch(language):
         raise lists.error(f"expected a language such as en or zh, got {language!r}", language)
     values = lists[language]
@@ -119,7 +119,7 @@ def _phrases(lists: Located, language: str) -> tuple[str, ...]:
     return tuple(_phrase(value, lists, language) for value in values)
 
 
-def _phrase(value: Any, lists: Located, language: str) -> str:
+def _phrase(value: Any, lists: LocatedMapping, language: str) -> str:
     phrase = str(value).lower().replace("’", "'")
     if language == CHINESE and isinstance(value, str) and HAN_RUN.fullmatch(phrase):
         return phrase
@@ -133,14 +133,14 @@ def _phrase(value: Any, lists: Located, language: str) -> str:
     return phrase
 
 
-def _valences(words: Located) -> dict[str, float]:
+def _valences(words: LocatedMapping) -> dict[str, float]:
     for word in words:
         if not HAN_RUN.fullmatch(word):
             raise words.error(f"expected Chinese characters only, got {word!r}", word)
     return {word: _number(words, word, _STRONGEST) for word in words}
 
 
-def _number(part: Located, key: str, largest: float) -> float:
+def _number(part: LocatedMapping, key: str, largest: float) -> float:
     value = part[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.fabs(value) <= largest:
         raise part.error(f"{key}: expected a number from {-largest:g} to {largest:g}, got {value!r}", key)

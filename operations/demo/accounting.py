@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from agents.runtime.supervisor import Roles
+from agents.runtime.supervisor import Supervisor
 from agents.server.role import decision_feed
 from config.settings import Settings
 from console.board import Board
 from ingest.replay.replay import Progress, replay
-from ingest.source import Event, Source
+from ingest.source import Event, EventSource
 from pipeline.config import Config
 from schemas.topics import OUTCOMES
 from serving.ledger.ledger import Ledger
@@ -35,7 +35,7 @@ STALL_S = 60.0
 class Counted:
     """The first `limit` events of a source, counted as they are given out, by topic."""
 
-    def __init__(self, source: Source, limit: int | None) -> None:
+    def __init__(self, source: EventSource, limit: int | None) -> None:
         self._source, self._limit = source, limit
         self.by_topic: dict[str, int] = dict.fromkeys(source.topics, 0)
         self.name, self.topics, self.begins_ms = source.name, source.topics, source.begins_ms
@@ -87,7 +87,7 @@ class Demo:
     """One demo run. `counts` and `board` are up to date while it runs; whoever shows them reads them."""
 
     def __init__(
-        self, settings: Settings, config: Config, source: Source, roles: Roles, *, limit: int | None
+        self, settings: Settings, config: Config, source: EventSource, roles: Supervisor, *, limit: int | None
     ) -> None:
         self.settings, self.roles = settings, roles
         self.source = Counted(source, limit)
@@ -225,7 +225,7 @@ class Demo:
 class _Addresses(Mapping[str, str]):
     """The addresses of the roles as they are now: the poller reads them anew at each round."""
 
-    def __init__(self, roles: Roles) -> None:
+    def __init__(self, roles: Supervisor) -> None:
         self._roles = roles
 
     def __getitem__(self, role: str) -> str:
@@ -238,7 +238,7 @@ class _Addresses(Mapping[str, str]):
         return len(self._roles.addresses)
 
 
-def lines(summary: dict[str, Any]) -> list[str]:
+def format_report(summary: dict[str, Any]) -> list[str]:
     """The summary for people."""
     if "events" not in summary:
         return ["stopped"]
@@ -256,7 +256,7 @@ def lines(summary: dict[str, Any]) -> list[str]:
     return found if summary["ledger"] is None else [*found, f"  the ledger is {summary['ledger']}"]
 
 
-def second_half_ms(source: Source, limit: int | None) -> tuple[int, int]:
+def second_half_ms(source: EventSource, limit: int | None) -> tuple[int, int]:
     """The middle and the end of the stream's time, in ms: what the figures are taken over."""
     total = source.total
     if total is None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from agents.runtime.supervisor import Roles
+from agents.runtime.supervisor import Supervisor
 from agents.topology.topics import topics
 from config.kafka import OPEN
 from config.settings import Settings, load_settings
@@ -57,7 +57,7 @@ def run_demo(
         )  # fmt: skip
         broker.make_topics(topics(sorted(sources)))
         period = ["--figures-from", str(start_ms), "--figures-to", str(end_ms)]
-        with Roles(own, free_ports=True, learner=period, names=ROLES) as roles:
+        with Supervisor(own, free_ports=True, learner=period, names=ROLES) as roles:
             console.print("starting the roles …", highlight=False)
             if not roles.start(stop, told=lambda role: console.print(f"  {role} is ready", highlight=False)):
                 return {"complete": False}
@@ -68,7 +68,7 @@ def run_demo(
             return {**demo.summary(), "ledger": own.ledger_url if keep else None}
 
 
-def _run(demo: Demo, roles: Roles, browser: bool, keep: bool, console: Console) -> None:
+def _run(demo: Demo, roles: Supervisor, browser: bool, keep: bool, console: Console) -> None:
     url = f"http://{roles.addresses['server']}"
     if browser:
         webbrowser.open(url)

@@ -23,7 +23,7 @@ BATCH_BUCKETS_S = (0.00005, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 
 CYCLE_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-class Series(NamedTuple):
+class MetricSpec(NamedTuple):
     """A metric read from one key of the status; a labelled one from a mapping under that key."""
 
     key: str
@@ -35,49 +35,51 @@ class Series(NamedTuple):
 
 
 SERIES = (
-    Series("events", "events", "counter", "Events folded into rows"),
-    Series("duplicates", "duplicates", "counter", "Events dropped because their message id was known"),
-    Series("late", "late", "counter", "Events older than the clock of their row"),
-    Series("dead_letters", "dead_letters", "counter", "Records that could not be processed", "reason"),
-    Series("examples", "examples", "counter", "Training examples that matured", "model"),
-    Series("views_written", "views_written", "counter", "Customer views written to their store"),
-    Series("view_failures", "view_failures", "counter", "Attempts at which the view store was away"),
-    Series("ledger_inserted", "ledger_inserted", "counter", "Records inserted into the SQL ledger"),
-    Series("ledger_repeated", "ledger_repeated", "counter", "Records the SQL ledger had already"),
-    Series("missed", "missed", "counter", "Records gone from the broker before they were read"),
-    Series("analysed", "analysed", "counter", "Events that the analyst learned"),
-    Series("baskets", "baskets", "counter", "Baskets that recommendations were learned from"),
-    Series("departures", "departures", "counter", "Departures from forecasts"),
-    Series("recommended", "recommended", "counter", "Recommendations sent"),
-    Series("unreadable", "unreadable", "counter", "Events that the analyst left out", "reason"),
-    Series("messages", "messages_read", "counter", "Messages that were read", "language"),
-    Series("unread", "messages_without_text", "counter", "Messages that were passed on as they were"),
-    Series("corrections", "corrections_learned", "gauge", "Corrections that the readings rest on"),
-    Series("corrections_refused", "corrections_refused", "gauge", "Corrections that cannot be learned"),
-    Series("repeated", "repeated", "counter", "Examples or messages that came again"),
-    Series("backups", "backups", "counter", "Scheduled backups that were made"),
-    Series("backup_failures", "backup_failures", "counter", "Tries at a scheduled backup that failed"),
-    Series("events_per_s", "events_per_second", "gauge", "Events folded a second, lately"),
-    Series("lag", "lag", "gauge", "Records of a topic that are not processed yet", "topic"),
-    Series("watermark_ms", "watermark_seconds", "gauge", "Lowest watermark, since the epoch", scale=1e-3),
-    Series("commit_age_s", "commit_age_seconds", "gauge", "Since the last commit cycle ended"),
-    Series("partitions", "partitions", "gauge", "Partition numbers assigned to this role"),
-    Series("customers", "rows", "gauge", "Customer rows held"),
-    Series("shoppers", "shoppers", "gauge", "Customers whose lists are kept for recommendations"),
-    Series("items", "items", "gauge", "Products that may be recommended"),
-    Series("series", "forecast_series", "gauge", "Series that are forecast"),
-    Series("views_age_s", "views_age_seconds", "gauge", "Wait of the oldest changed view, at most"),
-    Series("backup_age_s", "backup_age_seconds", "gauge", "Age of the newest scheduled backup"),
-    Series("backup_overdue_s", "backup_overdue_seconds", "gauge", "Since a scheduled backup was due"),
+    MetricSpec("events", "events", "counter", "Events folded into rows"),
+    MetricSpec("duplicates", "duplicates", "counter", "Events dropped because their message id was known"),
+    MetricSpec("late", "late", "counter", "Events older than the clock of their row"),
+    MetricSpec("dead_letters", "dead_letters", "counter", "Records that could not be processed", "reason"),
+    MetricSpec("examples", "examples", "counter", "Training examples that matured", "model"),
+    MetricSpec("views_written", "views_written", "counter", "Customer views written to their store"),
+    MetricSpec("view_failures", "view_failures", "counter", "Attempts at which the view store was away"),
+    MetricSpec("ledger_inserted", "ledger_inserted", "counter", "Records inserted into the SQL ledger"),
+    MetricSpec("ledger_repeated", "ledger_repeated", "counter", "Records the SQL ledger had already"),
+    MetricSpec("missed", "missed", "counter", "Records gone from the broker before they were read"),
+    MetricSpec("analysed", "analysed", "counter", "Events that the analyst learned"),
+    MetricSpec("baskets", "baskets", "counter", "Baskets that recommendations were learned from"),
+    MetricSpec("departures", "departures", "counter", "Departures from forecasts"),
+    MetricSpec("recommended", "recommended", "counter", "Recommendations sent"),
+    MetricSpec("unreadable", "unreadable", "counter", "Events that the analyst left out", "reason"),
+    MetricSpec("messages", "messages_read", "counter", "Messages that were read", "language"),
+    MetricSpec("unread", "messages_without_text", "counter", "Messages that were passed on as they were"),
+    MetricSpec("corrections", "corrections_learned", "gauge", "Corrections that the readings rest on"),
+    MetricSpec("corrections_refused", "corrections_refused", "gauge", "Corrections that cannot be learned"),
+    MetricSpec("repeated", "repeated", "counter", "Examples or messages that came again"),
+    MetricSpec("backups", "backups", "counter", "Scheduled backups that were made"),
+    MetricSpec("backup_failures", "backup_failures", "counter", "Tries at a scheduled backup that failed"),
+    MetricSpec("events_per_s", "events_per_second", "gauge", "Events folded a second, lately"),
+    MetricSpec("lag", "lag", "gauge", "Records of a topic that are not processed yet", "topic"),
+    MetricSpec("watermark_ms", "watermark_seconds", "gauge", "Lowest watermark, since the epoch", scale=1e-3),
+    MetricSpec("commit_age_s", "commit_age_seconds", "gauge", "Since the last commit cycle ended"),
+    MetricSpec("partitions", "partitions", "gauge", "Partition numbers assigned to this role"),
+    MetricSpec("customers", "rows", "gauge", "Customer rows held"),
+    MetricSpec("shoppers", "shoppers", "gauge", "Customers whose lists are kept for recommendations"),
+    MetricSpec("items", "items", "gauge", "Products that may be recommended"),
+    MetricSpec("series", "forecast_series", "gauge", "Series that are forecast"),
+    MetricSpec("views_age_s", "views_age_seconds", "gauge", "Wait of the oldest changed view, at most"),
+    MetricSpec("backup_age_s", "backup_age_seconds", "gauge", "Age of the newest scheduled backup"),
+    MetricSpec("backup_overdue_s", "backup_overdue_seconds", "gauge", "Since a scheduled backup was due"),
 )
 MODEL_SERIES = (
-    Series("version", "snapshot_version", "gauge", "Snapshot in force", "model"),
-    Series("auc", "auc", "gauge", "Prequential area under the ROC curve", "model"),
-    Series("log_loss", "log_loss", "gauge", "Prequential log-loss", "model"),
-    Series("examples", "examples_learned", "counter", "Training examples learned", "model"),
-    Series("waiting", "examples_waiting", "gauge", "Training examples that are known and not due", "model"),
-    Series("drifts", "drifts", "counter", "Changes of the world that a model found", "model"),
-    Series(
+    MetricSpec("version", "snapshot_version", "gauge", "Snapshot in force", "model"),
+    MetricSpec("auc", "auc", "gauge", "Prequential area under the ROC curve", "model"),
+    MetricSpec("log_loss", "log_loss", "gauge", "Prequential log-loss", "model"),
+    MetricSpec("examples", "examples_learned", "counter", "Training examples learned", "model"),
+    MetricSpec(
+        "waiting", "examples_waiting", "gauge", "Training examples that are known and not due", "model"
+    ),
+    MetricSpec("drifts", "drifts", "counter", "Changes of the world that a model found", "model"),
+    MetricSpec(
         "ignored", "values_ignored", "counter", "Values of features that were no number or absurd", "model"
     ),
 )
@@ -134,7 +136,7 @@ class _StatusCollector(Collector):
                 yield _family(series, known)
 
 
-def _family(series: Series, value: Any) -> Metric:
+def _family(series: MetricSpec, value: Any) -> Metric:
     kind = CounterMetricFamily if series.kind == "counter" else GaugeMetricFamily
     labels = [series.label] if series.label else []
     family = kind(f"streamwise_{series.name}", series.help, labels=labels)

@@ -29,7 +29,7 @@ ANSWER_S: Final = 1.5
 Score = Callable[[bytes], Recommended | None]
 
 
-class Shelf:
+class RecommendationWriter:
     """Writes the newest recommendations of whoever was `put`, as of when they are written."""
 
     def __init__(self, store: ViewStore | None, score: Score) -> None:
@@ -53,7 +53,7 @@ class Shelf:
             found = asyncio.run_coroutine_threadsafe(self._ask(customer), self._loop).result(ANSWER_S)
         except TimeoutError as error:
             raise Retryable("the analyst is busy") from error
-        return None if found is None else shown(found)
+        return None if found is None else as_json(found)
 
     async def _ask(self, customer: bytes) -> Recommended | None:
         return self._score(customer) or self._score(NOBODY)
@@ -75,7 +75,9 @@ class Shelf:
         for customer in customers:
             del self._waiting[customer]
         found = {customer: self._score(customer) for customer in customers}
-        blobs = {customer: orjson.dumps(shown(each)) for customer, each in found.items() if each is not None}
+        blobs = {
+            customer: orjson.dumps(as_json(each)) for customer, each in found.items() if each is not None
+        }
         gone = [customer for customer, each in found.items() if each is None]
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._write, blobs, gone)
@@ -97,12 +99,14 @@ class Shelf:
         self._store.write(list(blobs), list(blobs.values()))
 
 
-def shelf(redis: str, score: Score) -> Shelf:
+def recommendation_writer(redis: str, score: Score) -> RecommendationWriter:
     """One in Redis, if it is configured."""
-    return Shelf(None if redis.startswith("memory") else RedisViews(redis, prefix=PREFIX), score)
+    return RecommendationWriter(
+        None if redis.startswith("memory") else RedisViews(redis, prefix=PREFIX), score
+    )
 
 
-def shown(found: Recommended) -> dict[str, Any]:
+def as_json(found: Recommended) -> dict[str, Any]:
     """Recommendations as the page reads them."""
     products = [{"product": name, "score": score} for name, score in found.products]
     return {"time": found.time_ms, "assortment": found.version, "products": products}

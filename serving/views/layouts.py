@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from customers.row.layout import Described, Layout
 from schemas.topics import LAYOUTS
 from streams.errors import Retryable
-from streams.kafka.connection import Kafka, client
+from streams.kafka.connection import Kafka, librdkafka_settings
 
 TIMEOUT_S = 5.0
 AGAIN_S = 1.0  # the topic is not read more often than this, however many unknown layouts are asked for
@@ -48,7 +48,7 @@ class Layouts:
 def _read(bootstrap: Kafka) -> dict[int, Described]:
     consumer = Consumer(
         {
-            **client(bootstrap),
+            **librdkafka_settings(bootstrap),
             "group.id": "streamwise-layouts",  # never used: partitions are assigned by hand
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",

@@ -16,7 +16,7 @@ import numpy as np
 from streams.errors import Fatal
 from streams.kernels.hashing import hash_text
 
-from .resolution import Reader, full_name
+from .resolution import ReaderSchema, full_name
 
 # opcodes: each instruction is int64[5] = (opcode, destination, mode, a, b)
 (END, SKIP_NULL, BOOL, LONG, FLOAT, DOUBLE, BYTES, STRING, FIXED, ENUM, UNION, JUMP, BLOCK, LOOP, DECIMAL, ZERO,
@@ -48,7 +48,7 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class AvroProgram:
     """Programs of all schema ids of one topic, laid end to end.
 
     `code: int64[n, 5]`; `tables: int64[m]` (jumps of unions, kinds or hashes of enum symbols); `scales: float64[k]`
@@ -70,7 +70,7 @@ class Program:
 class _Compiler:
     captures: Mapping[str, Capture]
     kinds: Mapping[str, int]
-    readers: Reader
+    readers: ReaderSchema
     code: list[list[int]] = field(default_factory=list)
     tables: list[int] = field(default_factory=list)
     scales: list[float] = field(default_factory=lambda: [1.0])
@@ -271,14 +271,14 @@ def compile_program(
     captures: Mapping[str, Capture],
     kinds: Mapping[str, int],
     fields: int,
-) -> Program:
+) -> AvroProgram:
     """Compile one topic's schemas: `writers` by schema id, all resolved to `reader`, the current one.
 
     `captures` maps a path of the reader's schema (`amount`, `lines[].quantity`, `lines[]` for a count) to its
     destination; `kinds` an enum symbol to its code; `fields` is the width of the event's field vector.
     Raises `Fatal` for a schema that cannot be compiled and for a path the reader does not have.
     """
-    merged = _Compiler(captures, kinds, Reader(reader))
+    merged = _Compiler(captures, kinds, ReaderSchema(reader))
     _check_paths(reader, captures)
     ids = sorted(writers)
     entry = []
@@ -295,7 +295,7 @@ def compile_program(
     for capture in captures.values():
         if capture.field >= 0:
             bounds[capture.field] = capture.low, capture.high
-    return Program(
+    return AvroProgram(
         np.array(merged.code, np.int64),
         np.array(merged.tables or [0], np.int64),
         np.array(merged.scales),
@@ -307,7 +307,7 @@ def compile_program(
 
 
 def _check_paths(reader: Any, captures: Mapping[str, Capture]) -> None:
-    probe = _Seen({}, {}, Reader(reader))
+    probe = _Seen({}, {}, ReaderSchema(reader))
     probe.compile(reader, "", reader)
     for path in captures:
         if path not in probe.paths:
@@ -317,7 +317,9 @@ def _check_paths(reader: Any, captures: Mapping[str, Capture]) -> None:
 class _Seen(_Compiler):
     """Compiles a schema only to learn which paths it has."""
 
-    def __init__(self, captures: Mapping[str, Capture], kinds: Mapping[str, int], readers: Reader) -> None:
+    def __init__(
+        self, captures: Mapping[str, Capture], kinds: Mapping[str, int], readers: ReaderSchema
+    ) -> None:
         super().__init__(captures, kinds, readers)
         self.paths: set[str] = set()
 

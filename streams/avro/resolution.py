@@ -14,7 +14,7 @@ _PROMOTIONS = {
 }
 
 
-class Reader:
+class ReaderSchema:
     """The reader's schema with its named types."""
 
     def __init__(self, schema: Any) -> None:

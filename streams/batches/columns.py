@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.avro.compiler import MAX_DEPTH, Program
+from streams.avro.compiler import MAX_DEPTH, AvroProgram
 from streams.avro.decoder import AHEAD_MS, LATEST_MS, decode
 
 from .record_batch import RawBatch
@@ -37,7 +37,7 @@ class Columns:
     value_size: Any
 
 
-def decode_columns(batch: RawBatch, program: Program) -> Columns:
+def decode_columns(batch: RawBatch, program: AvroProgram) -> Columns:
     """Find and decode the records of a batch."""
     n = batch.count
     positions = np.empty((5, n), np.int64)

@@ -25,7 +25,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from streams.errors import Fatal, Retryable
-from streams.kafka.connection import Kafka, access
+from streams.kafka.connection import Kafka, as_connection
 from streams.state.row_batch import BATCH_BYTES, RowBatch
 
 # The broker ends a transaction that is open longer. Whoever takes the partition ends it at once, so this may be the
@@ -106,7 +106,7 @@ class FencedChangelog:
     """
 
     def __init__(self, topic: str, group: str, kafka: Kafka, *, transaction_s: float = TRANSACTION_S) -> None:
-        self._topic, self._group, self._settings = topic, group, access(kafka).aiokafka()
+        self._topic, self._group, self._settings = topic, group, as_connection(kafka).aiokafka()
         self._transaction_s = transaction_s
         self._held: dict[int, _Writer] = {}
         # since the last commit: batches, and their records

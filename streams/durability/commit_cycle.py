@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 
 from streams.engine.engine import Engine
-from streams.engine.partition import Partition, Turn
+from streams.engine.partition import Cutover, Partition
 from streams.supervision.failpoints import Points, reached
 
 from .changelog import Changelog
@@ -36,7 +36,7 @@ class _Share:
     control: dict[str, Any]
 
 
-_Turning = tuple[Partition, dict[str, Any]]  # and what comes into force there
+_PendingCutover = tuple[Partition, dict[str, Any]]  # and what comes into force there
 
 
 class CommitCycle:
@@ -52,7 +52,7 @@ class CommitCycle:
         log: Changelog,
     ) -> None:
         self._engine, self._rows, self._adoption = engine, rows, adoption
-        engine.turned = adoption.adopt
+        engine.on_cutover = adoption.adopt
         self._log = log
         self.lead_s = LEAD_S
         self.spread_s = 0.0  # rows are written over this time at least: fetches and alerts hardly notice
@@ -75,7 +75,7 @@ class CommitCycle:
         started = time.monotonic()
         engine = self._engine
         self._forgotten.clear()
-        await self._turn()
+        await self._cut_over()
         self._forgotten.clear()
         self.step = "outputs acknowledged"
         work = self._shares()
@@ -112,7 +112,7 @@ class CommitCycle:
         self.cycles += 1
         return bool(merged) and done
 
-    async def _turn(self) -> None:
+    async def _cut_over(self) -> None:
         """Let what is offered come into force, at events that the changelog names: a replay turns at the same ones.
 
         Those lie as far ahead as events come while the changelog is written, so that none waits for it. Where they
@@ -127,7 +127,7 @@ class CommitCycle:
             await self._announce(turning, self.lead_s)
         reached(self.failpoints, "announced")
         until = time.monotonic() + self.lead_s
-        while (late := self._turning(turning)) and time.monotonic() < until and not self.hurried():
+        while (late := self._pending_cutovers(turning)) and time.monotonic() < until and not self.hurried():
             self.step = "turn reached"
             await asyncio.sleep(TURN_LOOK_S)
         late = [(partition, following) for partition, following in late if partition.caught_up]
@@ -139,36 +139,36 @@ class CommitCycle:
         """What is to come into force for a partition, if anything is and it may turn."""
         if not partition.caught_up:  # what may be replayed is scored as it was: its outputs have one content
             return None
-        if partition.turn is not None:
-            return partition.turn.following
+        if partition.cutover is not None:
+            return partition.cutover.following
         offered = self._adoption.offered(partition)
         # a control row has room for one turn: the last one stands there until the cycle after it is complete
         if offered == self._adoption.in_force(partition) or "turn" in partition.control:
             return None
         return offered
 
-    def _turning(self, named: list[_Turning]) -> list[_Turning]:
+    def _pending_cutovers(self, named: list[_PendingCutover]) -> list[_PendingCutover]:
         """Those partitions that are still here and before their turn."""
         engine = self._engine
         return [
             (partition, following)
             for partition, following in named
-            if partition.turn is not None and partition.live
+            if partition.cutover is not None and partition.live
             and engine.partitions.get(partition.number) is partition and partition.number not in self._forgotten
         ]  # fmt: skip
 
-    async def _announce(self, turning: list[_Turning], lead_s: float) -> None:
+    async def _announce(self, turning: list[_PendingCutover], lead_s: float) -> None:
         """Write down that each partition turns where it will be in `lead_s`, and let it."""
         self.step = "turn acknowledged"
         for partition, following in turning:
             offsets = partition.folded + self._coming(partition, 0.0 if self.hurried() else lead_s)
-            partition.turn = Turn(offsets, following, settled=False)
+            partition.cutover = Cutover(offsets, following, settled=False)
             before = partition.control or self._control(partition, {}, None)
-            self._write_control(partition, {**before, "turn": self._named(partition.turn)})
+            self._write_control(partition, {**before, "turn": self._named(partition.cutover)})
         await self._log.settled()
-        for partition, _ in self._turning(turning):
-            assert partition.turn is not None
-            partition.turn = partition.turn._replace(settled=True)
+        for partition, _ in self._pending_cutovers(turning):
+            assert partition.cutover is not None
+            partition.cutover = partition.cutover._replace(settled=True)
             self._engine.fold(partition)
 
     def _coming(self, partition: Partition, lead_s: float) -> Any:
@@ -182,18 +182,18 @@ class CommitCycle:
         sure = np.maximum(0.0, count - 3.0 * np.sqrt(count))
         return np.where(count == count.max(), count, sure).astype(np.int64)
 
-    def take_up(self, partition: Partition, control: dict[str, Any]) -> None:
+    def resume(self, partition: Partition, control: dict[str, Any]) -> None:
         """Go on where this control row says; the partition's ends are known, and what was in force is put so after it.
 
         A turn behind the end of a topic (one that was made anew) is one at its end.
         """
-        partition.control, partition.turn = control, None
+        partition.control, partition.cutover = control, None
         clocks, turn = control.get("clocks"), control.get("turn")
         if clocks:
             partition.clocks[:] = clocks
         if turn:
             at = np.array([turn["at"].get(topic, -1) for topic in self._engine.sources], np.int64)
-            partition.turn = Turn(np.minimum(at, partition.ends), turn["next"])
+            partition.cutover = Cutover(np.minimum(at, partition.ends), turn["next"])
 
     def _live(self) -> list[Partition]:
         return [partition for partition in self._engine.partitions.values() if partition.live]
@@ -264,11 +264,11 @@ class CommitCycle:
             "next": in_force,
             "layout": self._rows.layout_id,
         }
-        if partition.turn is not None:
-            control["turn"] = self._named(partition.turn)
+        if partition.cutover is not None:
+            control["turn"] = self._named(partition.cutover)
         return control
 
-    def _named(self, turn: Turn) -> dict[str, Any]:
+    def _named(self, turn: Cutover) -> dict[str, Any]:
         """A turn as a control row names it."""
         at = dict(zip(self._engine.sources, turn.offsets.tolist(), strict=True))
         return {"at": at, "next": turn.following}

@@ -28,7 +28,7 @@ OLDEST_S = 12 * 3600.0  # half of the time that a compacted topic keeps tombston
 ROWS_AT_ONCE = 100_000
 
 
-class Place(NamedTuple):
+class ChangelogIdentity(NamedTuple):
     """What the rows are of."""
 
     topic_id: str
@@ -43,7 +43,7 @@ class Found(NamedTuple):
     rows: int
 
 
-def save(folder: Path, partition: Partition, place: Place, offset: int, control: bytes) -> int:
+def save(folder: Path, partition: Partition, place: ChangelogIdentity, offset: int, control: bytes) -> int:
     """Write the rows of a partition whose changes are all in the changelog up to `offset`; returns how many."""
     folder.mkdir(parents=True, exist_ok=True)
     slots = partition.held_slots()
@@ -72,7 +72,7 @@ def save(folder: Path, partition: Partition, place: Place, offset: int, control:
     return len(slots)
 
 
-def load(folder: Path, partition: Partition, place: Place) -> Found | None:
+def load(folder: Path, partition: Partition, place: ChangelogIdentity) -> Found | None:
     """Take the rows of a partition that has none yet; None where there is no file that can be trusted."""
     try:
         data = np.fromfile(_path(folder, partition.number), np.uint8)

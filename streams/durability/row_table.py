@@ -44,12 +44,12 @@ class RowTable(faust.Table):  # type: ignore[misc]
         self._make: Callable[[], Restorer] = lambda: Restorer(rows.layout_id, migration)
         self._on_live = on_live
         self._restorers: dict[int, Restorer] = {}
-        self._local: tuple[Path, local.Place] | None = None
+        self._local: tuple[Path, local.ChangelogIdentity] | None = None
         self._generation = -1
         self.recovered = False
         self.assignment = -1  # Faust's number of the rebalance whose partitions these are
 
-    def keep_in(self, folder: Path, place: local.Place) -> None:
+    def keep_in(self, folder: Path, place: local.ChangelogIdentity) -> None:
         """Where rows of a stopped worker are kept, and what they are of."""
         self._local = folder, place
 
@@ -155,7 +155,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
             partition = self.engine.partition(tp.partition)
             if not partition.live:
                 control = self.restorer(tp.partition).control
-                self.cycle.take_up(partition, control)
+                self.cycle.resume(partition, control)
                 partition.activate(taken_over=bool(control))
                 self._on_live(tp.partition, control)
         if active_tps:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from streams.avro.compiler import Program
+from streams.avro.compiler import AvroProgram
 from streams.avro.decoder import REASONS
 from streams.batches.columns import decode_columns
 from streams.batches.record_batch import RawBatch, open_batch
@@ -42,7 +42,7 @@ class Pass(Protocol):
     largest_output_bytes: int  # the outbox always has room for one record of this size
 
     @property
-    def programs(self) -> Sequence[Program]:
+    def programs(self) -> Sequence[AvroProgram]:
         """One for each source topic."""
 
     @property
@@ -103,7 +103,7 @@ class Engine:
         self.counters = Counters()
         self.partitions: dict[int, Partition] = {}
         self.dead_letters = dead_letters
-        self.turned: Callable[[Partition, dict[str, Any]], None] = lambda partition, following: None
+        self.on_cutover: Callable[[Partition, dict[str, Any]], None] = lambda partition, following: None
         self._wall_clock_ms = wall_clock_ms
         self._idle_after_ms = idle_after_ms
         self._places, self._rows_bytes = places, rows_bytes
@@ -177,9 +177,9 @@ class Engine:
         if not partition.live:
             return 0
         count = self._fold(partition)
-        if (turn := partition.turn) is not None and partition.at_turn:
-            partition.turn = None
-            self.turned(partition, turn.following)
+        if (turn := partition.cutover) is not None and partition.at_cutover:
+            partition.cutover = None
+            self.on_cutover(partition, turn.following)
             count += self._fold(partition)
         return count
 
@@ -252,7 +252,7 @@ class Engine:
             if not partition.live:
                 continue
             self.fold(partition)
-            if partition.turn is not None:  # what fires from here on is scored by what follows
+            if partition.cutover is not None:  # what fires from here on is scored by what follows
                 continue
             live = partition.append_time_ms - partition.clocks[1] < LIVE_MS
             if idle and live and not partition.inbox.pending.any() and not partition.inbox.waiting.any():

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from streams.avro.compiler import Program
+from streams.avro.compiler import AvroProgram
 from streams.batches.columns import Columns, decode_columns
 from streams.batches.record_batch import RawBatch
 from streams.kernels.jit import kernel
@@ -35,7 +35,7 @@ def keep_taken(dirty: Any, store: Store, slot: int, row: int) -> None:
     dirty[slot] &= np.uint8(255 ^ TAKEN)
 
 
-class Turn(NamedTuple):
+class Cutover(NamedTuple):
     """Where other data comes into force for the pass: once each topic has come to its offset, and not before.
 
     Events behind the offsets wait for it. `settled`: it stands in the changelog, so that a replay turns there, too.
@@ -93,13 +93,13 @@ class Partition:
         self.append_time_ms = -1
         self.state: Any = None
         self.control: dict[str, Any] = {}  # the newest control row
-        self.turn: Turn | None = None  # the next one
+        self.cutover: Cutover | None = None  # the next one
         self.gone: list[bytes] = []  # keys whose views are to be removed
         self._hand = 0
 
     # -- events ------------------------------------------------------------------------------------------
 
-    def receive(self, topic: int, batch: RawBatch, program: Program, dead: DeadRecord) -> int:
+    def receive(self, topic: int, batch: RawBatch, program: AvroProgram, dead: DeadRecord) -> int:
         """Take the records of one raw batch of source `topic` into the inbox. Returns how many events are good."""
         self.positions[topic] = batch.next_offset
         if batch.error:
@@ -135,14 +135,14 @@ class Partition:
     def take(self) -> int:
         """Merge what may be merged now; the events stand in `inbox.order[:n]`."""
         inbox = self.inbox
-        inbox.limits[:] = NO_LIMIT if self.turn is None else self.turn.offsets
+        inbox.limits[:] = NO_LIMIT if self.cutover is None else self.cutover.offsets
         np.less(self.positions, np.minimum(self.ends, inbox.limits), out=inbox.waiting)
         return inbox.take()
 
     @property
-    def at_turn(self) -> bool:
+    def at_cutover(self) -> bool:
         """Whether all events before a turn that may be taken are folded."""
-        turn = self.turn
+        turn = self.cutover
         return turn is not None and turn.settled and bool((self.folded >= turn.offsets).all())
 
     @property

@@ -11,24 +11,24 @@ from collections.abc import Iterator, Mapping
 from faust.types.tuples import TP
 
 import schemas
-from streams.avro.compiler import Program
+from streams.avro.compiler import AvroProgram
 from streams.avro.decoder import REASONS
 from streams.batches.columns import decode_columns
 from streams.batches.record_batch import RawBatch
 from streams.batches.records import records
 from streams.errors import Poison
 
-from .recent_ids import Seen
-from .time_merge import Arrived
+from .recent_ids import RecentIds
+from .time_merge import Event
 
 DAMAGED = "damaged batch"
 MALFORMED = "the body does not decode with its schema"
 
 
-class Arrivals:
+class EventReader:
     """`refused`: by reason. `repeated`: dropped because their message id was known."""
 
-    def __init__(self, programs: Mapping[str, Program]) -> None:
+    def __init__(self, programs: Mapping[str, AvroProgram]) -> None:
         """`programs`: what reads the values of each topic."""
         self._programs = dict(programs)
         self.refused: dict[str, int] = {}
@@ -37,9 +37,9 @@ class Arrivals:
 
     def forget(self) -> None:
         """No id is known."""
-        self._seen = {topic: Seen() for topic in self._programs}
+        self._seen = {topic: RecentIds() for topic in self._programs}
 
-    def events(self, tp: TP, batch: RawBatch, position: int, wanted: int) -> Iterator[Arrived]:
+    def events(self, tp: TP, batch: RawBatch, position: int, wanted: int) -> Iterator[Event]:
         """The events from `position` on. Of those before `wanted` only the ids are noted."""
         try:
             found = records(batch)
@@ -65,13 +65,13 @@ class Arrivals:
 
     def _event(
         self, tp: TP, offset: int, key: bytes | None, value: bytes | None, append_time_ms: int
-    ) -> Arrived | None:
+    ) -> Event | None:
         try:
             record = schemas.decode(value or b"")[1]
         except schemas.SchemaError:  # fastavro is stricter than the kernels
             self._refuse(MALFORMED)
             return None
-        return Arrived(tp, offset, record["time"], append_time_ms, key or b"", record)
+        return Event(tp, offset, record["time"], append_time_ms, key or b"", record)
 
     def _refuse(self, reason: str) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -12,7 +12,7 @@ WINDOW = 1 << 15
 FRAME_BYTES = 5  # a zero byte, the schema's id in four
 
 
-class Seen:
+class RecentIds:
     """The ids of the latest `window` records of each partition, as hashes of 8 bytes."""
 
     def __init__(self, window: int = WINDOW) -> None:

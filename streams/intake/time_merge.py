@@ -17,7 +17,7 @@ from faust.types.tuples import TP
 ENOUGH: Final = 5000  # records of a partition that wait for others before no more of it is fetched
 
 
-class Arrived(NamedTuple):
+class Event(NamedTuple):
     """A decoded event, where it stands and when it was appended (ms, -1 = not known)."""
 
     tp: TP
@@ -28,14 +28,14 @@ class Arrived(NamedTuple):
     record: dict[str, Any]
 
 
-class Merging:
+class TimeMerge:
     """`add` in the order of each partition, `take` in the order of time; ties by topic and partition."""
 
     def __init__(self, waiting: Callable[[TP], bool]) -> None:
         """`waiting(tp)`: the broker has records of the partition that have not been added."""
         self._waiting = waiting
-        self._batches: dict[TP, deque[tuple[int, Iterator[Arrived]]]] = {}
-        self._heads: list[tuple[int, TP, Arrived]] = []
+        self._batches: dict[TP, deque[tuple[int, Iterator[Event]]]] = {}
+        self._heads: list[tuple[int, TP, Event]] = []
         self._headless: set[TP] = set()
 
     def begin(self, tps: Iterable[TP]) -> None:
@@ -43,11 +43,11 @@ class Merging:
         self._batches = {tp: deque() for tp in tps}
         self._heads, self._headless = [], set(self._batches)
 
-    def add(self, tp: TP, count: int, events: Iterator[Arrived]) -> None:
+    def add(self, tp: TP, count: int, events: Iterator[Event]) -> None:
         """`count` more records of a partition, to be decoded when their turn comes."""
         self._batches[tp].append((count, events))
 
-    def take(self) -> Arrived | None:
+    def take(self) -> Event | None:
         """The next event, if it is known which one is."""
         for tp in [tp for tp in self._headless if self._batches[tp]]:
             self._advance(tp)

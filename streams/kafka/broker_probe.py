@@ -9,9 +9,9 @@ from typing import Any
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from .connection import Kafka, client
+from .connection import Kafka, librdkafka_settings
 
-Place = tuple[str, int]
+PartitionKey = tuple[str, int]
 ANSWER_S = 5.0
 ASK_EVERY_S = 10.0
 
@@ -22,11 +22,11 @@ class BrokerProbe:
     def __init__(self, bootstrap: Kafka, *, every_s: float = ASK_EVERY_S, answer_s: float = ANSWER_S) -> None:
         self._bootstrap, self._every_s, self._answer_s = bootstrap, every_s, answer_s
         self._client: Any = None
-        self._ends: dict[Place, int] = {}
+        self._ends: dict[PartitionKey, int] = {}
         self._asked_at = float("-inf")
         self.away = ""
 
-    def ends(self, places: Iterable[Place]) -> dict[Place, int]:
+    def ends(self, places: Iterable[PartitionKey]) -> dict[PartitionKey, int]:
         """The last stable offsets, as of some seconds ago; without those that are not known."""
         wanted = set(places)
         if wanted and time.monotonic() - self._asked_at >= self._every_s:
@@ -45,10 +45,10 @@ class BrokerProbe:
 
     def _admin(self) -> Any:
         if self._client is None:
-            self._client = AdminClient({**client(self._bootstrap), "log_level": 0})
+            self._client = AdminClient({**librdkafka_settings(self._bootstrap), "log_level": 0})
         return self._client
 
-    def _ask(self, wanted: set[Place]) -> None:
+    def _ask(self, wanted: set[PartitionKey]) -> None:
         self._asked_at = time.monotonic()
         self._ends = {}
         if self.ask():

@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class KafkaAccess:
+class KafkaConnection:
     """Addresses (host:port,...) and, unless `security` is plaintext, how to show who we are.
 
     `security` is ssl, sasl_plaintext or sasl_ssl, as Kafka has it. `ca`, `cert` and `key` are PEM files; without a
@@ -96,14 +96,14 @@ class KafkaAccess:
         return {} if context is None else {"broker_credentials": SSLCredentials(context)}
 
 
-Kafka = KafkaAccess | str  # a plain text is the addresses of brokers that let everybody in
+Kafka = KafkaConnection | str  # a plain text is the addresses of brokers that let everybody in
 
 
-def access(kafka: Kafka) -> KafkaAccess:
+def as_connection(kafka: Kafka) -> KafkaConnection:
     """The whole of it."""
-    return KafkaAccess(kafka) if isinstance(kafka, str) else kafka
+    return KafkaConnection(kafka) if isinstance(kafka, str) else kafka
 
 
-def client(kafka: Kafka) -> dict[str, Any]:
+def librdkafka_settings(kafka: Kafka) -> dict[str, Any]:
     """The settings that every librdkafka client begins with."""
-    return access(kafka).confluent()
+    return as_connection(kafka).confluent()

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AclOperation, AdminClient
 
 from streams.errors import Fatal, Retryable
 
-from .connection import Kafka, access
+from .connection import Kafka, as_connection
 
 Operation = AclOperation
 TRANSACTIONS = "transactional-id"  # brokers do not tell what may be done with these before it is done
@@ -36,7 +36,7 @@ class Permission:
 
 def check(kafka: Kafka, wanted: Sequence[Permission]) -> None:
     """Raise `Fatal` that lists what is wanted and not allowed. What is not there is not judged, once we may see it."""
-    admin = AdminClient({**access(kafka).confluent(), "log_level": 0})
+    admin = AdminClient({**as_connection(kafka).confluent(), "log_level": 0})
     wanted = [each for each in wanted if each.kind != TRANSACTIONS]
     places = list(dict.fromkeys((each.kind, each.name) for each in wanted))
     allowed: dict[tuple[str, str], set[AclOperation] | None] = {}
@@ -62,7 +62,7 @@ def check(kafka: Kafka, wanted: Sequence[Permission]) -> None:
         if (may := allowed[each.kind, each.name]) is not None and each.operation not in may
     ]
     if denied:
-        who = access(kafka).user
+        who = as_connection(kafka).user
         what = ", ".join(map(str, denied))
         raise Fatal(
             f"{kafka}: {who or 'our certificate'} lacks {what}; `streamwise topics --acls` prints what adds it"

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from streams.errors import Fatal, Retryable
 
-from .connection import Kafka, access, client
+from .connection import Kafka, as_connection, librdkafka_settings
 
 TIMEOUT_S = 10.0
 _LOOK_S = 0.1
@@ -53,7 +53,7 @@ def existing(bootstrap: Kafka, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
     librdkafka would go on trying and tell only its callback.
     """
     told: list[KafkaError] = []
-    admin = AdminClient({**client(bootstrap), "log_level": 0, "error_cb": told.append})
+    admin = AdminClient({**librdkafka_settings(bootstrap), "log_level": 0, "error_cb": told.append})
     until = time.monotonic() + timeout_s
     while True:
         try:
@@ -63,7 +63,7 @@ def existing(bootstrap: Kafka, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
             admin.poll(0)
             _check_refused(told)
             if time.monotonic() > until:
-                how = access(bootstrap).security
+                how = as_connection(bootstrap).security
                 more = f"; if one listens there it does not take {how}: set STREAMWISE_KAFKA_SECURITY"
                 raise broker_away(bootstrap, more) from error
 
@@ -79,7 +79,7 @@ def _check_refused(told: list[KafkaError]) -> None:
 
 def topic_id(bootstrap: Kafka, name: str) -> str | None:
     """The id that the broker gave the topic when it was made; None from a broker that gives none."""
-    admin = AdminClient({**client(bootstrap), "log_level": 0})
+    admin = AdminClient({**librdkafka_settings(bootstrap), "log_level": 0})
     try:
         found = admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name].result()
     except KafkaException:
@@ -136,7 +136,7 @@ def _create(bootstrap: Kafka, missing: list[NewTopic]) -> list[str]:
     if not missing:
         return []
     made = []
-    admin = AdminClient({**client(bootstrap), "log_level": 0})
+    admin = AdminClient({**librdkafka_settings(bootstrap), "log_level": 0})
     for name, future in admin.create_topics(missing, operation_timeout=TIMEOUT_S).items():
         try:
             future.result()

@@ -11,14 +11,14 @@ from confluent_kafka import Consumer, KafkaException
 
 from streams.errors import Retryable
 
-from .connection import Kafka, client
+from .connection import Kafka, librdkafka_settings
 
 log = logging.getLogger(__name__)
 
 AGAIN_S = 1.0
 
 
-class Feed(ABC):
+class TopicFeed(ABC):
     """Reads from `start` to `stop`; after an error of the client once more, by another call of `read`.
 
     `name`: the thread's; `what` is read, for the log; `group` is joined by nobody, as partitions are assigned by hand;
@@ -28,7 +28,7 @@ class Feed(ABC):
     def __init__(self, bootstrap: Kafka, *, name: str, what: str, group: str, more: dict[str, Any]) -> None:
         self._what = what
         self._settings = {
-            **client(bootstrap), "group.id": group, "enable.auto.commit": False, "log_level": 0, **more,
+            **librdkafka_settings(bootstrap), "group.id": group, "enable.auto.commit": False, "log_level": 0, **more,
         }  # fmt: skip
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.errors import Retryable
 
-from .connection import Kafka, client
+from .connection import Kafka, librdkafka_settings
 
 TIMEOUT_S = 30.0
 Newest = tuple[int, bytes | None, bytes | None]  # partition, key, value
@@ -22,7 +22,7 @@ def read_tail(bootstrap: Kafka, topic: str, numbers: Sequence[int], window: int,
     """
     consumer = Consumer(
         {
-            **client(bootstrap),
+            **librdkafka_settings(bootstrap),
             "group.id": group,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",

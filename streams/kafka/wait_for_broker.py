@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 
-from .connection import Kafka, access
+from .connection import Kafka, as_connection
 from .topic_admin import broker_away
 
 PATIENCE_S = 30.0  # what a role waits for a broker that is starting, too
@@ -18,7 +18,7 @@ def reach(bootstrap: Kafka, patience_s: float = 0.0) -> None:
     """Return when one of the addresses accepts connections; raise `Retryable` after `patience_s` (0: one try)."""
     until = time.monotonic() + patience_s
     told = False
-    while not any(map(_listens, access(bootstrap).addresses)):
+    while not any(map(_listens, as_connection(bootstrap).addresses)):
         if time.monotonic() >= until:
             raise broker_away(bootstrap)
         if not told:

@@ -83,7 +83,7 @@ def earliest(rows: Any, row: int, words: Any) -> Any:
 def rebuild(store: Store, index: Index, words: Any, times: Any, slots: Any, wake: Any, row: Any) -> int:
     """Fill the heap anew from the rows (after a restore); returns its size. `row: float64[1, words]` is scratch."""
     size = 0
-    for slot in range(index.marks[KNOWN]):
+    for slot in range(index.counters[KNOWN]):
         wake[slot] = 0.0
         if store.where[slot] == NEW:
             continue
@@ -98,7 +98,7 @@ def rebuild(store: Store, index: Index, words: Any, times: Any, slots: Any, wake
 def stale(store: Store, index: Index, dirty: Any, wake: Any, before_ms: float, first: int, out: Any) -> Any:
     """Look at `len(out)` slots from `first` on for rows whose clock (word 0) is before `before_ms` and that neither
     wait for a deadline nor to be written. Returns how many slots are in `out: int64[:]`, and where to go on."""
-    known = index.marks[KNOWN]
+    known = index.counters[KNOWN]
     row: Any = np.int64(first)
     count = 0
     for _ in range(min(len(out), known)):

@@ -11,10 +11,10 @@ from .packing import (
 )
 from .store import (
     BLOCKS,
+    FREE_WORDS,
     GAP,
     GAP_END,
     GAPS,
-    SPARE,
     TOP,
     Store,
     ask_packed,
@@ -27,21 +27,21 @@ LEAST_GAP = 16  # words
 def release(store: Store, at: int) -> None:
     """The block at `at` is free."""
     size = packed_words(store.cold, at, store.bits.shape[1])
-    store.marks[SPARE] += size
+    store.counters[FREE_WORDS] += size
     _chain(store, at, size, len(store.heads))
 
 
 @inlined
 def _chain(store: Store, at: int, size: int, gap: int) -> None:
     """Enter a free block; one of `gap` words or more is a gap for any rows, and says how long it is."""
-    store.marks[BLOCKS] += 1
+    store.counters[BLOCKS] += 1
     if size < gap:
         store.cold[at] = store.heads[size]
         store.heads[size] = at
     else:
-        store.cold[at] = store.marks[GAPS]
+        store.cold[at] = store.counters[GAPS]
         store.cold[at + 1] = size
-        store.marks[GAPS] = at
+        store.counters[GAPS] = at
 
 
 @inlined
@@ -51,8 +51,8 @@ def take_block(store: Store, size: int) -> Any:
     if at >= 0:
         following = store.cold[at]
         store.heads[size] = following
-        store.marks[BLOCKS] -= 1
-        store.marks[SPARE] -= size
+        store.counters[BLOCKS] -= 1
+        store.counters[FREE_WORDS] -= size
         ask_packed(store, following, size)  # for the next row of that length
         return at
     return _new_block(store, size)
@@ -61,35 +61,35 @@ def take_block(store: Store, size: int) -> Any:
 @kernel
 def _new_block(store: Store, size: int) -> int:
     """A block from a gap, or else from the end."""
-    marks = store.marks
-    while marks[GAP_END] - marks[GAP] < size:
+    counters = store.counters
+    while counters[GAP_END] - counters[GAP] < size:
         _leave_gap(store)
-        at = marks[GAPS]
+        at = counters[GAPS]
         if at < 0:
             break
-        marks[GAPS] = store.cold[at]
-        marks[GAP] = at
-        marks[GAP_END] = at + store.cold[at + 1]
-        marks[BLOCKS] -= 1
-    if marks[GAP_END] > marks[GAP]:
-        at = marks[GAP]
-        marks[GAP] = at + size
-        marks[SPARE] -= size
+        counters[GAPS] = store.cold[at]
+        counters[GAP] = at
+        counters[GAP_END] = at + store.cold[at + 1]
+        counters[BLOCKS] -= 1
+    if counters[GAP_END] > counters[GAP]:
+        at = counters[GAP]
+        counters[GAP] = at + size
+        counters[FREE_WORDS] -= size
     else:
-        at = marks[TOP]
-        marks[TOP] = at + size
+        at = counters[TOP]
+        counters[TOP] = at + size
     return int(at)
 
 
 @inlined
 def _leave_gap(store: Store) -> None:
     """What is left of the gap that is being filled is a block like others."""
-    at = store.marks[GAP]
-    left = store.marks[GAP_END] - at
+    at = store.counters[GAP]
+    left = store.counters[GAP_END] - at
     if left > 0:
         _chain(store, at, left, len(store.heads))
-    store.marks[GAP] = 0
-    store.marks[GAP_END] = 0
+    store.counters[GAP] = 0
+    store.counters[GAP_END] = 0
 
 
 @kernel
@@ -97,7 +97,7 @@ def free_blocks(store: Store, ahead: Any, lengths: Any, blocks: Any) -> None:
     """All free blocks, in no order, as place * len(heads) + length (0 of a gap, which says its own).
 
     `ahead`: int64[len(heads)], where each chain begins, at 0 that of the gaps (-1 = none); `lengths`: int64[.], those
-    that have one; both are used up. `blocks`: int64[marks[BLOCKS]]. No gap is being filled (`leave_gap`). The chains
+    that have one; both are used up. `blocks`: int64[counters[BLOCKS]]. No gap is being filled (`leave_gap`). The chains
     are followed side by side, as each block of a chain is waited for: several at a time.
     """
     found = 0
@@ -129,13 +129,13 @@ def join_blocks(store: Store, blocks: Any) -> int:
 
     What is free at the end of what is used is not used any more. Returns the words of all gaps.
     """
-    marks = store.marks
+    counters = store.counters
     heads = len(store.heads)
     gained = 0
     for length in range(heads):
         store.heads[length] = -1
-    marks[GAPS] = -1
-    marks[BLOCKS] = 0
+    counters[GAPS] = -1
+    counters[BLOCKS] = 0
     first = 0
     while first < len(blocks):
         start = blocks[first] // heads
@@ -144,9 +144,9 @@ def join_blocks(store: Store, blocks: Any) -> int:
             length = blocks[first] % heads
             end += length if length > 0 else store.cold[end + 1]
             first += 1
-        if end == marks[TOP]:
-            marks[TOP] = start
-            marks[SPARE] -= end - start
+        if end == counters[TOP]:
+            counters[TOP] = start
+            counters[FREE_WORDS] -= end - start
         else:
             _chain(store, start, end - start, LEAST_GAP)
             gained += end - start if end - start >= LEAST_GAP else 0

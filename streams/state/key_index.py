@@ -11,7 +11,7 @@ from streams.kernels.jit import inlined, kernel, prefetch
 from streams.kernels.memory import grown, zeros
 
 _LOW32 = np.uint64(0xFFFFFFFF)
-KNOWN, GONE, TOP = range(3)  # `marks`: slots given so far, those free again, bytes used of the arena
+KNOWN, GONE, TOP = range(3)  # `counters`: slots given so far, those free again, bytes used of the arena
 SIZE_BITS = 16  # of `spans`: a key's length below its place in the arena
 LARGEST = (1 << SIZE_BITS) - 1
 UNIT = 8  # keys take a multiple of this many bytes, so that those of one length class take each other's place
@@ -34,7 +34,7 @@ class Index(NamedTuple):
     arena: Any
     gone: Any
     heads: Any
-    marks: Any
+    counters: Any
     ahead: Any
 
 
@@ -66,28 +66,28 @@ def _units(size: int) -> Any:
 @kernel
 def _enter(index: Index, buf: Any, at: int, size: int, h: Any) -> int:
     """A slot for a new key; -1 when there is no room for one more."""
-    marks = index.marks
+    counters = index.counters
     units = _units(size)
     recycled = index.heads[units] >= 0
-    if not recycled and marks[TOP] + units * UNIT > len(index.arena):
+    if not recycled and counters[TOP] + units * UNIT > len(index.arena):
         return -1
-    known = marks[KNOWN] - marks[GONE]
-    if known >= np.int64(FULL * len(index.table)) or (marks[GONE] == 0 and known >= len(index.hashes)):
+    known = counters[KNOWN] - counters[GONE]
+    if known >= np.int64(FULL * len(index.table)) or (counters[GONE] == 0 and known >= len(index.hashes)):
         return -1
     if recycled:
         start = index.heads[units]
         index.heads[units] = index.arena[start : start + UNIT].view(np.int64)[0]
     else:
-        start = marks[TOP]
-        marks[TOP] = start + units * UNIT
+        start = counters[TOP]
+        counters[TOP] = start + units * UNIT
     for k in range(size):
         index.arena[start + k] = buf[at + k]
-    if marks[GONE] > 0:
-        marks[GONE] -= 1
-        slot = index.gone[marks[GONE]]
+    if counters[GONE] > 0:
+        counters[GONE] -= 1
+        slot = index.gone[counters[GONE]]
     else:
-        slot = marks[KNOWN]
-        marks[KNOWN] = slot + 1
+        slot = counters[KNOWN]
+        counters[KNOWN] = slot + 1
     index.spans[slot] = start << np.int64(SIZE_BITS) | size
     index.hashes[slot] = h
     return int(slot)
@@ -172,7 +172,7 @@ def find_slots(
 @kernel
 def _rehash(index: Index) -> None:
     mask = np.uint64(len(index.table) - 1)
-    for slot in range(index.marks[KNOWN]):
+    for slot in range(index.counters[KNOWN]):
         if index.spans[slot] < 0:
             continue
         place = index.hashes[slot] & mask
@@ -205,8 +205,8 @@ def remove_slot(index: Index, slot: int) -> None:
     index.arena[start : start + UNIT].view(np.int64)[0] = index.heads[units]
     index.heads[units] = start
     index.spans[slot] = -1
-    index.gone[index.marks[GONE]] = slot
-    index.marks[GONE] += 1
+    index.gone[index.counters[GONE]] = slot
+    index.counters[GONE] += 1
 
 
 class KeyIndex:

@@ -18,11 +18,11 @@ from .packing import (
     word_at,
 )
 from .store import (
-    COLD,
+    CLOCK_HAND,
     FREE,
-    HAND,
     NEW,
     NEXT,
+    PACKED,
     SOON,
     TOP,
     USUAL_WORDS,
@@ -37,16 +37,16 @@ from .store import (
 @kernel
 def fetch(store: Store, slot: int) -> int:
     """Give a slot whose row is not whole a place; -1 when none is free."""
-    if store.marks[FREE] == 0:
+    if store.counters[FREE] == 0:
         return -1
-    store.marks[FREE] -= 1
-    place = store.free[store.marks[FREE]]
+    store.counters[FREE] -= 1
+    place = store.free[store.counters[FREE]]
     at = store.where[slot]
     if at == NEW:
         for w in range(store.bits.shape[1]):
             store.bits[place, w] = store.default[0, w]
     else:
-        at = COLD - at
+        at = PACKED - at
         unpack_row(store.cold, at, store.default, store.bits, place)
         release(store, at)
     store.where[slot] = place
@@ -68,7 +68,7 @@ def place_of(store: Store, slot: int) -> Any:
 @inlined
 def has_room(store: Store) -> Any:
     """Whether one more row may be asked for and kept as it is (`Rows.make_room` makes room)."""
-    return store.marks[FREE] > 0 and store.marks[TOP] + 2 * len(store.scratch) <= len(store.cold)
+    return store.counters[FREE] > 0 and store.counters[TOP] + 2 * len(store.scratch) <= len(store.cold)
 
 
 @inlined
@@ -91,7 +91,7 @@ def keep_row(store: Store, slot: int, place: int) -> None:
 def evict(store: Store, count: int) -> None:
     """Pack `count` rows that were not used since the hand passed them (second chance). `cold` has room for them."""
     places = len(store.owner)
-    hand = store.marks[HAND]
+    hand = store.counters[CLOCK_HAND]
     while count > 0:
         place = hand
         hand += 1
@@ -107,12 +107,12 @@ def evict(store: Store, count: int) -> None:
         if store.used[place]:
             store.used[place] = 0
             continue
-        store.where[slot] = COLD - _packed(store, place)
+        store.where[slot] = PACKED - _packed(store, place)
         store.owner[place] = -1
-        store.free[store.marks[FREE]] = place
-        store.marks[FREE] += 1
+        store.free[store.counters[FREE]] = place
+        store.counters[FREE] += 1
         count -= 1
-    store.marks[HAND] = hand
+    store.counters[CLOCK_HAND] = hand
 
 
 @kernel
@@ -121,16 +121,16 @@ def evict_beyond(store: Store, first: int) -> None:
     for place in range(first, len(store.owner)):
         slot = store.owner[place]
         if slot >= 0:
-            store.where[slot] = COLD - _packed(store, place)
+            store.where[slot] = PACKED - _packed(store, place)
             store.owner[place] = -1
     free = 0
-    for k in range(store.marks[FREE]):
+    for k in range(store.counters[FREE]):
         if store.free[k] < first:
             store.free[free] = store.free[k]
             free += 1
-    store.marks[FREE] = free
-    if store.marks[HAND] >= first:
-        store.marks[HAND] = 0
+    store.counters[FREE] = free
+    if store.counters[CLOCK_HAND] >= first:
+        store.counters[CLOCK_HAND] = 0
 
 
 @kernel
@@ -146,7 +146,7 @@ def put_values(store: Store, buf: Any, at: Any, size: Any, slots: Any) -> int:
         if i + NEXT < len(slots):
             old = store.where[slots[i + NEXT]]
             if old < NEW:  # its block is free then
-                ask_packed(store, COLD - old, USUAL_WORDS)
+                ask_packed(store, PACKED - old, USUAL_WORDS)
         start = at[i] + 8 * ID_WORDS
         length = size[i] - 8 * ID_WORDS
         if not whole(buf, start, length, words):
@@ -156,7 +156,7 @@ def put_values(store: Store, buf: Any, at: Any, size: Any, slots: Any) -> int:
         block = take_block(store, length // 8)
         for k in range(length // 8):
             store.cold[block + k] = word_at(buf, start + 8 * k)
-        store.where[slot] = COLD - block
+        store.where[slot] = PACKED - block
     return -1
 
 
@@ -165,10 +165,10 @@ def _forget(store: Store, slot: int) -> None:
     place = store.where[slot]
     if place >= 0:
         store.owner[place] = -1
-        store.free[store.marks[FREE]] = place
-        store.marks[FREE] += 1
+        store.free[store.counters[FREE]] = place
+        store.counters[FREE] += 1
     elif place != NEW:
-        release(store, COLD - place)
+        release(store, PACKED - place)
     store.where[slot] = NEW
 
 
@@ -187,7 +187,7 @@ def taken_row(store: Store, slot: int) -> Any:
     place = store.where[slot]
     kept = store.kept[slot]
     if kept > 0 or place < NEW:
-        at = kept - 1 if kept > 0 else COLD - place
+        at = kept - 1 if kept > 0 else PACKED - place
         size = packed_words(store.cold, at, store.bits.shape[1])
         for k in range(size):
             store.scratch[k] = store.cold[at + k]
@@ -224,7 +224,7 @@ def first_word(store: Store, slot: int) -> Any:
         return store.rows[place, 0]
     if place == NEW:
         return store.default.view(np.float64)[0, 0]
-    at = COLD - place
+    at = PACKED - place
     word = store.default[0, 0]
     if store.cold[at] & 1:
         word ^= store.cold[at + (store.bits.shape[1] + 63) // 64]
@@ -236,7 +236,7 @@ def copy_row(store: Store, slot: int, bits: Any, row: int) -> None:
     """The slot's row into `bits[row]` (int64[., words]), wherever it is."""
     place = store.where[slot]
     if place < NEW:
-        unpack_row(store.cold, COLD - place, store.default, bits, row)
+        unpack_row(store.cold, PACKED - place, store.default, bits, row)
         return
     for w in range(bits.shape[1]):
         bits[row, w] = store.bits[place, w] if place >= 0 else store.default[0, w]

@@ -29,9 +29,9 @@ from .row_kernels import copy_rows, evict, evict_beyond, forget_row, pack_slots,
 from .store import (
     BLOCKS,
     FREE,
+    FREE_WORDS,
     GAPS,
     NEW,
-    SPARE,
     TOP,
     Store,
 )
@@ -95,7 +95,7 @@ class Rows:
             self._more(min(allowed, 2 * places))
         wanted = min(TURN, len(self._owner) // 4)
         missing = max(0, wanted - int(self._marks[FREE]))
-        if self._marks[TOP] > self._join_from and 4 * self._marks[SPARE] > self._marks[TOP]:
+        if self._marks[TOP] > self._join_from and 4 * self._marks[FREE_WORDS] > self._marks[TOP]:
             self._join()
         self._reserve((missing + wanted) * len(self._scratch))
         if missing:

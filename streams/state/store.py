@@ -8,11 +8,11 @@ from streams.kernels.jit import LINE_BYTES, inlined, prefetch
 
 NEW = -1  # `where` of a slot without a row: it has the default one
 
-COLD = -2  # `where` of a packed row is COLD - its place in `cold`
+PACKED = -2  # `where` of a packed row is COLD - its place in `cold`
 
-# `marks`: free places, words used of `cold`, the next place to look at; of `cold`, free words and blocks, the gap that
-# is being filled and its end, and the first of the other gaps
-FREE, TOP, HAND, SPARE, BLOCKS, GAP, GAP_END, GAPS = range(8)
+# `counters`: free places, words used of `cold`, the next place to look at; of `cold`, free words and blocks, the gap
+# that is being filled and its end, and the first of the other gaps
+FREE, TOP, CLOCK_HAND, FREE_WORDS, BLOCKS, GAP, GAP_END, GAPS = range(8)
 
 LINE = LINE_BYTES // 8  # words
 
@@ -42,7 +42,7 @@ class Store(NamedTuple):
     free: Any
     cold: Any
     heads: Any
-    marks: Any
+    counters: Any
     kept: Any
     default: Any
     scratch: Any
@@ -71,7 +71,7 @@ def ask_row(store: Store, slot: int) -> None:
     if place >= 0:
         ask_whole(store, place)
     elif place != NEW:
-        ask_packed(store, COLD - place, USUAL_WORDS)
+        ask_packed(store, PACKED - place, USUAL_WORDS)
 
 
 @inlined

@@ -10,7 +10,7 @@ import faust
 from faust.types.tuples import TP
 
 from streams.batches.record_batch import RawBatch
-from streams.kafka.connection import Kafka, access
+from streams.kafka.connection import Kafka, as_connection
 
 from .consumer import Consumer
 from .raw_records import SCHEME, install
@@ -50,8 +50,8 @@ def make_app(
     sys.setswitchinterval(GIL_SWITCH_S)
     app = App(
         role,
-        broker=[f"{SCHEME}://{address}" for address in access(bootstrap).addresses],
-        **access(bootstrap).faust(),
+        broker=[f"{SCHEME}://{address}" for address in as_connection(bootstrap).addresses],
+        **as_connection(bootstrap).faust(),
         store="memory://",
         autodiscover=False,
         web_enabled=False,

@@ -36,7 +36,7 @@ TOPICS_PATIENCE_S, TOPICS_PAUSE_S = 20.0, 0.1  # less than a member may take to 
 FULL_PAUSE_S = 0.01  # while enough of every partition lies decoded
 
 
-class Arrivals(OrderedDict[Any, Any]):
+class NotifyingRecords(OrderedDict[Any, Any]):
     """aiokafka's store of what was fetched and not asked for yet, with a call for each result that comes in."""
 
     def __init__(self, arrived: Callable[[Any, Any], None]) -> None:
@@ -72,7 +72,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         own._prefetch_backoff = 0
         self._actions = own._get_actions_per_node
         own._get_actions_per_node = self._paced_actions
-        own._records = Arrivals(self._arrived)
+        own._records = NotifyingRecords(self._arrived)
         group = self._ensure_consumer()._coordinator
         self._assign = group._perform_assignment
         group._perform_assignment = self._assign_known

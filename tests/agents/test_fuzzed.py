@@ -17,7 +17,7 @@ from faust.types.tuples import TP
 import schemas
 from agents.learner.role import LearnerRole
 from agents.ledger.role import LedgerRole
-from agents.registry.published import Published, _take, snapshot_key
+from agents.registry.published import ModelSnapshots, _take, snapshot_key
 from agents.registry.snapshot_feed import SnapshotFeed
 from agents.server.decision_feed import DecisionFeed
 from config.settings import load_settings
@@ -144,7 +144,7 @@ def test_a_learner_goes_on_from_what_is_left_in_a_topic_of_poison(example: Make)
     others = [b"", b"purchase", b"purchase/-1", b"purchase/" + b"9" * 40, b"/1", b"churn/3", b"purchase/77"]
     poison = spoilt("model_snapshot", [value], 3, COUNT // 2)
     for number, one in enumerate(poison):
-        found: dict[str, Published] = {}
+        found: dict[str, ModelSnapshots] = {}
         for at in good:
             _take(found, *at)
         _take(found, (key, *others)[number % (1 + len(others))], one)

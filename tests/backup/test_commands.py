@@ -9,7 +9,7 @@ import pytest
 
 import cli
 from agents.runtime.supervisor import environment
-from backup.file.archive import Writer
+from backup.file.archive import ArchiveWriter
 from backup.file.key import new_key, read_key
 from backup.file.summary import FULL, INCREMENT, Header, Summary
 from backup.make.backup import Backup
@@ -38,7 +38,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 
 def made(path: Path, *, key: bytes | None = None, parent: str = "") -> Path:
-    with Writer(path, Header(path.stem, INCREMENT if parent else FULL, 1, parent), key) as archive:
+    with ArchiveWriter(path, Header(path.stem, INCREMENT if parent else FULL, 1, parent), key) as archive:
         archive.begin("files")
         archive.add(b"")
         archive.finish(Summary(partitions=12))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 
-from backup.file.archive import Reader, Writer
+from backup.file.archive import ArchiveReader, ArchiveWriter
 from backup.file.summary import FULL, Header, Summary
 from backup.ledger_tables import applied, filled, read_tables, rows_of, write_table
 from serving.ledger.ledger import Ledger
@@ -72,7 +72,7 @@ def test_one_moment_comes_back_whole(ledgers: tuple[Ledger, Ledger], tmp_path: P
         before = content(connection)
         assert applied(connection) == {("alerts", 0): 1199, ("offer.outcomes", 1): 2}
         old.write([("alerts", 0, n, decision(n)) for n in range(1200, 1300)])  # meanwhile
-        with Writer(path, Header("a", FULL, 1), None) as archive:
+        with ArchiveWriter(path, Header("a", FULL, 1), None) as archive:
             counts = read_tables(connection, archive, whole=True)
             archive.finish(Summary(tables=counts))
     assert counts == {"alerts": 1200, "applied": 2, "offers": 0, "outcomes": 3}
@@ -80,7 +80,7 @@ def test_one_moment_comes_back_whole(ledgers: tuple[Ledger, Ledger], tmp_path: P
         for name in TABLES:
             connection.execute(text(f"DELETE FROM {name}"))
     assert filled(new) == []
-    reader = Reader(path).unlock(None)
+    reader = ArchiveReader(path).unlock(None)
     with new.writing() as connection:
         for name in TABLES:
             write_table(
@@ -94,7 +94,7 @@ def test_one_moment_comes_back_whole(ledgers: tuple[Ledger, Ledger], tmp_path: P
 
 def test_increments_hold_no_table_that_follows_from_topics(tmp_path: Path) -> None:
     ledger = Ledger(f"sqlite:///{tmp_path / 'a.db'}").open()
-    with ledger.reading() as connection, Writer(tmp_path / "a", Header("a", FULL, 1), None) as archive:
+    with ledger.reading() as connection, ArchiveWriter(tmp_path / "a", Header("a", FULL, 1), None) as archive:
         assert read_tables(connection, archive, whole=False) == {}
     ledger.close()
 

@@ -14,7 +14,7 @@ from agents.runtime.supervisor import environment
 from config.kafka import OPEN
 from config.settings import Settings, load_settings
 from streams.errors import ConfigError
-from streams.kafka.connection import KafkaAccess, access, client
+from streams.kafka.connection import KafkaConnection, as_connection, librdkafka_settings
 from streams.transport.app import make_app
 from tests.doubles.certificates import authority, signed
 
@@ -83,7 +83,7 @@ def test_both_clients_are_given_the_same(tmp_path: Path, ca: Path) -> None:
     found = load(
         security="sasl_ssl", ca=str(ca), cert=str(own.cert), key=str(own.key), user="worker", password_file=str(word)
     ).access  # fmt: skip
-    assert client(found) == {
+    assert librdkafka_settings(found) == {
         "bootstrap.servers": "127.0.0.1:9092",
         "security.protocol": "sasl_ssl",
         "ssl.ca.location": str(ca),
@@ -104,18 +104,22 @@ def test_both_clients_are_given_the_same(tmp_path: Path, ca: Path) -> None:
 
 def test_tls_without_a_name_and_a_name_without_tls(ca: Path) -> None:
     encrypted = load(security="ssl", ca=str(ca)).access
-    assert client(encrypted).keys() == {"bootstrap.servers", "security.protocol", "ssl.ca.location"}
+    assert librdkafka_settings(encrypted).keys() == {
+        "bootstrap.servers",
+        "security.protocol",
+        "ssl.ca.location",
+    }
     assert isinstance(encrypted.faust()["broker_credentials"], SSLCredentials)
     named = load(security="sasl_plaintext", user="a", password=SECRET).access
-    assert "ssl.ca.location" not in client(named)
+    assert "ssl.ca.location" not in librdkafka_settings(named)
     assert named.faust()["broker_credentials"].ssl_context is None
 
 
 def test_a_plain_text_is_the_addresses() -> None:
-    assert client("a:1,b:2") == {"bootstrap.servers": "a:1,b:2"}
-    assert access("a:1, b:2").addresses == ["a:1", "b:2"]
-    assert access("a:1").faust() == {}
-    assert load().access == KafkaAccess("127.0.0.1:9092")
+    assert librdkafka_settings("a:1,b:2") == {"bootstrap.servers": "a:1,b:2"}
+    assert as_connection("a:1, b:2").addresses == ["a:1", "b:2"]
+    assert as_connection("a:1").faust() == {}
+    assert load().access == KafkaConnection("127.0.0.1:9092")
 
 
 def test_faust_is_given_every_address(tmp_path: Path) -> None:
@@ -157,4 +161,4 @@ def test_the_demos_own_broker_lets_everybody_in_whatever_the_environment_says(
     monkeypatch.setenv("STREAMWISE_KAFKA_SECURITY", "sasl_plaintext")
     monkeypatch.setenv("STREAMWISE_KAFKA_USER", "a")
     monkeypatch.setenv("STREAMWISE_KAFKA_PASSWORD", SECRET)
-    assert load_settings(kafka="h:1", **OPEN).access == KafkaAccess("h:1")
+    assert load_settings(kafka="h:1", **OPEN).access == KafkaConnection("h:1")

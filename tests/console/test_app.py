@@ -18,8 +18,8 @@ from fastapi import FastAPI
 
 from console.app import HERE, REGIONS, create_app, run_page
 from console.board import Board
-from console.event_stream import QUEUE_MAX, Feed
-from console.forecasts import Outlooks
+from console.event_stream import QUEUE_MAX, EventStream
+from console.forecasts import ForecastBoard
 from streams.errors import Fatal, Retryable
 
 EVIL = "<script>alert('x')</script>\"&"
@@ -88,8 +88,8 @@ def recommended(key: bytes) -> list[dict[str, Any]]:
     return [] if key == b"new" else [{"product": f"product{EVIL}", "score": 0.3125}]
 
 
-def outlooks() -> Outlooks:
-    found = Outlooks()
+def outlooks() -> ForecastBoard:
+    found = ForecastBoard()
     steps = [{"expected": 20.5, "lower": 10.25, "upper": 31.0}] * 24
     for series in (f"series{EVIL}", "total", "other"):
         record = {
@@ -121,7 +121,7 @@ def test_forecasts_have_a_page_and_are_there_as_json(client: httpx.Client) -> No
 
 
 def test_without_an_analyst_there_is_nothing_yet() -> None:
-    with serving(create_app(Board(), outlooks=Outlooks())) as client:
+    with serving(create_app(Board(), outlooks=ForecastBoard())) as client:
         assert "Is the analyst up?" in client.get("/forecasts").text
 
 
@@ -226,7 +226,7 @@ def test_one_rendering_serves_every_client() -> None:
             renderings += 1
             return {"count": str(renderings), "still": "same"}
 
-        feed = Feed(render, tick_s=60)
+        feed = EventStream(render, tick_s=60)
         streams = [feed.stream() for _ in range(5)]
         for stream in streams:
             assert parse(await anext(stream)) == ("snapshot", {"count": "1", "still": "same"})
@@ -245,7 +245,7 @@ def test_one_rendering_serves_every_client() -> None:
 
 def test_a_page_where_nothing_changes_gets_heartbeats_only() -> None:
     async def look() -> None:
-        feed = Feed(lambda: {"a": "b"}, tick_s=60)
+        feed = EventStream(lambda: {"a": "b"}, tick_s=60)
         stream = feed.stream()
         await anext(stream)
         feed.tick()
@@ -257,7 +257,7 @@ def test_a_page_where_nothing_changes_gets_heartbeats_only() -> None:
 
 def test_a_client_that_does_not_read_loses_its_stream_and_others_keep_theirs() -> None:
     async def look() -> None:
-        feed = Feed(lambda: {}, tick_s=60)
+        feed = EventStream(lambda: {}, tick_s=60)
         slow, quick = feed.stream(), feed.stream()
         await anext(slow)
         await anext(quick)
@@ -276,7 +276,7 @@ def test_a_client_that_does_not_read_loses_its_stream_and_others_keep_theirs() -
 
 
 def test_too_many_clients_are_turned_away() -> None:
-    feed = Feed(dict, clients_max=0)
+    feed = EventStream(dict, clients_max=0)
     assert feed.full
 
 

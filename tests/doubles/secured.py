@@ -18,7 +18,7 @@ from agents.topology.acls import ROLES, permissions
 from bench.servers import KafkaServer, Locked
 from bench.servers.process import HOST, free_ports
 from bench.servers.tls import Tls
-from streams.kafka.connection import KafkaAccess
+from streams.kafka.connection import KafkaConnection
 from streams.kafka.permissions import TRANSACTIONS, Permission
 from streams.kafka.topic_admin import TopicSpec, ensure
 
@@ -61,9 +61,9 @@ class SecuredKafka:
             "super.users": f"User:{ADMIN};User:ANONYMOUS",  # the controller's own listener is plain
         }
 
-    def access(self, user: str) -> KafkaAccess:
+    def access(self, user: str) -> KafkaConnection:
         """How `user` reaches it."""
-        return KafkaAccess(
+        return KafkaConnection(
             self.addresses, "sasl_ssl", str(self.tls.ca), str(self.own.cert), str(self.own.key), MECHANISM, user,
             password(user),
         )  # fmt: skip

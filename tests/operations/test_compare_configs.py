@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from customers.row.layout import Migration
-from operations.compare_configs import compare, lines
+from operations.compare_configs import compare, format_report
 from pipeline.config import Config, load_config
 from tests.doubles import shipped_config
 from tests.doubles.configs import changed_config
@@ -31,7 +31,7 @@ def test_what_is_lost_is_told_by_name(other: Config) -> None:
     assert told["down"] == {"columns": down, "policies": ["any-review"], "examples": every}
     assert (told["features_new"], told["features_gone"]) == (["reviews", "searches_1w"], ["searches_1d"])
     assert told["order"].startswith("two rollouts")
-    assert lines(told)[1:3] == [
+    assert format_report(told)[1:3] == [
         f"rows that move up: lose columns searches_1d, total_quantity; examples {', '.join(every)}",
         f"rows that move back: lose columns {', '.join(down)}; policies any-review; examples {', '.join(every)}",
     ]
@@ -64,7 +64,9 @@ def test_the_same_layout_and_one_that_only_adds(tmp_path: Path) -> None:
         policies.read_text(encoding="utf-8").replace("churn > 0.5", "churn > 0.6"), encoding="utf-8"
     )
     told = compare(shipped_config(), load_config(same))
-    assert lines(told) == ["the layout is the same: workers of both run side by side, nothing restarts"]
+    assert format_report(told) == [
+        "the layout is the same: workers of both run side by side, nothing restarts"
+    ]
     features = same / "features.yaml"
     features.write_text(
         features.read_text(encoding="utf-8") + "  reviews: {kind: count, on: [review]}\n", encoding="utf-8"
@@ -72,7 +74,10 @@ def test_the_same_layout_and_one_that_only_adds(tmp_path: Path) -> None:
     told = compare(shipped_config(), load_config(same))
     assert (told["lossless"], told["order"]) == (True, "workers, then learner")
     assert told["down"]["columns"] == ["reviews"]
-    assert lines(told)[-1] == "nothing that the old version knows is lost, side by side and after a downgrade"
+    assert (
+        format_report(told)[-1]
+        == "nothing that the old version knows is lost, side by side and after a downgrade"
+    )
 
 
 def test_a_source_more_or_less_is_no_rollout_side_by_side(tmp_path: Path) -> None:
@@ -90,7 +95,7 @@ def test_a_source_more_or_less_is_no_rollout_side_by_side(tmp_path: Path) -> Non
     assert told["up"]["columns"] == []
     columns = {"offers_30d", "last_offer", "redeemed_90d", "redemptions", "last_redemption"}
     assert set(told["down"]["columns"]) == columns
-    assert "new sources: offer.outcomes" in lines(told)
+    assert "new sources: offer.outcomes" in format_report(told)
     back = compare(shipped_config(), old)
     assert (back["sources_gone"], back["order"].split(";")[0]) == (
         ["offer.outcomes"],

@@ -11,7 +11,7 @@ import pytest
 
 from agents.registry.published import read_published
 from config.settings import ROOT, Settings
-from operations.models import changed, list_lines, listed, show_lines, shown
+from operations.models import change_champion, list_lines, list_models, show_lines, show_model
 from streams.errors import ConfigError
 
 CHALLENGERS = """
@@ -44,25 +44,25 @@ def test_a_change_by_hand_is_made_recorded_and_kept_through_a_kill(
     encode: Callable[[str, Sequence[dict[str, Any]]], list[bytes]],
 ) -> None:
     with pytest.raises(ConfigError, match="there are: none yet"):
-        shown(settings, "purchase")
+        show_model(settings, "purchase")
     first = start("learner", "--config", str(config))
     broker.send("training.examples", encode("training_example", [example(n) for n in range(300)]))
-    until(lambda: (m := listed(settings)["models"].get("purchase")) and m["examples"] == 300)
-    found = listed(settings)["models"]["purchase"]
+    until(lambda: (m := list_models(settings)["models"].get("purchase")) and m["examples"] == 300)
+    found = list_models(settings)["models"]["purchase"]
     assert (found["champion"], list(found["challengers"])) == ("main", ["slow"])
     assert found["challengers"]["slow"]["gain"] < 0
     assert found["challengers"]["slow"]["auc"] < found["auc"]
 
     with pytest.raises(ConfigError, match="purchase has no challenger 'x'; expected one of: slow"):
-        changed(settings, "purchase", "x")
+        change_champion(settings, "purchase", "x")
     with pytest.raises(ConfigError, match="no former champion"):
-        changed(settings, "purchase", None)
-    assert changed(settings, "purchase", "slow")["champion"] == "slow"
+        change_champion(settings, "purchase", None)
+    assert change_champion(settings, "purchase", "slow")["champion"] == "slow"
 
     first.process.send_signal(signal.SIGKILL)
     first.process.wait()
     start("learner", "--config", str(config))
-    report = changed(settings, "purchase", None)
+    report = change_champion(settings, "purchase", None)
     assert report["champion"] == "main"
     assert [(c["to"], c["why"]) for c in report["changes"]] == [
         ("slow", "promoted by hand"),
@@ -70,5 +70,5 @@ def test_a_change_by_hand_is_made_recorded_and_kept_through_a_kill(
     ]
     versions = read_published(settings.access, "models")
     assert max(versions["purchase"].versions) == report["version"]
-    assert any("purchase" in line for line in list_lines(listed(settings)))
+    assert any("purchase" in line for line in list_lines(list_models(settings)))
     assert any("rolled back by hand" in line for line in show_lines(report))

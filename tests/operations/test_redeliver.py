@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import schemas
-from operations.dead_letters import Choice, Letter, Letterbox, detail, summary, summary_lines
+from operations.dead_letters import DeadLetterFilter, DeadLetterIndex, Letter, detail, summary, summary_lines
 from operations.redeliver import Record, _checked, _of_letter, originals
 from streams.engine.engine import LETTER_BYTES
 from streams.errors import Fatal
@@ -69,8 +69,8 @@ def test_originals_are_read_near_and_far_and_those_that_are_gone_are_told(broker
     assert [record and record.value for _, record in found] == [b"2", b"3", b"2990", b"2999", None, None]
 
 
-def box() -> Letterbox:
-    found = Letterbox()
+def box() -> DeadLetterIndex:
+    found = DeadLetterIndex()
     for offset, reason, time_ms in (
         (7, "the schema id", 1000),
         (8, "the schema id", 9000),
@@ -86,7 +86,7 @@ def box() -> Letterbox:
 
 
 def test_letters_are_counted_once_by_topic_and_reason() -> None:
-    told = summary(box(), Choice())
+    told = summary(box(), DeadLetterFilter())
     first = {"topic": "web.events", "reason": "the schema id", "letters": 2, "replayed": 1, "first_ms": 1000,
              "last_ms": 9000, "example": "web.events:1:7"}  # fmt: skip
     assert told["groups"][0] == first
@@ -102,13 +102,13 @@ def test_letters_are_counted_once_by_topic_and_reason() -> None:
 @pytest.mark.parametrize(
     ("choice", "offsets"),
     [
-        (Choice(reason="schema"), [7, 8]),
-        (Choice(topic="sales.events"), []),
-        (Choice(since_ms=5000), [8, 9]),
-        (Choice(until_ms=5000), [7]),
+        (DeadLetterFilter(reason="schema"), [7, 8]),
+        (DeadLetterFilter(topic="sales.events"), []),
+        (DeadLetterFilter(since_ms=5000), [8, 9]),
+        (DeadLetterFilter(until_ms=5000), [7]),
     ],
 )
-def test_letters_are_chosen(choice: Choice, offsets: list[int]) -> None:
+def test_letters_are_chosen(choice: DeadLetterFilter, offsets: list[int]) -> None:
     assert [letter.offset for letter in box().chosen(choice)] == offsets
 
 

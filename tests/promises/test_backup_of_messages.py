@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 import schemas
 from config.settings import ROOT
 from models.text.corrections import Correction
-from models.text.message_reader import Reader
+from models.text.message_reader import MessageReader
 from operations.backup import restore_backup
 from schemas.topics import CORRECTIONS, MESSAGES, SOCIAL
 from tests.doubles.cluster import Cluster, wait
@@ -64,7 +64,7 @@ def test_a_reader_goes_on_in_a_new_cluster_with_all_that_it_learned(stack: ExitS
     )  # what came since the first backup is in the increment, taken or not
     assert [value for _, _, _, value in new.read(CORRECTIONS)] == corrections
     read(new, 10)
-    twin = Reader.of(ROOT / "config" / "topics.yaml")
+    twin = MessageReader.of(ROOT / "config" / "topics.yaml")
     for one in told:
         twin.learn(Correction(str(one["text"]), -0.75))
     wanted = [message(number) for number in range(20, 30)]

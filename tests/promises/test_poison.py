@@ -17,7 +17,7 @@ import schemas
 from agents.learner.role import GROUP as LEARNER
 from agents.ledger.role import GROUP as LEDGER
 from agents.registry.published import read_published
-from agents.runtime.supervisor import Roles
+from agents.runtime.supervisor import Supervisor
 from agents.topology.topics import topics
 from agents.worker.role import GROUP as WORKER
 from bench.servers import KafkaServer
@@ -208,7 +208,7 @@ def test_every_role_goes_on_and_every_record_is_answered_for(bootstrap: str, set
         LEARNER: [("training.examples", n) for n in numbers],
         LEDGER: [(topic, n) for topic in ("alerts", "offers", OUTCOMES) for n in numbers],
     }
-    with Roles(settings, free_ports=True) as roles:
+    with Supervisor(settings, free_ports=True) as roles:
         assert roles.start()
         for group, places in groups.items():  # the worker first: what it sends is for the others
             until = time.monotonic() + PATIENCE_S

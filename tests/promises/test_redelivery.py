@@ -25,7 +25,7 @@ from agents.topology.topics import topics
 from agents.worker import role as worker
 from bench.servers import KafkaServer
 from operations import redeliver as redelivery
-from operations.dead_letters import Choice
+from operations.dead_letters import DeadLetterFilter
 from operations.redeliver import ORIGIN_HEADER, Redelivered, redeliver
 from schemas.topics import ALERTS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES
 from streams.engine.engine import LETTER_BYTES
@@ -206,7 +206,7 @@ def test_what_an_older_build_refuses_is_replayed_and_counted_once(installation: 
     assert crash.returncode == 9
     assert installation.run("replay", "--dry-run")["replayed"] == installation.sent
     # one that begins while another is at it shuts that one out
-    choice, bootstrap = Choice(), installation.cluster.bootstrap
+    choice, bootstrap = DeadLetterFilter(), installation.cluster.bootstrap
     with pytest.raises(Fatal, match="another `streamwise dead-letters replay` has begun"):
         redeliver(
             bootstrap,

@@ -64,7 +64,7 @@ def test_a_new_cluster_goes_on_where_a_backup_of_the_running_old_one_ends(
         never := str(tmp_path / "never"),
         "--key",
         key,
-        killed=("backup.file.archive:Writer._chunk", 3),
+        killed=("backup.file.archive:ArchiveWriter._chunk", 3),
     )
     assert died.returncode == -signal.SIGKILL
     assert not Path(never).exists()

@@ -16,7 +16,7 @@ import schemas
 from backup.chain import Chain
 from backup.file.summary import Range
 from backup.restore.restore import Restore
-from backup.restore.target_topics import Place
+from backup.restore.target_topics import TargetPartition
 from config.settings import load_settings
 from models.example import Example
 from models.learning.learner import Learner
@@ -118,7 +118,7 @@ def restore(tmp_path: Path) -> Restore:
 def test_source_topics_that_are_new_or_reach_far_enough_are_taken(
     restore: Restore, low: int, high: int, fresh: bool
 ) -> None:
-    place = Place("web.events", 1, 10, low, high, fresh)
+    place = TargetPartition("web.events", 1, 10, low, high, fresh)
     assert restore._source(place) == place
     assert place.missing == max(0, 10 - high)
 
@@ -127,14 +127,14 @@ def test_a_source_topic_with_other_events_is_refused(restore: Restore) -> None:
     with pytest.raises(
         Fatal, match=r"web.events\[1\] has events up to offset 9, but the rows hold those before 10"
     ):
-        restore._source(Place("web.events", 1, 10, 0, 9, False))
+        restore._source(TargetPartition("web.events", 1, 10, 0, 9, False))
 
 
 @pytest.mark.parametrize(("low", "high", "fresh"), [(0, 0, True), (0, 20, False), (30, 60, False)])
 def test_output_topics_that_are_new_or_hold_it_all_are_taken(
     restore: Restore, low: int, high: int, fresh: bool
 ) -> None:
-    restore._output(Place("alerts", 0, 10, low, high, fresh))
+    restore._output(TargetPartition("alerts", 0, 10, low, high, fresh))
 
 
 @pytest.mark.parametrize(("low", "high", "fresh"), [(0, 15, False), (12, 12, True)])
@@ -144,13 +144,16 @@ def test_an_output_topic_that_holds_a_part_is_refused(
     with pytest.raises(
         Fatal, match=r"alerts\[0\] is at offset \d+, but the backup has records 10 to 19 for it"
     ):
-        restore._output(Place("alerts", 0, 10, low, high, fresh))
+        restore._output(TargetPartition("alerts", 0, 10, low, high, fresh))
 
 
 def test_what_an_event_behind_the_rows_caused_is_left_out_only_where_its_source_is_new(
     restore: Restore,
 ) -> None:
-    restore._sources = [Place("web.events", 0, 10, 0, 0, True), Place("web.events", 1, 10, 0, 50, False)]
+    restore._sources = [
+        TargetPartition("web.events", 0, 10, 0, 0, True),
+        TargetPartition("web.events", 1, 10, 0, 50, False),
+    ]
     assert [restore._undone("web.events", 0, offset) for offset in (9, 10, 11)] == [False, True, True]
     assert not restore._undone("web.events", 1, 11)
     assert not restore._undone("", 0, -1)

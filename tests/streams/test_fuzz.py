@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.decode_programs import decode_programs
-from streams.avro.compiler import Program
+from streams.avro.compiler import AvroProgram
 from streams.avro.decoder import OK
 from streams.batches.columns import Columns, decode_columns
 from streams.batches.record_batch import RawBatch
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 COUNT = 20_000
 GUARDED = 3_000
 FEATURES = shipped_config().features
-PROGRAMS: dict[str, Program] = dict(zip(streams.TOPICS, decode_programs(FEATURES), strict=True))
+PROGRAMS: dict[str, AvroProgram] = dict(zip(streams.TOPICS, decode_programs(FEATURES), strict=True))
 DECODER = Reference(*FILES, streams.SCHEMAS).decoder
 BIT_FIELDS = {field.name for field in FEATURES.fields if field.reduce == "bits"}
 
@@ -122,7 +122,7 @@ def _apart(records: list[Record], poison: bytes) -> tuple[np.ndarray, np.ndarray
     return np.frombuffer(bytes(buf), np.uint8), np.array(places, np.int64).T.copy()
 
 
-def _again(batch: RawBatch, places: np.ndarray, program: Program) -> tuple[bytes, ...]:
+def _again(batch: RawBatch, places: np.ndarray, program: AvroProgram) -> tuple[bytes, ...]:
     from streams.avro.compiler import MAX_DEPTH
     from streams.avro.decoder import LATEST_MS, decode
 

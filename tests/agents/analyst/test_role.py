@@ -24,7 +24,7 @@ from config.settings import ROOT, load_settings
 from models.forecasting.config import load_forecasts
 from models.forecasting.forecaster import Forecaster
 from models.recommendation.config import load_recommendations
-from models.recommendation.shop import NOBODY, Shop
+from models.recommendation.shop import NOBODY, RecommendationState
 from schemas.topics import ANALYST_CHANGELOG, DEPARTURES, FORECASTS, RECOMMENDATIONS
 from streams.avro.decoder import REASONS
 from streams.batches.builder import raw_batch
@@ -151,7 +151,7 @@ def whole_state(role: AnalystRole) -> Any:
 
 
 def test_recommendations_are_those_of_the_shop_fed_directly(make: Any) -> None:
-    role, twin = make(), Shop(load_recommendations(ROOT / "config" / "recommendations.yaml"))
+    role, twin = make(), RecommendationState(load_recommendations(ROOT / "config" / "recommendations.yaml"))
     wanted: dict[bytes, Any] = {}
     for at, (customer, time_ms, value) in enumerate(orders()):
         take(role, [(customer, time_ms, value)], at)

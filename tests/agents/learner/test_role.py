@@ -15,7 +15,7 @@ from faust.types.tuples import TP
 
 import schemas
 from agents.learner.role import VERSIONS_KEPT, LearnerRole
-from agents.registry.published import Published, _take, read_published
+from agents.registry.published import ModelSnapshots, _take, read_published
 from config.settings import Settings, load_settings
 from customers.row.layout import Described
 from models.config import load_models
@@ -176,7 +176,7 @@ def test_examples_that_are_gone_are_told(
     take(role, 0, encode("training_example", [example(1, due=10**9), example(2)]))
     asyncio.run(role.commit())
     sent = outputs(role).of("models")[-1]
-    published: dict[str, Published] = {}
+    published: dict[str, ModelSnapshots] = {}
     _take(published, sent.key, sent.value)
     monkeypatch.setattr("agents.learner.role.read_published", lambda *_: published)
 

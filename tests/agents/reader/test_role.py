@@ -24,7 +24,7 @@ from agents.runtime.supervisor import environment
 from agents.topology.topics import topics
 from config.settings import ROOT, Settings, load_settings
 from models.text.corrections import Correction
-from models.text.message_reader import Reader
+from models.text.message_reader import MessageReader
 from schemas.topics import CORRECTIONS, MESSAGES, SOCIAL
 from streams.batches.builder import raw_batch
 from streams.errors import Fatal
@@ -228,7 +228,7 @@ def test_corrections_are_learned_once_in_order_and_refused_where_they_teach_noth
     for offset, value in enumerate(values):
         role.feed.take(offset, value)
     role.feed.take(0, good[0])  # read again after an error of the client
-    undisturbed = Reader.of(TOPICS)
+    undisturbed = MessageReader.of(TOPICS)
     for value in good:
         told = schemas.decode(value)[1]
         undisturbed.learn(Correction(told["text"], told["sentiment"], told["labels"]))
@@ -261,7 +261,7 @@ def test_every_reader_comes_to_the_same_state(broker: Any, until: Any) -> None:
     broker.send(CORRECTIONS, values[:200])
     states = []
     for more in (values[200:], []):
-        reader = Reader.of(TOPICS)
+        reader = MessageReader.of(TOPICS)
         feed = CorrectionFeed(broker.bootstrap, reader.learn).start()
         until(feed.caught_up.is_set)
         broker.send(
@@ -294,7 +294,7 @@ def test_a_kill_repeats_no_event_and_forgets_no_correction(
     start("reader")
     broker.send(MESSAGES, values[30:], key=b"anna")
     until(lambda: len(broker.values(SOCIAL)) >= 60)
-    twin = Reader.of(TOPICS)
+    twin = MessageReader.of(TOPICS)
     for value in told:
         record = schemas.decode(value)[1]
         twin.learn(Correction(record["text"], record["sentiment"], record["labels"]))
@@ -354,4 +354,4 @@ def test_whatever_comes_is_an_event_or_a_dead_letter(role: ReaderRole, seed: int
         role.feed.take(offset, value)
     assert role.feed.refused > 50
     assert -1.0 <= role.reader.read(DRY).sentiment <= 1.0
-    assert Reader.restore(role.reader.state(), role.reader.topics).state() == role.reader.state()
+    assert MessageReader.restore(role.reader.state(), role.reader.topics).state() == role.reader.state()

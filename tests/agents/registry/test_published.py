@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import schemas
-from agents.registry.published import Published, _take, partition_of, snapshot_key
+from agents.registry.published import ModelSnapshots, _take, partition_of, snapshot_key
 from models.example import Example
 from models.learning.learner import Learner
 
@@ -20,20 +20,20 @@ def a_snapshot(learner: Learner, offset: int) -> tuple[bytes, bytes]:
 
 
 @pytest.fixture
-def found() -> dict[str, Published]:
+def found() -> dict[str, ModelSnapshots]:
     """Three versions, the offsets 10, 11 and 12 applied to them."""
-    learner, published = Learner("m", FEATURES), dict[str, Published]()
+    learner, published = Learner("m", FEATURES), dict[str, ModelSnapshots]()
     for offset in (10, 11, 12):
         _take(published, *a_snapshot(learner, offset))
     return published
 
 
-def test_the_newest_is_gone_on_from(found: dict[str, Published]) -> None:
+def test_the_newest_is_gone_on_from(found: dict[str, ModelSnapshots]) -> None:
     learner, applied, newest, _ = found["m"].restore("m", FEATURES)
     assert (learner.version, learner.examples, applied, newest) == (3, 3, {"0": 12}, True)
 
 
-def test_tombstones_take_versions_away(found: dict[str, Published]) -> None:
+def test_tombstones_take_versions_away(found: dict[str, ModelSnapshots]) -> None:
     _take(found, b"m/3", None)
     assert found["m"].versions == {1, 2}
     assert found["m"].restore("m", FEATURES)[1] == {"0": 11}
@@ -42,21 +42,21 @@ def test_tombstones_take_versions_away(found: dict[str, Published]) -> None:
 @pytest.mark.parametrize("value", [b"", b"\0\0\0\0\x0cnonsense", schemas.encode("outcome", {
     "id": "1", "customer": "c", "offer": "o", "kind": "sent", "time": 1})])  # fmt: skip
 def test_a_newest_one_that_is_none_leaves_the_one_before_and_its_version_is_not_used_again(
-    found: dict[str, Published], value: bytes
+    found: dict[str, ModelSnapshots], value: bytes
 ) -> None:
     _take(found, b"m/4", value)
     learner, applied, newest, _ = found["m"].restore("m", FEATURES)
     assert (learner.version, learner.examples, applied, newest) == (4, 3, {"0": 12}, False)
 
 
-def test_a_snapshot_without_a_state_is_not_gone_on_from(found: dict[str, Published]) -> None:
+def test_a_snapshot_without_a_state_is_not_gone_on_from(found: dict[str, ModelSnapshots]) -> None:
     record = schemas.decode(a_snapshot(Learner("m", FEATURES), 1)[1])[1]
     _take(found, b"m/9", schemas.encode("model_snapshot", {**record, "version": 9, "state": b"?"}))
     learner, applied, newest, _ = found["m"].restore("m", FEATURES)
     assert (learner.version, applied, newest) == (9, {"0": 12}, False)
 
 
-def test_keys_that_are_none_are_passed_over(found: dict[str, Published]) -> None:
+def test_keys_that_are_none_are_passed_over(found: dict[str, ModelSnapshots]) -> None:
     _take(found, b"whatever", b"x")
     assert set(found) == {"m"}
 

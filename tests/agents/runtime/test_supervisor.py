@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents.runtime.supervisor import READER, RoleProcess, Roles, can_read, environment
+from agents.runtime.supervisor import READER, RoleProcess, Supervisor, can_read, environment
 from config.settings import ROOT, Settings, load_settings
 from streams.errors import Fatal, Retryable
 from streams.kafka.wait_for_broker import reach
@@ -35,7 +35,7 @@ def test_a_role_ends_when_its_parent_closes_its_input(start: Any) -> None:
 def test_starting_stops_when_asked(settings: Settings) -> None:
     stop = threading.Event()
     stop.set()
-    with Roles(settings, free_ports=True, names=["worker", READER, "server"]) as roles:
+    with Supervisor(settings, free_ports=True, names=["worker", READER, "server"]) as roles:
         assert not roles.start(stop)
         assert set(roles.running) == {"worker", "reader"}
         processes = [role.process for role in roles.running.values()]

@@ -14,7 +14,7 @@ from agents.server.forecast_feed import OutlookFeed
 from agents.server.role import _ask, _hosts
 from config.settings import load_settings
 from console.board import Board
-from console.forecasts import Outlooks
+from console.forecasts import ForecastBoard
 from serving.monitoring.role_server import RoleServer
 from streams.errors import Retryable
 
@@ -81,7 +81,7 @@ def test_decisions_reach_the_board_with_message_and_scores(
 
 
 def test_forecasts_and_departures_reach_the_page(broker: Any, until: Any, encode: Encode) -> None:
-    shown = Outlooks()
+    shown = ForecastBoard()
     forecast = {
         "forecast": "sales",
         "series": "total",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backup.chain import open_chain
-from backup.file.archive import CHUNK_BYTES, Reader, Writer
+from backup.file.archive import CHUNK_BYTES, ArchiveReader, ArchiveWriter
 from backup.file.key import new_key, read_key
 from backup.file.records import decode, encode
 from backup.file.summary import FULL, INCREMENT, Header, Slice, Summary
@@ -22,7 +22,7 @@ PIECES = [encode(b"key %d" % n, random.Random(n).randbytes(3000)) for n in range
 def made(
     path: Path, key: bytes | None = None, *, kind: str = FULL, name: str = "first", parent: str = ""
 ) -> Path:
-    with Writer(path, Header(name, kind, 1, parent), key) as archive:
+    with ArchiveWriter(path, Header(name, kind, 1, parent), key) as archive:
         archive.begin("changelog", 0)
         for piece in PIECES:
             archive.add(piece)
@@ -91,7 +91,7 @@ def test_a_file_cut_short_or_longer_is_noticed(tmp_path: Path, key: bytes) -> No
 
 def test_chunks_that_changed_places_are_noticed(tmp_path: Path) -> None:
     path = made(tmp_path / "a.backup")
-    reader = Reader(path).unlock(None)
+    reader = ArchiveReader(path).unlock(None)
     section = reader.section("changelog", 0)
     other = reader.section("models", 0)
     assert section is not None
@@ -128,7 +128,7 @@ def test_a_key_file_is_its_owners_and_never_overwritten(tmp_path: Path) -> None:
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.backup"
-    with Writer(path, Header("a", FULL, 1), None) as archive:  # as if it had failed
+    with ArchiveWriter(path, Header("a", FULL, 1), None) as archive:  # as if it had failed
         archive.begin("changelog", 0)
         archive.add(b"piece")
     assert os.listdir(tmp_path) == []

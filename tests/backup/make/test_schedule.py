@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from backup.file.archive import Writer
+from backup.file.archive import ArchiveWriter
 from backup.file.summary import FULL, INCREMENT, Header, Summary
 from backup.make.schedule import HOUR_MS, Schedule
 from config.settings import Settings, load_settings
@@ -24,7 +24,7 @@ NOW_MS = 1_800_000_000_000
 def put(folder: Path, name: str, at_h: float, parent: str = "") -> Path:
     path = folder / f"{name}.backup"
     header = Header(name, INCREMENT if parent else FULL, int(NOW_MS + at_h * HOUR_MS), parent)
-    with Writer(path, header, None) as archive:
+    with ArchiveWriter(path, header, None) as archive:
         archive.finish(Summary())
     return path
 

@@ -12,7 +12,7 @@ import pytest
 
 import schemas
 from backup.chain import Chain, open_chain
-from backup.file.archive import Writer, piece
+from backup.file.archive import ArchiveWriter, piece
 from backup.file.records import encode
 from backup.file.summary import FULL, INCREMENT, Header, Slice, Summary
 from backup.ledger_tables import write_table
@@ -62,7 +62,7 @@ def chain(tmp_path: Path) -> Chain:
         header = Header(name, FULL, 1) if name == "full" else Header(name, INCREMENT, 2, "full")
         summary = Summary(partitions=1, changelog={"0": Slice(0, 99)})
         paths.append(tmp_path / f"{name}.backup")
-        with Writer(paths[-1], header, None) as archive:
+        with ArchiveWriter(paths[-1], header, None) as archive:
             archive.begin("files")
             for path in CONFIG.glob("*.yaml"):
                 archive.add(piece([path.name, path.read_bytes()]))

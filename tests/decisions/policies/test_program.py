@@ -14,7 +14,7 @@ from decisions.conditions.compiler import Condition
 from decisions.conditions.machine import evaluate
 from decisions.conditions.names import Input, Names
 from decisions.policies.policy import Policy, load
-from decisions.policies.program import FIELD, KIND, SCORE, VIEW, Program
+from decisions.policies.program import FIELD, KIND, SCORE, VIEW, PolicyProgram
 
 CONFIG = Path(__file__).parents[3] / "config"
 NAMES = Names(
@@ -32,10 +32,10 @@ policies:
 """
 
 
-def built(tmp_path: Path, text: str) -> Program:
+def built(tmp_path: Path, text: str) -> PolicyProgram:
     path = tmp_path / "policies.yaml"
     path.write_text(text.replace("%s", "cooldown: 1h, message: Yes."), encoding="utf-8")
-    return Program.build(load(path, NAMES, lambda found: float(len(found))), NAMES)
+    return PolicyProgram.build(load(path, NAMES, lambda found: float(len(found))), NAMES)
 
 
 def alone(condition: Condition, values: dict[Input, float]) -> float:
@@ -44,7 +44,7 @@ def alone(condition: Condition, values: dict[Input, float]) -> float:
     return float(evaluate(condition.code, 0, len(condition.code), condition.constants, inputs, stack))
 
 
-def in_program(program: Program, start: int, stop: int, q: int, values: dict[Input, float]) -> float:
+def in_program(program: PolicyProgram, start: int, stop: int, q: int, values: dict[Input, float]) -> float:
     inputs = np.full(program.width, math.nan)
     for j, read in enumerate(program.inputs[q]):
         inputs[j] = values[read]
@@ -52,7 +52,7 @@ def in_program(program: Program, start: int, stop: int, q: int, values: dict[Inp
     return float(evaluate(program.code, start, stop, program.constants, inputs, stack))
 
 
-def same_as_alone(program: Program, policies: tuple[Policy, ...], values: dict[Input, float]) -> None:
+def same_as_alone(program: PolicyProgram, policies: tuple[Policy, ...], values: dict[Input, float]) -> None:
     for q, policy in enumerate(policies):
         found = in_program(program, program.when_start[q], program.when_stop[q], q, values)
         np.testing.assert_equal(found, alone(policy.when, values))
@@ -111,7 +111,7 @@ def test_property_the_shipped_policies_mean_together_what_they_mean_alone(data: 
 VALUES = st.one_of(st.just(math.nan), st.floats(-10, 10), st.sampled_from([0.0, 0.5, 1.0, 3.0, 150.0]))
 
 
-def shipped() -> Program:
+def shipped() -> PolicyProgram:
     """The policies we ship, against names read straight from the config files."""
     features, models = lines.load(CONFIG / "features.yaml"), lines.load(CONFIG / "models.yaml")
     views, kinds = [], []
@@ -121,7 +121,7 @@ def shipped() -> Program:
         kinds += [kind for kind in column["on"] if kind not in kinds]
     deadlines = [name for name, column in features["columns"].items() if column["kind"] == "deadline"]
     names = Names(views, tuple(models["models"]), tuple(features["fields"]), kinds, deadlines)
-    return Program.build(load(CONFIG / "policies.yaml", names, lambda text: float(len(text))), names)
+    return PolicyProgram.build(load(CONFIG / "policies.yaml", names, lambda text: float(len(text))), names)
 
 
 SHIPPED = shipped()

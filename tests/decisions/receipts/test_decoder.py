@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import schemas
-from decisions.receipts.decoder import DECISION, KINDS, LONG, LONGS, MOST_LONGS, OPS, RECEIPT, TEXT, cut
+from decisions.receipts.decoder import (
+    DECISION,
+    KINDS,
+    LONG,
+    LONGS,
+    MOST_LONGS,
+    OPS,
+    RECEIPT,
+    TEXT,
+    decode_decisions,
+)
 from serving.ledger.tables import PACKED, pack
 
 LONG_VALUES = st.integers(-(2**63), 2**63 - 1)
@@ -39,7 +49,7 @@ def packed(decision: dict[str, Any]) -> dict[str, Any]:
 @given(st.lists(DECISIONS, max_size=5))
 def test_cut_is_what_is_decoded(decisions: list[dict[str, Any]]) -> None:
     values = [schemas.encode("decision", decision) for decision in decisions]
-    assert cut(values) == [packed(decision) for decision in decisions]
+    assert decode_decisions(values) == [packed(decision) for decision in decisions]
 
 
 @settings(deadline=None)
@@ -52,7 +62,7 @@ def test_what_is_damaged_is_none_or_what_is_decoded_and_its_neighbours_are_whole
     for _ in range(data.draw(st.integers(1, 3))):
         bad[data.draw(st.integers(0, len(bad) - 1))] = data.draw(st.integers(0, 255))
     bad = bad[: data.draw(st.integers(0, len(bad)))]
-    first, found, last = cut([good, bytes(bad), good])
+    first, found, last = decode_decisions([good, bytes(bad), good])
     assert first == last == packed(decision)
     if found is not None:
         name, decoded = schemas.decode(bytes(bad))
@@ -61,8 +71,8 @@ def test_what_is_damaged_is_none_or_what_is_decoded_and_its_neighbours_are_whole
 
 def test_nothing_and_what_is_no_decision_is_left() -> None:
     outcome = schemas.encode("outcome", {"id": "1", "customer": "c", "offer": "o", "kind": "sent", "time": 1})
-    assert cut([None, b"", b"\0", outcome]) == [None] * 4
-    assert cut([]) == []
+    assert decode_decisions([None, b"", b"\0", outcome]) == [None] * 4
+    assert decode_decisions([]) == []
 
 
 def test_more_snapshots_than_fit_are_left() -> None:
@@ -77,7 +87,7 @@ def test_more_snapshots_than_fit_are_left() -> None:
         "id": "", "customer": "", "policy": "", "kind": "alert", "time": 0, "cause": "", "topic": "", "partition": 0,
         "offset": 0, "receipt": receipt,
     }  # fmt: skip
-    assert cut([schemas.encode("decision", decision)]) == [None]
+    assert decode_decisions([schemas.encode("decision", decision)]) == [None]
 
 
 def test_the_fields_are_those_of_the_schema() -> None:

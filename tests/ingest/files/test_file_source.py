@@ -17,7 +17,7 @@ import pytest
 import schemas
 from ingest.files.file_source import FileSource
 from ingest.open_source import source
-from ingest.source import Source
+from ingest.source import EventSource
 from streams.errors import ConfigError, Fatal
 
 ROOT = Path(__file__).parents[3]
@@ -48,11 +48,11 @@ def make(folder: Path, data: str | bytes, mapping: str = ORDERS, name: str = "or
     return found
 
 
-def records(found: Source) -> list[dict[str, Any]]:
+def records(found: EventSource) -> list[dict[str, Any]]:
     return [schemas.decode(value)[1] for topic, _, _, value in found.events() if topic != "dead-letters"]
 
 
-def letters(found: Source) -> list[tuple[int, str, bytes]]:
+def letters(found: EventSource) -> list[tuple[int, str, bytes]]:
     decoded = [schemas.decode(value)[1] for topic, _, _, value in found.events() if topic == "dead-letters"]
     return [(letter["offset"], letter["reason"], letter["value"]) for letter in decoded]
 

@@ -11,7 +11,7 @@ import pytest
 from models.forecasting.config import DAY_MS, TOTAL, ForecastSpec
 from models.forecasting.measure import amounts
 from models.recommendation.config import load_recommendations
-from models.recommendation.shopper import OWNED, Shopper
+from models.recommendation.shopper import OWNED, CustomerItems
 from streams.errors import ConfigError, Fatal, Poison
 
 SPEC = ForecastSpec(
@@ -86,22 +86,22 @@ def test_a_mistake_in_the_rules_is_named_with_its_line(tmp_path: Path, text: str
 
 
 def test_a_customers_list_comes_back_bit_for_bit() -> None:
-    shopper = Shopper()
+    shopper = CustomerItems()
     shopper.recent[:5] = [1.6e12, 2.5, 7.0, 0.0, 11.0]
     shopper.recent[66:69] = [1.5, 0.0, 0.25]
     shopper.own(range(1, OWNED + 3))
     shopper.own([5])
     assert shopper.owned[-1] == 5
     assert len(shopper.owned) == OWNED
-    again = Shopper.from_bytes(shopper.to_bytes())
+    again = CustomerItems.from_bytes(shopper.to_bytes())
     assert (again.recent.tobytes(), again.owned) == (shopper.recent.tobytes(), shopper.owned)
-    assert len(Shopper().to_bytes()) == 24
+    assert len(CustomerItems().to_bytes()) == 24
 
 
 @pytest.mark.parametrize("cut", [3, 8, 24, 40])
 def test_a_list_that_is_cut_short_is_refused(cut: int) -> None:
-    shopper = Shopper()
+    shopper = CustomerItems()
     shopper.recent[:4] = [1.6e12, 2.5, 7.0, 9.0]
     shopper.recent[66:68] = 1.0
     with pytest.raises(Poison):
-        Shopper.from_bytes(shopper.to_bytes()[:-cut])
+        CustomerItems.from_bytes(shopper.to_bytes()[:-cut])

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.learning.lagged_experts import CopyState, Lag
+from models.learning.lagged_experts import CopyState, LaggedExperts
 from models.learning.learner import Learner
 from models.scoring.scorer import CELLS, seeds
 from tests.models.learning.test_learner import FEATURES, restored, stream
@@ -17,8 +17,8 @@ SEEDS = seeds(("a", "b")).reshape(1, -1)
 X = np.array([1.0, 2.0])
 
 
-def filled() -> Lag:
-    lag = Lag()
+def filled() -> LaggedExperts:
+    lag = LaggedExperts()
     for time in range(0, 100):
         if lag.wanted(time, 80):
             lag.copy(time, float(time), (1.0, 0.5), np.full(CELLS, time / 100, np.float32))
@@ -39,7 +39,7 @@ def test_what_is_not_known_is_not_told() -> None:
 
 
 def test_restored_it_says_the_same() -> None:
-    lag, again = filled(), Lag()
+    lag, again = filled(), LaggedExperts()
     again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(lag.state()), type=list[CopyState]), 2)
     assert again.state() == lag.state()
     assert again.logits(X, SEEDS, 95, 12.0) == lag.logits(X, SEEDS, 95, 12.0)
@@ -51,7 +51,7 @@ def test_restored_it_says_the_same() -> None:
 def test_what_is_no_copy_is_refused(change: dict[str, object]) -> None:
     (*_, last) = filled().state()
     with pytest.raises(ValueError, match="copy of the experts"):
-        Lag().restore([msgspec.structs.replace(last, **change)], 2)
+        LaggedExperts().restore([msgspec.structs.replace(last, **change)], 2)
 
 
 def test_what_opened_before_the_experts_knew_anything_weighs_none_of_them() -> None:

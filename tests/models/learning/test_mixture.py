@@ -10,25 +10,25 @@ import numpy as np
 import pytest
 
 from models.learning.cohorts import CohortsState
-from models.learning.mixture import Mixing, MixingState
+from models.learning.mixture import MixingState, Mixture
 from models.learning.task import Amount, Binary
 from tests.reference.levels import mean_chance
 
 
-def taught(examples: int, *, loud: float = 1.0, shift: float = 0.0, seed: int = 5) -> Mixing:
+def taught(examples: int, *, loud: float = 1.0, shift: float = 0.0, seed: int = 5) -> Mixture:
     """After so many examples whose logit is z. The first expert says `loud` z + `shift`, the second z and noise as
     strong, the third nothing but noise."""
-    draw, mixing = np.random.default_rng(seed), Mixing(Binary())
+    draw, mixing = np.random.default_rng(seed), Mixture(Binary())
     for due, (z, second, third) in enumerate(draw.normal(size=(examples, 3))):
         label = float(draw.random() < 1.0 / (1.0 + math.exp(-z)))
         mixing.learn(np.array([loud * z + shift, z + second, third]), label, due, 800)
     return mixing
 
 
-def waves(deviation: float, *, told: bool, seed: int) -> Mixing:
+def waves(deviation: float, *, told: bool, seed: int) -> Mixture:
     """After 60 waves of 150 whose logits are z - 2 and a level of the wave, of which all experts say z - 2. Unless
     `told`, each example is due for itself."""
-    draw, mixing = np.random.default_rng(seed), Mixing(Binary())
+    draw, mixing = np.random.default_rng(seed), Mixture(Binary())
     for wave, level in enumerate(draw.normal(0.0, deviation, 60)):
         for at, z in enumerate(draw.normal(-2.0, 1.0, 150).tolist()):
             label = float(draw.random() < 1.0 / (1.0 + math.exp(-z - level)))
@@ -37,7 +37,7 @@ def waves(deviation: float, *, told: bool, seed: int) -> Mixing:
     return mixing
 
 
-def off(mixing: Mixing, deviation: float) -> float:
+def off(mixing: Mixture, deviation: float) -> float:
     """By how much the chances that it gives are off, in the mean: the next wave's level is not known."""
     found = []
     for z in np.linspace(-4.0, 0.0, 9).tolist():
@@ -65,7 +65,7 @@ def test_a_few_hundred_examples_turn_no_weights() -> None:
 
 
 def test_experts_that_are_not_wanted_never_count() -> None:
-    mixing = Mixing(Binary(), ("linear",))
+    mixing = Mixture(Binary(), ("linear",))
     for number in range(1000):
         mixing.learn(np.array([0.0, 1.0, -1.0]), float(number % 2), number, 100)
     assert mixing.weights[2:-1].tolist() == [0.0, 0.0]
@@ -84,7 +84,7 @@ def test_waves_that_share_nothing_leave_scores_as_they_are() -> None:
 
 
 def test_the_level_of_a_cohort_is_in_no_score() -> None:
-    mixing = Mixing(Binary())
+    mixing = Mixture(Binary())
     for wave in range(20):
         for _ in range(50):
             mixing.learn(np.zeros(3), float(wave % 2), wave * 8_000, 8_000)
@@ -94,7 +94,7 @@ def test_the_level_of_a_cohort_is_in_no_score() -> None:
 
 
 def test_amounts_have_no_cohorts() -> None:
-    mixing = Mixing(Amount())
+    mixing = Mixture(Amount())
     for wave in range(20):
         for _ in range(50):
             mixing.learn(np.zeros(3), 1.0 + wave % 2, wave * 8_000, 8_000)
@@ -102,7 +102,7 @@ def test_amounts_have_no_cohorts() -> None:
 
 
 def test_it_goes_on_from_its_state_bit_for_bit() -> None:
-    first, again = taught(150), Mixing(Binary())
+    first, again = taught(150), Mixture(Binary())
     again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(first.state()), type=MixingState))
     for mixing in (first, again):
         for number in range(100):
@@ -124,4 +124,4 @@ def test_it_goes_on_from_its_state_bit_for_bit() -> None:
 def test_what_is_no_state_is_refused(spoilt: dict[str, Any]) -> None:
     good = taught(5).state()
     with pytest.raises(ValueError, match="of the mixture"):
-        Mixing(Binary()).restore(msgspec.structs.replace(good, **spoilt))
+        Mixture(Binary()).restore(msgspec.structs.replace(good, **spoilt))

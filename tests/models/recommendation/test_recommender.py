@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.recommendation.assortment import Assortment, Recommendations, Rules
+from models.recommendation.assortment import Assortment, RecommendationRules, Recommendations
 from models.recommendation.basket import BASKET
 from models.recommendation.item_table import LARGEST_KEY, WAYS, count, empty, find, follow
 from models.recommendation.recent_items import BASKETS, CLOCK, HALF_LIFE_MS, KEYS, nothing, remember
@@ -64,7 +64,12 @@ def learned(
 
 
 def twin(
-    assortment: Assortment, rules: Rules, recent: NDArray[np.float64], owned: list[int], now_ms: float, k: int
+    assortment: Assortment,
+    rules: RecommendationRules,
+    recent: NDArray[np.float64],
+    owned: list[int],
+    now_ms: float,
+    k: int,
 ) -> list[tuple[float, int]]:
     """Every item scored by the formulas at the head of models/recommendation/scorer.py, in plain Python."""
     places = (len(recent) - KEYS) // 2
@@ -118,7 +123,7 @@ def test_the_kernel_is_its_twin(
 ) -> None:
     recommender, recents = learned(stream(baskets, seed))
     assortment = recommender.snapshot(3)
-    rules = Rules.of(assortment, stock=stock, never=never, once=once)
+    rules = RecommendationRules.of(assortment, stock=stock, never=never, once=once)
     scorer = Recommendations(assortment, rules)
     for recent in (*recents.values(), nothing(8)):
         now_ms = float(recent[CLOCK]) + days * DAY_MS
@@ -210,7 +215,7 @@ def test_before_anything_is_learned_nothing_is_recommended() -> None:
 def test_rules_hold_for_everyone(rules: dict[str, Any], holds: Any) -> None:
     recommender, recents = learned(stream(80))
     assortment = recommender.snapshot()
-    scorer = Recommendations(assortment, Rules.of(assortment, **rules))
+    scorer = Recommendations(assortment, RecommendationRules.of(assortment, **rules))
     wanted = sum(bool(holds(key, ())) for key in assortment.keys.tolist())
     for recent in recents.values():
         mine = recent[KEYS : KEYS + 8].tolist()
@@ -223,7 +228,7 @@ def test_rules_hold_for_everyone(rules: dict[str, Any], holds: Any) -> None:
 def test_what_is_owned_beyond_the_list_is_excluded_where_once_is_enough() -> None:
     recommender, _ = learned(stream(80))
     assortment = recommender.snapshot()
-    scorer = Recommendations(assortment, Rules.of(assortment, once=[FOOD]))
+    scorer = Recommendations(assortment, RecommendationRules.of(assortment, once=[FOOD]))
     keys = scorer.recommend(nothing(8), NOW_MS, 64, np.array([3, 6, 7, 5000]))[0].tolist()
     assert sorted(keys) == [key for key in assortment.keys.tolist() if key not in (3, 6)]
 
@@ -549,4 +554,4 @@ def test_bytes_that_are_no_snapshot_are_poison(change: dict[str, Any], said: str
 
 def test_rules_of_another_snapshot_are_refused() -> None:
     with pytest.raises(Poison, match="rules for"):
-        Recommendations(small().snapshot(), Rules.of(GOOD))
+        Recommendations(small().snapshot(), RecommendationRules.of(GOOD))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models.config import Feature
 from models.scoring import features as kernels
-from models.scoring.features import CODES, Plan, log1p, transform
+from models.scoring.features import CODES, FeaturePlan, log1p, transform
 from streams.kernels.hashing import hash_text
 
 DAY_MS = 86_400_000
@@ -46,7 +46,7 @@ def feature(transform: str, missing: float = 0.0, bucket: int = 0) -> Feature:
 
 
 def run(features: list[Feature], views: list[float], now_ms: int) -> list[float]:
-    plan, out = Plan.of(features), np.full(len(views), -1.0)
+    plan, out = FeaturePlan.of(features), np.full(len(views), -1.0)
     transform(np.array(views), float(now_ms), plan.codes, plan.missing, plan.apart, out)
     return [float(value) for value in out]
 
@@ -82,7 +82,7 @@ def test_transform_is_its_definition(drawn: list[tuple[str, float, float, int]],
 
 def test_the_order_is_that_of_the_config() -> None:
     features = [feature("hour_cos"), feature("log1p"), feature("weekday_sin"), feature("identity")]
-    assert Plan.of(features).apart.tolist() == [0, 2]
+    assert FeaturePlan.of(features).apart.tolist() == [0, 2]
     monday_noon = int(datetime(2024, 1, 1, 12, tzinfo=UTC).timestamp() * 1000)
     assert run(features, [9.0, 0.0, 9.0, -4.5], monday_noon) == [-1.0, 0.0, 0.0, -4.5]
 

@@ -6,18 +6,18 @@ import pytest
 
 from models.config import MAIN, Learning
 from models.learning.learner import Learner
-from models.selection.champion import Family, Standing, champion_of
+from models.selection.champion import Champion, Standing, champion_of
 from streams.errors import Poison
 from tests.models.learning.test_learner import FEATURES, stream
 
 WILD, GOOD = Learning(experts=("additive",), additive_rate=1.0), Learning(experts=("linear",))
 
 
-def family(**learnings: Learning) -> Family:
-    return Family("purchase", FEATURES, learnings)
+def family(**learnings: Learning) -> Champion:
+    return Champion("purchase", FEATURES, learnings)
 
 
-def give(found: Family, count: int, first: int = 1) -> None:
+def give(found: Champion, count: int, first: int = 1) -> None:
     for one in stream(count, seed=first, first=first):
         found.compare({name: learner.learn(one, 0, one.due) for name, learner in found.learners.items()})
 

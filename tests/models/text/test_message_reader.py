@@ -20,13 +20,13 @@ from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from bench.quality.sentiment import REVIEWS, TWEETS, agreement, learned, rated, run
 from models.text.corrections import SLOTS, Correction
-from models.text.message_reader import LONGEST, Reader, Reading
+from models.text.message_reader import LONGEST, MessageReader, Reading
 from models.text.phrases import load_topics
 from streams.errors import Poison
 
 ROOT = Path(__file__).parents[3]
 TOPICS = load_topics(ROOT / "config" / "topics.yaml")
-FRESH = Reader(TOPICS)
+FRESH = MessageReader(TOPICS)
 VADER = SentimentIntensityAnalyzer()
 
 TEXTS = st.text(st.characters(codec=None), max_size=300)
@@ -173,13 +173,13 @@ def test_other_languages_are_read_by_their_signs_only() -> None:
     assert sentiment("最悪です。とても残念 😢") < -0.2
 
 
-def corrected(reader: Reader, text: str, times: int = 1, **what: Any) -> None:
+def corrected(reader: MessageReader, text: str, times: int = 1, **what: Any) -> None:
     for _ in range(times):
         reader.learn(Correction(text, **what))
 
 
 def test_a_correction_is_learned_after_the_reading() -> None:
-    reader = Reader(TOPICS)
+    reader = MessageReader(TOPICS)
     text = "the gizmo wobbles again"
     assert reader.learn(Correction(text, -0.8)) == FRESH.read(text)
     after = reader.read(text)
@@ -193,7 +193,7 @@ def test_a_correction_is_learned_after_the_reading() -> None:
     "text", ["🫠", "这东西摇晃得厉害", "das Ding wackelt und ist nicht schön", "グラグラします"]
 )
 def test_any_language_is_learned(text: str) -> None:
-    reader = Reader(TOPICS)
+    reader = MessageReader(TOPICS)
     corrected(reader, text, 3, sentiment=-0.9)
     assert reader.read(text).sentiment < min(-0.3, FRESH.read(text).sentiment + 0.2)
 
@@ -208,7 +208,7 @@ def test_any_language_is_learned(text: str) -> None:
     ],
 )
 def test_labels_are_learned(text: str, labels: dict[str, bool]) -> None:
-    reader = Reader(TOPICS)
+    reader = MessageReader(TOPICS)
     corrected(reader, text, labels=labels)
     reading = reader.read(text)
     for label, is_so in labels.items():
@@ -219,7 +219,7 @@ def test_labels_are_learned(text: str, labels: dict[str, bool]) -> None:
 
 @pytest.mark.parametrize("rating", [math.nan, math.inf, -math.inf, 5.0, -1.0001, 1e300])
 def test_ratings_that_are_none_are_counted_and_pass_by(rating: float) -> None:
-    reader = Reader(TOPICS)
+    reader = MessageReader(TOPICS)
     corrected(reader, "a fine day", sentiment=0.5)
     before = msgspec.msgpack.decode(reader.state())
     corrected(reader, "a fine day", sentiment=rating, labels={"weather": True})
@@ -238,18 +238,18 @@ CORRECTIONS = st.builds(
 @settings(max_examples=40, deadline=None)
 @given(st.lists(CORRECTIONS, max_size=12), st.integers(0, 12))
 def test_restored_it_goes_on_bit_for_bit(corrections: list[Correction], cut: int) -> None:
-    undisturbed, reader = Reader(TOPICS), Reader(TOPICS)
+    undisturbed, reader = MessageReader(TOPICS), MessageReader(TOPICS)
     for number, correction in enumerate(corrections):
         if number == cut:
-            reader = Reader.restore(reader.state(), TOPICS)
+            reader = MessageReader.restore(reader.state(), TOPICS)
         assert reader.learn(correction) == undisturbed.learn(correction)
         assert -1.0 <= reader.read(correction.text).sentiment <= 1.0
-    assert reader.state() == undisturbed.state() == Reader.restore(reader.state(), TOPICS).state()
+    assert reader.state() == undisturbed.state() == MessageReader.restore(reader.state(), TOPICS).state()
     assert isinstance(msgspec.msgpack.decode(reader.state()), dict)
 
 
 def test_people_who_never_agree_do_no_harm() -> None:
-    reader = Reader(TOPICS)
+    reader = MessageReader(TOPICS)
     for number in range(3000):
         corrected(
             reader,
@@ -257,7 +257,7 @@ def test_people_who_never_agree_do_no_harm() -> None:
             sentiment=(-1.0) ** number,
             labels={"quality": number % 2 > 0},
         )
-    restored = Reader.restore(reader.state(), TOPICS)
+    restored = MessageReader.restore(reader.state(), TOPICS)
     assert restored.state() == reader.state()
     assert abs(restored.read("a terrible day").sentiment) <= 1.0
     corrected(restored, "a good gizmo", 30, sentiment=0.9)
@@ -265,20 +265,20 @@ def test_people_who_never_agree_do_no_harm() -> None:
 
 
 def test_what_is_not_declared_any_more_goes(tmp_path: Path) -> None:
-    reader = Reader(TOPICS)
+    reader = MessageReader(TOPICS)
     corrected(reader, "the gizmo wobbles", sentiment=-1.0, labels={"quality": True, "complaint": True})
     path = tmp_path / "topics.yaml"
     path.write_text(
         "topics: {fruit: {en: [apple]}}\nflags: {complaint: {en: [bad]}, churn_intent: {en: [bye]}}\n"
     )
-    restored = Reader.restore(reader.state(), load_topics(path))
+    restored = MessageReader.restore(reader.state(), load_topics(path))
     reading = restored.read("the gizmo wobbles")
     assert (reading.topics, reading.complaint) == ((), True)
     assert set(msgspec.msgpack.decode(restored.state())["heads"]) == {"sentiment", "complaint"}
 
 
-def taught() -> Reader:
-    reader = Reader(TOPICS)
+def taught() -> MessageReader:
+    reader = MessageReader(TOPICS)
     corrected(reader, "the gizmo wobbles", sentiment=-1.0, labels={"quality": True})
     return reader
 
@@ -323,7 +323,7 @@ def test_what_is_no_state_is_poison(spoil: Callable[[Any, Any], Any], said: str)
     assert len(state["heads"]["sentiment"]["slots"]) == 5 * 4
     spoil(state, state["heads"]["sentiment"])
     with pytest.raises(Poison, match="not the state of a reader") as caught:
-        Reader.restore(msgspec.msgpack.encode(state), TOPICS)
+        MessageReader.restore(msgspec.msgpack.encode(state), TOPICS)
     assert said in str(caught.value)
 
 
@@ -334,7 +334,7 @@ TAUGHT = taught().state()
 @given(st.binary(max_size=60) | st.integers(0, 400).map(lambda end: TAUGHT[:end]))
 def test_bytes_that_are_no_state_are_poison(state: bytes) -> None:
     with pytest.raises(Poison, match="not the state of a reader"):
-        Reader.restore(state, TOPICS)
+        MessageReader.restore(state, TOPICS)
 
 
 needs_ratings = pytest.mark.skipif(
@@ -348,7 +348,7 @@ def test_promise_it_agrees_with_people_and_learns_from_them() -> None:
     half = len(reviews) // 2
     assert agreement(FRESH, rated(TWEETS)) >= 0.85
     assert agreement(FRESH, reviews) >= 0.55
-    reader = Reader(TOPICS)
+    reader = MessageReader(TOPICS)
     learned(reader, reviews[:half])
     assert agreement(reader, reviews[half:]) >= 0.60
 
@@ -359,6 +359,6 @@ def test_promise_five_thousand_messages_a_second() -> None:
 
 
 def test_nothing_learned_reads_as_the_lexicon() -> None:
-    assert Reader.restore(FRESH.state(), TOPICS).read("a lovely day") == Reading(
+    assert MessageReader.restore(FRESH.state(), TOPICS).read("a lovely day") == Reading(
         VADER.polarity_scores("a lovely day")["compound"], (), False, False, "en"
     )

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from models.text.message_reader import Reader, Reading
+from models.text.message_reader import MessageReader, Reading
 from models.text.phrases import FLAGS, load_topics
 from streams.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[3] / "config" / "topics.yaml"
-READER = Reader.of(SHIPPED)
+READER = MessageReader.of(SHIPPED)
 
 
 def read(text: str) -> Reading:
@@ -93,7 +93,7 @@ def test_churn_intent(text: str, churn_intent: bool) -> None:
 def test_phrases_of_another_language_are_its_own(tmp_path: Path) -> None:
     text = "topics:\n  delivery: {de: [liefer*], en: [gift]}\nflags:\n  complaint: {de: [beschwer*]}\n"
     path = written(tmp_path, text + "  churn_intent: {de: [kündig*]}\nnegations: {de: [nicht]}\n")
-    reader = Reader.of(path)
+    reader = MessageReader.of(path)
     german = reader.read("Ich will kündigen, die Lieferung ist nicht da und das Gift auch")
     assert german == Reading(0.0, ("delivery",), False, True, "de")
     assert not reader.read("ich werde es nicht kündigen, das ist sehr gut").churn_intent

@@ -11,7 +11,7 @@ import pytest
 from config.settings import load_settings
 from models.recommendation.shop import NOBODY, Recommended
 from serving.recommendations import store as recommendations
-from serving.recommendations.store import AT_ONCE, Shelf, shelf
+from serving.recommendations.store import AT_ONCE, RecommendationWriter, recommendation_writer
 from serving.views.store import MemoryViews
 from streams.errors import Retryable
 
@@ -32,7 +32,7 @@ class Away(MemoryViews):
 def test_whoever_changed_is_written_a_part_at_a_time() -> None:
     store = MemoryViews()
     store.write([b"unknown"], [b"{}"])
-    made = Shelf(store, score)
+    made = RecommendationWriter(store, score)
     made.put([b"%d" % n for n in range(AT_ONCE + 1)])
     made.put([b"unknown"])
     assert asyncio.run(made.write_some())
@@ -51,10 +51,10 @@ def test_whoever_changed_is_written_a_part_at_a_time() -> None:
 
 def test_while_the_store_is_away_they_wait_and_are_scored_when_it_is_back() -> None:
     store = Away()
-    made = Shelf(store, score)
+    made = RecommendationWriter(store, score)
     made.put([b"a", b"b"])
     assert not asyncio.run(made.write_some())
-    assert made._pause_s() > Shelf(store, score)._pause_s()
+    assert made._pause_s() > RecommendationWriter(store, score)._pause_s()
     store.away = False
     assert asyncio.run(made.write_some())
     assert (made.written, made.failures) == (2, 1)
@@ -62,7 +62,7 @@ def test_while_the_store_is_away_they_wait_and_are_scored_when_it_is_back() -> N
 
 
 def test_without_redis_nothing_waits_and_the_port_answers() -> None:
-    made = shelf("memory://", score)
+    made = recommendation_writer("memory://", score)
     made.put([b"a"])
     assert not made._waiting
     with pytest.raises(Retryable, match="is starting"):

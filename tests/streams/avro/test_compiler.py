@@ -22,8 +22,8 @@ from streams.avro.compiler import (
     SET,
     SUM,
     TIME,
+    AvroProgram,
     Capture,
-    Program,
     compile_program,
 )
 from streams.avro.decoder import LATEST_MS, MALFORMED, OK, OUT_OF_BOUNDS, decode
@@ -40,7 +40,7 @@ ID = 7
 class Decoded:
     """What the kernel made of one body, placed at the very end of its buffer."""
 
-    def __init__(self, program: Program, body: bytes, fields: int) -> None:
+    def __init__(self, program: AvroProgram, body: bytes, fields: int) -> None:
         value = b"\0" + ID.to_bytes(4, "big") + body
         buf = np.frombuffer(b"k" + value, np.uint8)
         one = np.ones(1, np.int64)
@@ -70,7 +70,7 @@ def encoded(schema: Any, value: Any) -> bytes:
     return out.getvalue()
 
 
-def program_of(writer: Any, reader: Any, captures: dict[str, Capture]) -> Program:
+def program_of(writer: Any, reader: Any, captures: dict[str, Capture]) -> AvroProgram:
     return compile_program({ID: writer}, reader, {**FIXED_CAPTURES, **captures}, KINDS, max(1, len(captures)))
 
 
@@ -131,7 +131,9 @@ def spoilt(draw: Random, body: bytes) -> bytes:
     return bytes(damaged[: draw.choice((len(body), draw.randrange(len(body))))])
 
 
-def compare(program: Program, writer: Any, reader: Any, body: bytes, chosen: list[tuple[str, int]]) -> None:
+def compare(
+    program: AvroProgram, writer: Any, reader: Any, body: bytes, chosen: list[tuple[str, int]]
+) -> None:
     got = Decoded(program, body, len(chosen))
     try:
         keys_once = check(writer, body)

@@ -99,7 +99,7 @@ class Worker:
             ]
             restorer.apply(partition, parse_batch(batches.batch(part), first=0))
         partition.ends[:] = ends
-        self.cycle.take_up(partition, restorer.control)
+        self.cycle.resume(partition, restorer.control)
         for which, topic in enumerate(self.rig.topics):
             partition.positions[which] = self.committed((topic, number))
         partition.activate(taken_over=bool(restorer.control))
@@ -207,16 +207,16 @@ def test_a_cycle_commits_nothing_of_a_partition_that_went_meanwhile(point: str) 
 
 def steps_of_a_commit(worker: Worker) -> list[str]:
     """What was done, in order; the same thing several times in a row counts once."""
-    steps, adopt = worker.rig.outputs.steps, worker.engine.turned
+    steps, adopt = worker.rig.outputs.steps, worker.engine.on_cutover
 
     def noted(partition: Partition, offered: dict[str, Any]) -> None:
         steps.append("adopt")
         adopt(partition, offered)
 
-    worker.engine.turned = noted
+    worker.engine.on_cutover = noted
     steps.clear()
     worker.commit()
-    worker.engine.turned = adopt
+    worker.engine.on_cutover = adopt
     return [step for at, step in enumerate(steps) if not at or step != steps[at - 1]]
 
 
@@ -228,11 +228,11 @@ def test_a_turn_behind_the_end_of_a_topic_that_was_made_anew_is_one_at_its_end()
     newest = worker.work.offered(partition)
     turn = {"at": dict.fromkeys(worker.rig.topics, 1 << 40), "next": newest}
     control = {"next": worker.work.in_force(partition), "clocks": None, "turn": turn}
-    worker.cycle.take_up(partition, control)
+    worker.cycle.resume(partition, control)
     draw = random.Random(1)
     while worker.step(draw):
         pass
-    assert partition.turn is None
+    assert partition.cutover is None
     assert worker.work.in_force(partition) == newest
 
 
@@ -260,7 +260,7 @@ def test_a_turn_lies_ahead_and_no_event_waits_for_the_changelog() -> None:
     worker.commit()
     assert folded_while_written[0] > 0
     for partition in partitions:
-        assert partition.turn is None
+        assert partition.cutover is None
         assert newest["churn"].version in partition.state.weights.version
 
 

@@ -11,12 +11,12 @@ import orjson
 import pytest
 
 from streams.durability import local_rows as local
-from streams.durability.local_rows import Found, Place
+from streams.durability.local_rows import ChangelogIdentity, Found
 from streams.engine.partition import Partition
 from tests.doubles import Rig
 from tests.reference import streams
 
-PLACE = Place("a topic", 7)
+PLACE = ChangelogIdentity("a topic", 7)
 CONTROL = orjson.dumps({"clocks": [1.0, 2.0]})
 
 
@@ -84,8 +84,10 @@ def test_a_file_that_is_not_whole_is_left_alone(tmp_path: Path, harm: Callable[[
     assert content(again) == {}
 
 
-@pytest.mark.parametrize("place", [Place("another topic", 7), Place("a topic", 8)])
-def test_a_file_of_another_changelog_or_layout_is_left_alone(tmp_path: Path, place: Place) -> None:
+@pytest.mark.parametrize("place", [ChangelogIdentity("another topic", 7), ChangelogIdentity("a topic", 8)])
+def test_a_file_of_another_changelog_or_layout_is_left_alone(
+    tmp_path: Path, place: ChangelogIdentity
+) -> None:
     local.save(tmp_path, filled(), PLACE, 41, CONTROL)
     assert local.load(tmp_path, empty(), place) is None
 

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.recommendation.stock import LOOK_S, Stock
-from streams.intake.time_merge import ENOUGH, Arrived, Merging
+from streams.intake.time_merge import ENOUGH, Event, TimeMerge
 
 A, B = TP("sales.events", 0), TP("sales.events", 1)
 
 
-def event(tp: TP, offset: int, time_ms: int) -> Arrived:
-    return Arrived(tp, offset, time_ms, -1, b"c", {})
+def event(tp: TP, offset: int, time_ms: int) -> Event:
+    return Event(tp, offset, time_ms, -1, b"c", {})
 
 
-def taken(merging: Merging) -> list[tuple[TP, int]]:
+def taken(merging: TimeMerge) -> list[tuple[TP, int]]:
     found = []
     while one := merging.take():
         found.append((one.tp, one.offset))
@@ -28,7 +28,7 @@ def taken(merging: Merging) -> list[tuple[TP, int]]:
 
 def test_nothing_is_taken_while_another_partition_has_something_waiting() -> None:
     waiting = {B}
-    merging = Merging(waiting.__contains__)
+    merging = TimeMerge(waiting.__contains__)
     merging.begin([A, B])
     merging.add(A, 2, iter([event(A, 0, 5), event(A, 1, 9)]))
     assert taken(merging) == []
@@ -43,7 +43,7 @@ def test_nothing_is_taken_while_another_partition_has_something_waiting() -> Non
 
 
 def test_enough_is_enough_and_a_new_assignment_begins_with_nothing() -> None:
-    merging = Merging(lambda tp: tp == B)
+    merging = TimeMerge(lambda tp: tp == B)
     merging.begin([A, B])
     merging.add(A, ENOUGH - 1, iter([event(A, 0, 5)]))
     assert not merging.full(A)
@@ -61,12 +61,12 @@ def test_enough_is_enough_and_a_new_assignment_begins_with_nothing() -> None:
 def test_the_order_does_not_depend_on_the_batches(times: list[list[int]], sizes: list[int]) -> None:
     tps = [TP("t", number) for number in range(3)]
     events = {tp: [event(tp, n, at) for n, at in enumerate(of)] for tp, of in zip(tps, times, strict=True)}
-    at_once = Merging(lambda tp: False)
+    at_once = TimeMerge(lambda tp: False)
     at_once.begin(tps)
     for tp in tps:
         at_once.add(tp, len(events[tp]), iter(events[tp]))
     added = dict.fromkeys(tps, 0)
-    merging = Merging(lambda tp: added[tp] < len(events[tp]))
+    merging = TimeMerge(lambda tp: added[tp] < len(events[tp]))
     merging.begin(tps)
     found = []
     for turn, size in enumerate(sizes * 3):

@@ -33,8 +33,8 @@ from streams.transport.consumer_thread import (
     ASIDE_BYTES,
     ASIDE_PACE_S,
     FETCH_MAX_WAIT_MS,
-    Arrivals,
     ConsumerThread,
+    NotifyingRecords,
 )
 from streams.transport.raw_records import SCHEME, RawPartitionRecords, install
 from tests.reference import batches
@@ -164,7 +164,7 @@ def test_batches_of_bundled_topics_are_offered_closed_as_they_arrive() -> None:
     thread.app = SimpleNamespace(
         bundled=frozenset({AT[0]}), fetched=lambda topic, batch: offered.append(batch), conf=None
     )
-    arrivals = Arrivals(thread._arrived)
+    arrivals = NotifyingRecords(thread._arrived)
     held = fetched(batches.batch(records(0)) + batches.batch(records(3)))
     other = TopicPartition("changelog", 0)
     assignment = SimpleNamespace(state_value=lambda tp: SimpleNamespace(highwater=6))
@@ -186,7 +186,7 @@ def test_a_batch_that_claims_more_offsets_than_records_behind_the_log_is_refused
     thread.app = SimpleNamespace(bundled=frozenset(), conf=None)
     held = fetched(batches.batch(records(0)) + batches.batch(records(3), last_offset=5 + claimed))
     assignment = SimpleNamespace(state_value=lambda tp: SimpleNamespace(highwater=5))
-    arrivals = Arrivals(thread._arrived)
+    arrivals = NotifyingRecords(thread._arrived)
     arrivals[AT] = fetcher.FetchResult(AT, assignment=assignment, partition_records=held, backoff=0)
     assert spans([next(held)]) == [(0, 0, 3)]
     if not claimed:
