@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.durability.control_row import CONTROL_KEY
+from streams.durability import CONTROL_KEY
 from streams.errors import Retryable
 
 from .topic_log import Log

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from backup.file.archive import ArchiveReader, pieces
-from backup.file.records import decode
-from backup.file.summary import (
+from backup.file import (
     ANALYST,
     CHANGELOG,
     FILES,
@@ -15,10 +13,13 @@ from backup.file.summary import (
     MODELS,
     OUTPUT,
     TABLE,
+    ArchiveReader,
     Header,
     Range,
     Slice,
     Summary,
+    decode,
+    pieces,
 )
 from streams.errors import Fatal
 

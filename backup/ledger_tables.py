@@ -7,10 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 
-from backup.file.archive import ArchiveWriter, piece, pieces
-from backup.file.summary import TABLE
-from serving.ledger.ledger import Ledger
-from serving.ledger.tables import APPLIED, BY_KIND, METADATA
+from backup.file import TABLE, ArchiveWriter, piece, pieces
+from serving.ledger import APPLIED, BY_KIND, METADATA, Ledger
 from streams.errors import Fatal
 
 ROWS = 500  # in a piece, and in an insert

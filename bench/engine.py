@@ -22,7 +22,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient
 
-from bench.harness.report import keep, say
+from bench.harness import keep, say
 
 from .harness import environments
 from .servers import KafkaServer, ServerError

@@ -17,9 +17,9 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from bench.harness.report import keep, say
+from bench.harness import keep, say
 from schemas.topics import ALERTS
-from streams.transport.app import SESSION_TIMEOUT_S
+from streams.transport import SESSION_TIMEOUT_S
 
 from .load import start_load
 from .site import Site, Worker, await_committed, read

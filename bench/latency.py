@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.harness.report import keep, say
+from bench.harness import keep, say
 from bench.servers.process import free_ports
 
 from .load import start_load

@@ -19,7 +19,7 @@ from aiokafka.partitioner import murmur2
 from aiokafka.protocol.produce import ProduceRequest_v7, ProduceResponse_v7
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from streams.batches.record_batch import LENGTH
+from streams.batches import LENGTH
 
 from .site import PATIENCE_S
 from .workload import product_mix as mix

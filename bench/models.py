@@ -19,14 +19,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from bench.harness.report import keep, say
+from bench.harness import keep, say
 from bench.quality import recommend as model_recommend
 from bench.quality import sentiment as model_sentiment
 from config.settings import load_settings
 from ingest.open_source import source
-from models.learning.learner import Learner
-from models.scoring.scorer import Weights, score
-from models.scoring.snapshot import no_weights
+from models.learning import Learner
+from models.scoring import Weights, no_weights, score
 from operations.evaluate import Trial
 from pipeline.config import load_config
 

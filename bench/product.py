@@ -27,18 +27,15 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 import schemas
-from agents.registry.snapshot_feed import snapshot_key
-from agents.topology.topics import topics
-from bench.harness.product_worker import SETTLED
-from bench.harness.report import keep, say
-from bench.workload.synthetic_examples import drawn
+from agents.registry import snapshot_key
+from agents.topology import topics
+from bench.harness import SETTLED, keep, say
+from bench.workload import drawn
 from models.config import load_models
-from models.learning.boosted import fit
-from models.learning.task import Binary
-from models.scoring.scorer import CELLS
-from models.scoring.snapshot import LINEAR, MIXTURE, Snapshot
+from models.learning import Binary, fit
+from models.scoring import CELLS, LINEAR, MIXTURE, Snapshot
 from schemas.topics import MODELS
-from streams.kafka.topic_admin import ensure
+from streams.kafka import ensure
 
 from .engine import kafka_streams_rate
 from .servers import KafkaServer, RedisServer

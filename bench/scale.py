@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
-from agents.topology.topics import topics
-from bench.harness.report import keep, say
-from streams.kafka.topic_admin import ensure
+from agents.topology import topics
+from bench.harness import keep, say
+from streams.kafka import ensure
 
 from .product import FIRST_MS, PARTITIONS, STEP_MS, made_snapshots, measure, produce, publish, remove_topics
 from .servers import KafkaServer, RedisServer

@@ -25,11 +25,11 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import schemas
-from agents.runtime.role import READY_LINE
-from agents.topology.groups import WORKER as GROUP
-from agents.topology.topics import topics
+from agents.runtime import READY_LINE
+from agents.topology import WORKER as GROUP
+from agents.topology import topics
 from schemas.topics import ALERTS, OFFERS
-from streams.kafka.topic_admin import ensure
+from streams.kafka import ensure
 
 from .product import CONFIG, made_snapshots, produce, publish
 from .scale import FIRST_SIGHT_MS, REDIS, first_sight

@@ -29,12 +29,11 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from agents.topology.topics import topics
-from bench.harness.product_worker import resident_bytes
-from bench.harness.report import keep, say
+from agents.topology import topics
+from bench.harness import keep, resident_bytes, say
 from bench.servers.process import free_ports
-from bench.workload.product_mix import Encoded
-from streams.kafka.topic_admin import ensure
+from bench.workload import Encoded
+from streams.kafka import ensure
 
 from .product import made_snapshots, publish
 from .scale import REDIS

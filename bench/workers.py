@@ -25,10 +25,10 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 
-from agents.topology.topics import topics
-from bench.harness.report import keep, say
+from agents.topology import topics
+from bench.harness import keep, say
 from bench.servers.process import free_ports
-from streams.kafka.topic_admin import ensure
+from streams.kafka import ensure
 
 from .product import (
     CONFIG,

@@ -31,8 +31,7 @@ def demo(
     """
     from rich.console import Console
 
-    from operations.demo.accounting import format_report
-    from operations.demo.run import run_demo
+    from operations.demo import format_report, run_demo
 
     console = Console(stderr=json_)
     browser = not (no_browser or json_) and console.is_terminal

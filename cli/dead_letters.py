@@ -79,9 +79,9 @@ def replay_letters(
 
     Example: streamwise dead-letters replay --reason "schema id"
     """
-    from agents.runtime.preflight import source_topics
+    from agents.runtime import source_topics
     from operations.redeliver import format_report, redeliver, told
-    from streams.kafka.wait_for_broker import reach
+    from streams.kafka import reach
 
     settings, choice = settings_with(kafka=kafka, config=config), _choice(reason, topic, since, until)
     sources = source_topics(settings)
@@ -103,7 +103,7 @@ def _choice(reason: str, topic: str, since: str | None, until: str | None) -> An
 
 def _letterbox(settings: Settings) -> Any:
     from operations.dead_letters import read_letters
-    from streams.kafka.wait_for_broker import reach
+    from streams.kafka import reach
 
     reach(settings.access)
     return read_letters(settings.access)

@@ -71,7 +71,7 @@ def roll_back_model(model: Model, json_: Json = False, kafka: Kafka = None) -> N
 
 
 def _reached(kafka: str | None) -> Settings:
-    from streams.kafka.wait_for_broker import reach
+    from streams.kafka import reach
 
     settings = settings_with(kafka=kafka)
     reach(settings.access)

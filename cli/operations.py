@@ -20,12 +20,9 @@ def warm(json_: Json = False, config: ConfigFolder = None) -> None:
 
     Example: streamwise warm
     """
-    from models.recommendation.shop import warm as warm_shop
-    from pipeline.config import load_config
-    from pipeline.live_pass import LivePass
-    from pipeline.warmup import warm as warm_pass
+    from operations.kernels import warm as warm_kernels
 
-    seconds = warm_pass(LivePass(load_config(settings_with(config=config).config))) + warm_shop()
+    seconds = warm_kernels(settings_with(config=config).config)
     report({"seconds": round(seconds, 2)}, json_, lambda done: [f"kernels are ready ({done['seconds']} s)"])
 
 
@@ -49,8 +46,8 @@ def topics(
     Example: streamwise topics --kafka 127.0.0.1:9092
     Example: streamwise topics --acls User:streamwise-{role}
     """
-    from agents.runtime.preflight import prepare, source_topics
-    from agents.topology.acls import commands
+    from agents.runtime import prepare, source_topics
+    from agents.topology import commands
 
     settings = settings_with(kafka=kafka, config=config)
     if acls is not None:

@@ -19,19 +19,13 @@ def up(kafka: Kafka = None, config: ConfigFolder = None) -> None:
 
     Example: streamwise up --kafka 127.0.0.1:9092
     """
-    from agents.runtime.preflight import prepare
-    from agents.runtime.signals import stop_on_signals
-    from agents.runtime.supervisor import run_together
-    from models.recommendation.shop import warm as warm_shop
-    from pipeline.config import load_config
-    from pipeline.live_pass import LivePass
-    from pipeline.warmup import warm as warm_pass
+    from agents.runtime import prepare, run_together, stop_on_signals
+    from operations.kernels import warm
 
     settings = settings_with(kafka=kafka, config=config)
     with stop_on_signals() as stop:
         prepare(settings)
-        warm_pass(LivePass(load_config(settings.config)))
-        warm_shop()
+        warm(settings.config)
         run_together(settings, stop, print)
 
 
@@ -44,7 +38,7 @@ def worker(
     Example: streamwise worker --kafka 127.0.0.1:9092
     """
     settings = prepare_role("worker", tied, verbose, kafka=kafka, config=config)
-    from agents.worker.role import Worker
+    from agents.worker import Worker
 
     _run(Worker(settings))
 
@@ -66,8 +60,8 @@ def learner(
     Example: streamwise learner --kafka 127.0.0.1:9092
     """
     settings = prepare_role("learner", tied, verbose, kafka=kafka, config=config)
-    from agents.learner.role import LearnerRole
-    from models.evaluation.period import Period
+    from agents.learner import LearnerRole
+    from models.evaluation import Period
 
     _run(LearnerRole(settings, period=Period.between(figures_from, figures_to)))
 
@@ -79,7 +73,7 @@ def ledger(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None) ->
     Example: STREAMWISE_LEDGER=postgresql://me:secret@127.0.0.1:5432/streamwise streamwise ledger
     """
     settings = prepare_role("ledger", tied, verbose, kafka=kafka)
-    from agents.ledger.role import LedgerRole
+    from agents.ledger import LedgerRole
 
     _run(LedgerRole(settings))
 
@@ -93,7 +87,7 @@ def analyst(
     Example: streamwise analyst --kafka 127.0.0.1:9092
     """
     settings = prepare_role("analyst", tied, verbose, kafka=kafka, config=config)
-    from agents.analyst.role import AnalystRole
+    from agents.analyst import AnalystRole
 
     _run(AnalystRole(settings))
 
@@ -107,7 +101,7 @@ def reader(
     Example: streamwise reader --kafka 127.0.0.1:9092
     """
     settings = prepare_role("reader", tied, verbose, kafka=kafka, config=config)
-    from agents.reader.role import ReaderRole
+    from agents.reader import ReaderRole
 
     _run(ReaderRole(settings))
 
@@ -121,7 +115,7 @@ def server(
     Example: streamwise server --kafka 127.0.0.1:9092
     """
     settings = prepare_role("server", tied, verbose, kafka=kafka, config=config)
-    from agents.server.role import ServerRole
+    from agents.server import ServerRole
 
     _run(ServerRole(settings))
 
@@ -130,9 +124,7 @@ def prepare_role(role: str, tied: bool, verbose: bool, **given: Any) -> Settings
     """What every role does first: logging, settings, config; it waits for a broker within bounds."""
     import logging
 
-    from agents.runtime.parent_watch import end_with_parent
-    from agents.runtime.preflight import prepare
-    from agents.runtime.role import set_up_logging
+    from agents.runtime import end_with_parent, prepare, set_up_logging
 
     if tied:
         end_with_parent()
@@ -143,6 +135,6 @@ def prepare_role(role: str, tied: bool, verbose: bool, **given: Any) -> Settings
 
 
 def _run(role: Any) -> None:
-    from agents.runtime.role import run_role
+    from agents.runtime import run_role
 
     raise typer.Exit(run_role(role.run))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from streams.errors import ConfigError
-from streams.kafka.connection import KafkaConnection
+from streams.kafka import KafkaConnection
 
 if TYPE_CHECKING:
     from .settings import Settings

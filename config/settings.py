@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from streams.errors import ConfigError
-from streams.kafka.connection import KafkaConnection
+from streams.kafka import KafkaConnection
 
 from .kafka import kafka_access
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from serving.monitoring.status import ModelStatus, RoleReport
+from serving.monitoring import ModelStatus, RoleReport
 
 DECISIONS = 50  # of each kind; the page shows the first of them
 HISTORY = 120  # samples of events/s, one a poll: two minutes at one a second

@@ -21,11 +21,11 @@ def source(name_or_path: str | Path, mapping: str | Path | None = None) -> Event
     name = str(name_or_path)
     try:
         if name == "cdnow":
-            from ingest.datasets.cdnow import Cdnow
+            from ingest.datasets import Cdnow
 
             return Cdnow()
         if name in BUILT_IN:
-            from ingest.datasets.complete_journey import CompleteJourney
+            from ingest.datasets import CompleteJourney
 
             return CompleteJourney()
         if not Path(name).is_file():
@@ -34,7 +34,7 @@ def source(name_or_path: str | Path, mapping: str | Path | None = None) -> Event
             )
         if mapping is None:
             raise ConfigError(name, None, "a file needs a mapping: --mapping FILE.yaml")
-        from ingest.files.file_source import FileSource
+        from ingest.files import FileSource
 
         return FileSource(name, mapping)
     except ModuleNotFoundError as error:

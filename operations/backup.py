@@ -13,14 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from agents.runtime.preflight import prepare, source_topics
+from agents.runtime import prepare, source_topics
 from agents.topology import groups
 from backup.chain import Chain, open_chain
-from backup.file.archive import ArchiveReader
-from backup.file.key import new_key, read_key
+from backup.file import ArchiveReader, new_key, read_key
 from backup.installation import Installation
-from backup.make.backup import Backup
-from backup.restore.restore import Restore, put_config
+from backup.make import Backup
+from backup.restore import Restore, put_config
 from config.settings import Settings
 from schemas.topics import (
     ALERTS,
@@ -34,8 +33,7 @@ from schemas.topics import (
     OUTCOMES,
 )
 from streams.errors import Retryable
-from streams.kafka.connection import librdkafka_settings
-from streams.kafka.wait_for_broker import reach
+from streams.kafka import librdkafka_settings, reach
 
 __all__ = ["key_of", "make_backup", "new_key", "restore_backup"]
 
@@ -182,8 +180,7 @@ def drill(
 
 
 def _compared(settings: Settings, chain: Chain, made: bool, quiet: bool) -> dict[str, Any]:
-    from backup.restore.compare_cluster import compare_live
-    from backup.restore.drill import Drill, Findings
+    from backup.restore import Drill, Findings, compare_live
 
     findings = Findings()
     rows = sum(

@@ -10,10 +10,10 @@ import threading
 import time
 from pathlib import Path
 
-from agents.runtime.role import READY_LINE, HttpPort
-from backup.make.schedule import HOUR_MS, Schedule
+from agents.runtime import READY_LINE, HttpPort
+from backup.make import HOUR_MS, Schedule
 from config.settings import Settings
-from serving.monitoring.status import RoleStatus
+from serving.monitoring import RoleStatus
 from streams.errors import ConfigError, Fatal, StreamwiseError
 
 from .backup import key_of, make_backup

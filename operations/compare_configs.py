@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from customers.row.layout import EXAMPLE, POLICY, Group
+from customers.row import EXAMPLE, POLICY, Group
 from pipeline.config import Config
 
 

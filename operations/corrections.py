@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import schemas
-from agents.reader.correction_feed import PARTITION, correction_of
+from agents.reader import PARTITION, correction_of
 from config.settings import Settings
-from models.text.phrases import load_topics
+from models.text import load_topics
 from schemas.topics import CORRECTIONS
 from streams.errors import ConfigError, Poison, Retryable
-from streams.kafka.connection import librdkafka_settings
-from streams.kafka.producer import Outputs
-from streams.kafka.wait_for_broker import reach
+from streams.kafka import Outputs, librdkafka_settings, reach
 
 FIELDS = {"id", "message_id", "time", "text", "language", "sentiment", "labels", "by"}
 LARGEST_BYTES = 900_000  # a broker takes a megabyte

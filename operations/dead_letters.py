@@ -13,9 +13,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 import schemas
 from schemas.topics import DEAD_LETTERS
-from streams.engine.engine import LETTER_BYTES
+from streams.engine import LETTER_BYTES
 from streams.errors import Fatal, Retryable
-from streams.kafka.connection import Kafka, librdkafka_settings
+from streams.kafka import Kafka, librdkafka_settings
 
 # A record under this key, followed by the letter's id, says that the letter was replayed. It stands in the
 # letter's own partition behind it, so that retention never takes it away first.

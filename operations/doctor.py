@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from agents.topology.topics import topics
+from agents.topology import topics
 from config.settings import ROOT, Settings
-from serving.ledger.ledger import Ledger
-from serving.views.store import RedisViews
+from serving.ledger import Ledger
+from serving.views import RedisViews
 from streams.errors import StreamwiseError
-from streams.kafka.topic_admin import existing
-from streams.kafka.wait_for_broker import reach
+from streams.kafka import existing, reach
 
 NEEDED = (
     "faust", "aiokafka", "confluent_kafka", "numba", "numpy", "fastavro", "cramjam", "sqlglot", "orjson", "msgspec",
@@ -102,8 +101,8 @@ def _packages(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _config(settings: Settings) -> Iterator[tuple[str, str]]:
-    from agents.analyst.role import analysis_maker
-    from models.text.phrases import load_topics
+    from agents.analyst import analysis_maker
+    from models.text import load_topics
     from pipeline.config import load_config
 
     config = load_config(settings.config)
@@ -144,7 +143,7 @@ def _broker(settings: Settings) -> Iterator[tuple[str, str]]:
     reach(settings.access)
     found = existing(settings.access)
     yield GOOD, f"answers at {settings.kafka} ({settings.kafka_security})"
-    from agents.runtime.preflight import source_topics
+    from agents.runtime import source_topics
 
     wanted = topics(source_topics(settings))
     missing = [name for name in wanted if name not in found]

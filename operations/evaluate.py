@@ -19,17 +19,16 @@ import schemas
 from config.located_yaml import milliseconds
 from config.settings import Settings
 from ingest.open_source import source
-from ingest.replay.progress_bar import progress_bar
-from ingest.replay.replay import Progress
+from ingest.replay import Progress, progress_bar
 from ingest.source import Event, EventSource
-from models.evaluation.evaluation import AmountFigures, Evaluation, Figures
+from models.evaluation import AmountFigures, Evaluation, Figures
 from models.example import Example
-from models.selection.champion import Champion
+from models.selection import Champion
 from pipeline.config import Config, load_config
 from pipeline.live_pass import LivePass
 from schemas.topics import EXAMPLES
-from streams.batches.builder import raw_batch
-from streams.engine.engine import Engine
+from streams.batches import raw_batch
+from streams.engine import Engine
 from streams.errors import ConfigError, Fatal, Poison
 
 from .replay import parse_date_ms

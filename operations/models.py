@@ -11,13 +11,13 @@ from typing import Any
 from confluent_kafka import Producer
 
 import schemas
-from agents.registry.published import ModelSnapshots, partition_of, read_published
+from agents.registry import ModelSnapshots, partition_of, read_published
 from config.settings import Settings
-from models.scoring.snapshot import Snapshot
-from models.selection.champion import Standing
+from models.scoring import Snapshot
+from models.selection import Standing
 from schemas.topics import EXAMPLES, MODELS
 from streams.errors import ConfigError, Fatal, Retryable
-from streams.kafka.connection import librdkafka_settings
+from streams.kafka import librdkafka_settings
 
 WAIT_S = 20.0
 _FIGURES = ("auc", "log_loss", "ece")

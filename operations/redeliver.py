@@ -18,7 +18,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from schemas.topics import ALERTS, DEAD_LETTERS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES
 from streams.errors import Fatal, Retryable
-from streams.kafka.connection import Kafka, librdkafka_settings
+from streams.kafka import Kafka, librdkafka_settings
 
 from .dead_letters import REPLAYED_KEY, TIMEOUT_S, DeadLetterFilter, Letter, open_consumer, read_letters
 

@@ -8,15 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agents.runtime.preflight import enter
-from agents.runtime.signals import stop_on_signals
+from agents.runtime import enter, stop_on_signals
 from config.settings import Settings
 from ingest.open_source import source
-from ingest.replay.pace import parse_speed
-from ingest.replay.progress_bar import progress_bar
-from ingest.replay.replay import replay
+from ingest.replay import parse_speed, progress_bar, replay
 from schemas.topics import DEAD_LETTERS, OUTCOMES
-from serving.monitoring.role_poller import poll_roles
+from serving.monitoring import poll_roles
 from streams.errors import ConfigError
 
 MAX_AHEAD = 100_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from streams.state.store import Store
+from streams.state import Store
 
 
 class InboxArrays(NamedTuple):

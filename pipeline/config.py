@@ -8,13 +8,11 @@ from pathlib import Path
 
 import schemas
 from config.located_yaml import LocatedMapping, duration_ms, load
-from customers.row.columns import Features, load_features
-from customers.row.layout import Layout
-from decisions.conditions.compiler import Condition, compile_condition
-from decisions.conditions.names import Names, suggestion
+from customers.row import Features, Layout, load_features
+from decisions.conditions import Condition, Names, compile_condition, suggestion
 from decisions.policies import policy as policy_files
 from models import config as model_config
-from streams.kernels.hashing import hash_text
+from streams.kernels import hash_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import schemas
-from customers.row.columns import Features
-from streams.avro.compiler import KIND, MESSAGE_ID, MODES, TIME, AvroProgram, Capture, compile_program
+from customers.row import Features
+from streams.avro import KIND, MESSAGE_ID, MODES, TIME, AvroProgram, Capture, compile_program
 
 
 def decode_programs(features: Features) -> list[AvroProgram]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.avro.encoder import digits, put_decimal, put_long, put_raw
-from streams.kernels.jit import inlined, kernel
-from streams.state.key_index import key_size, key_start
+from streams.avro import digits, put_decimal, put_long, put_raw
+from streams.kernels import inlined, kernel
+from streams.state import key_size, key_start
 
 from .arrays import OutboxArrays, PartitionArrays
 from .plan import (

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from customers.row.layout import EXAMPLE_HEAD
-from decisions.conditions.machine import evaluate
-from models.scoring.scorer import Weights
-from streams.avro.encoder import put_double, put_frame, put_long
-from streams.kernels.jit import inlined, kernel
+from customers.row import EXAMPLE_HEAD
+from decisions.conditions import evaluate
+from models.scoring import Weights
+from streams.avro import put_double, put_frame, put_long
+from streams.kernels import inlined, kernel
 
 from .arrays import OutboxArrays, PartitionArrays, Scratch
 from .emit import finish, put_joined, put_key, put_text

@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 
 import schemas
-from customers.row.fold import look_at, view
-from customers.row.layout import Migration
-from decisions.policies.program import PolicyProgram
-from models.scoring.scorer import Weights
-from models.scoring.snapshot import no_weights
-from streams.engine.outbox import Outbox
-from streams.engine.partition import Partition
+from customers.row import Migration, look_at, view
+from decisions.policies import PolicyProgram
+from models.scoring import Weights, no_weights
+from streams.engine import Outbox, Partition
 
 from .arrays import InboxArrays, OutboxArrays, PartitionArrays, Scratch
 from .config import Config

@@ -7,12 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from customers.row.columns import DECAY, PLAIN, Features
-from customers.row.fold import FoldProgram, fold_program
-from customers.row.layout import Layout
-from decisions.policies.program import PolicyProgram
+from customers.row import DECAY, PLAIN, Features, FoldProgram, Layout, fold_program
+from decisions.policies import PolicyProgram
 from models.config import ModelConfig
-from models.scoring.features import FeaturePlan as TransformPlan
+from models.scoring import FeaturePlan as TransformPlan
 from schemas import schema_id
 
 ALERTS, OFFERS, EXAMPLES = range(3)

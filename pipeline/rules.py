@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from customers.row.fold import ABSENT_BITS, view
-from decisions.conditions.machine import evaluate
-from decisions.policies.program import FIELD, SCORE, VIEW
-from models.scoring.scorer import Weights
-from streams.avro.encoder import put_doubles, put_frame, put_long, put_raw
-from streams.kernels.jit import inlined, kernel
+from customers.row import ABSENT_BITS, view
+from decisions.conditions import evaluate
+from decisions.policies import FIELD, SCORE, VIEW
+from models.scoring import Weights
+from streams.avro import put_doubles, put_frame, put_long, put_raw
+from streams.kernels import inlined, kernel
 
 from .arrays import OutboxArrays, PartitionArrays, Scratch
 from .emit import finish, put_joined, put_key, put_position, put_text

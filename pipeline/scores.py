@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from customers.row.fold import view
-from models.scoring.scorer import Weights, score, transform
-from streams.kernels.jit import kernel
+from customers.row import view
+from models.scoring import Weights, score, transform
+from streams.kernels import kernel
 
 from .arrays import PartitionArrays, Scratch
 from .plan import (

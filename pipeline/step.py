@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from customers.row.fold import decay, fold
-from models.scoring.scorer import Weights
-from streams.engine.partition import CHANGELOG, TAKEN, VIEWS, keep_taken
-from streams.kernels.jit import inlined, kernel, prefetch
-from streams.state.deadline_heap import earliest, pop, push
-from streams.state.row_kernels import has_room, place_of
-from streams.state.store import NEXT, SOON, ask_row
+from customers.row import decay, fold
+from models.scoring import Weights
+from streams.engine import CHANGELOG, TAKEN, VIEWS, keep_taken
+from streams.kernels import inlined, kernel, prefetch
+from streams.state import NEXT, SOON, ask_row, earliest, has_room, place_of, pop, push
 
 from .arrays import InboxArrays, OutboxArrays, PartitionArrays, Scratch
 from .emit import room_left

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 import schemas
-from models.learning import warmup as learning
-from streams.batches.record_batch import RawBatch
-from streams.engine.engine import Engine
-from streams.engine.partition import Partition
-from streams.state.row_kernels import evict
+from streams.batches import RawBatch
+from streams.engine import Engine, Partition
+from streams.state import evict
 
 from .live_pass import LivePass
 
@@ -56,7 +54,6 @@ def exercise(work: LivePass) -> None:
     again.forget(b"w")
     partition.index.find(b"nobody")
     work.counters[:] = counters
-    learning.exercise()
 
 
 def _one_record(topic: str, work: LivePass) -> RawBatch:

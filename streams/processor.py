@@ -10,23 +10,21 @@ from typing import Any
 import faust
 from faust.types.tuples import TP
 
-from streams.batches.decode_ahead import DecodeAhead
-from streams.durability.changelog import FencedChangelog
-from streams.durability.commit_cycle import CommitCycle
-from streams.durability.control_row import Adoption, RowFormat
-from streams.durability.local_rows import ChangelogIdentity
-from streams.durability.restorer import Mover
-from streams.durability.row_table import RowTable
-from streams.engine.engine import Engine, Pass
-from streams.kafka.broker_probe import BrokerProbe
-from streams.kafka.connection import Kafka, librdkafka_settings
-from streams.kafka.producer import Outputs
-from streams.kafka.topic_admin import topic_id
-from streams.kernels.memory import give_back, keep_memory
-from streams.supervision.guards import end_process, guarded
-from streams.supervision.watchdog import LONGER, Watch
-from streams.transport.app import COMMIT_INTERVAL_S, App, make_app
-from streams.transport.consumer import Consumer
+from streams.batches import DecodeAhead
+from streams.durability import (
+    Adoption,
+    ChangelogIdentity,
+    CommitCycle,
+    FencedChangelog,
+    Mover,
+    RowFormat,
+    RowTable,
+)
+from streams.engine import Engine, Pass
+from streams.kafka import BrokerProbe, Kafka, Outputs, librdkafka_settings, topic_id
+from streams.kernels import give_back, keep_memory
+from streams.supervision import LONGER, Watch, end_process, guarded
+from streams.transport import COMMIT_INTERVAL_S, App, Consumer, make_app
 
 TICK_S = 0.25
 GIVE_BACK_S = 60.0

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from models.forecasting.config import ForecastSpec
-from models.forecasting.forecaster import Departure, Forecast, Forecaster
-from models.forecasting.measure import Amounts, amounts, check_kinds, has_lines
-from models.recommendation.config import RecommendSpec
-from models.recommendation.shop import RecommendationState
+from models.forecasting import (
+    Amounts,
+    Departure,
+    Forecast,
+    Forecaster,
+    ForecastSpec,
+    amounts,
+    check_kinds,
+    has_lines,
+)
+from models.recommendation import RecommendationState, RecommendSpec
 from streams.errors import Fatal
 
 _UNKNOWN: Final = ()  # in place of a forecast that was published by a process before

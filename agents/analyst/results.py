@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import schemas
-from models.forecasting.forecaster import Departure, Forecast
-from models.recommendation.shop import Recommended
+from models.forecasting import Departure, Forecast
+from models.recommendation import Recommended
 from schemas.topics import DEPARTURES, FORECASTS, RECOMMENDATIONS
-from streams.kafka.producer import Outputs
+from streams.kafka import Outputs
 
 from .analysis import Analysis, departure_id, forecast_key
 

@@ -21,30 +21,22 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from agents.runtime.ready import announce
-from agents.runtime.role import HttpPort, run_app
+from agents.runtime import HttpPort, announce, run_app
 from agents.topology import groups
 from config.settings import Settings
-from models.forecasting.config import load_forecasts
-from models.recommendation.config import load_recommendations
-from models.recommendation.shop import NOBODY
-from models.recommendation.stock import Stock
+from models.forecasting import load_forecasts
+from models.recommendation import NOBODY, Stock, load_recommendations
 from pipeline.config import load_config
 from pipeline.decode_programs import decode_programs
 from schemas.topics import ANALYST_CHANGELOG
-from serving.monitoring.status import RoleStatus
-from serving.recommendations.store import RecommendationWriter, recommendation_writer
-from streams.avro.compiler import AvroProgram
-from streams.durability.changelog import FencedChangelog
+from serving.monitoring import RoleStatus
+from serving.recommendations import RecommendationWriter, recommendation_writer
+from streams.avro import AvroProgram
+from streams.durability import FencedChangelog
 from streams.errors import Fatal
-from streams.intake.event_reader import EventReader
-from streams.intake.intake import Batches, Bounds, Intake
-from streams.intake.recent_ids import WINDOW
-from streams.intake.time_merge import TimeMerge
-from streams.kafka.connection import librdkafka_settings
-from streams.kafka.producer import Outputs
-from streams.supervision.failpoints import Points, reached
-from streams.supervision.watchdog import STALL_S, Watch, Watchdog
+from streams.intake import WINDOW, Batches, Bounds, EventReader, Intake, TimeMerge
+from streams.kafka import Outputs, librdkafka_settings
+from streams.supervision import STALL_S, Points, Watch, Watchdog, reached
 
 from .analysis import Analysis
 from .results import Results

@@ -19,16 +19,12 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
-from models.forecasting.forecaster import Forecaster
-from models.recommendation.assortment import Assortment
-from models.recommendation.item_table import words
-from models.recommendation.recommender import Recommender
-from models.recommendation.shop import NAME_BYTES
-from models.recommendation.shopper import CustomerItems
+from models.forecasting import Forecaster
+from models.recommendation import NAME_BYTES, Assortment, CustomerItems, Recommender, words
 from schemas.topics import ANALYST_CHANGELOG
-from streams.durability.control_row import CONTROL_KEY
+from streams.durability import CONTROL_KEY
 from streams.errors import Fatal, Poison, Retryable
-from streams.kafka.connection import Kafka, librdkafka_settings
+from streams.kafka import Kafka, librdkafka_settings
 
 from .analysis import Analysis
 

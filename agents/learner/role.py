@@ -20,36 +20,24 @@ from typing import Any
 from faust.types.tuples import TP
 
 import schemas
-from agents.registry.published import (
-    ModelSnapshots,
-    partition_of,
-    read_published,
-    restore_family,
-    snapshot_key,
-)
-from agents.runtime.ready import announce
-from agents.runtime.role import HttpPort, run_app
+from agents.registry import ModelSnapshots, partition_of, read_published, restore_family, snapshot_key
+from agents.runtime import HttpPort, announce, run_app
 from agents.topology import groups
 from config.settings import Settings
 from models.config import load_models
-from models.evaluation.period import Period, PeriodFigures
+from models.evaluation import Period, PeriodFigures
 from models.example import Example
-from models.learning.learner import Learned
-from models.selection.champion import Champion, Change
+from models.learning import Learned
+from models.selection import Champion, Change
 from schemas.topics import EXAMPLES, MODELS
-from serving.monitoring.status import RoleStatus
-from serving.views.layouts import Layouts
-from streams.batches.record_batch import RawBatch
-from streams.batches.records import records
-from streams.durability.changelog import FencedChangelog
+from serving.monitoring import RoleStatus
+from serving.views import Layouts
+from streams.batches import RawBatch, records
+from streams.durability import FencedChangelog
 from streams.errors import Fatal, Poison
-from streams.intake.dead_letters import DeadLetters
-from streams.intake.intake import Batches, Bounds, Intake
-from streams.intake.recent_ids import WINDOW, RecentIds
-from streams.kafka.connection import librdkafka_settings
-from streams.kafka.producer import Outputs
-from streams.supervision.failpoints import Points, reached
-from streams.supervision.watchdog import STALL_S, Watch, Watchdog
+from streams.intake import WINDOW, Batches, Bounds, DeadLetters, Intake, RecentIds
+from streams.kafka import Outputs, librdkafka_settings
+from streams.supervision import STALL_S, Points, Watch, Watchdog, reached
 
 GROUP = groups.LEARNER
 log = logging.getLogger(__name__)

@@ -15,22 +15,17 @@ from typing import Any, NamedTuple, TypeVar
 from faust.types.tuples import TP
 
 import schemas
-from agents.runtime.ready import announce
-from agents.runtime.role import HttpPort, run_app
+from agents.runtime import HttpPort, announce, run_app
 from agents.topology import groups
 from config.settings import Settings
 from decisions.receipts import decoder as receipts
-from serving.ledger.ledger import TOPICS, Ledger, Record, Written
-from serving.monitoring.status import RoleStatus
-from streams.batches.record_batch import RawBatch
-from streams.batches.records import records
+from serving.ledger import TOPICS, Ledger, Record, Written
+from serving.monitoring import RoleStatus
+from streams.batches import RawBatch, records
 from streams.errors import Fatal, Poison, Retryable
-from streams.intake.dead_letters import DeadLetters
-from streams.intake.intake import Batches, Bounds, Intake
-from streams.kafka.connection import librdkafka_settings
-from streams.kafka.producer import Outputs
-from streams.supervision.failpoints import Points, reached
-from streams.supervision.watchdog import STALL_S, Watchdog
+from streams.intake import Batches, Bounds, DeadLetters, Intake
+from streams.kafka import Outputs, librdkafka_settings
+from streams.supervision import STALL_S, Points, Watchdog, reached
 
 GROUP = groups.LEDGER
 log = logging.getLogger(__name__)

@@ -16,12 +16,11 @@ from confluent_kafka import KafkaError, TopicPartition
 
 import schemas
 from agents.topology import groups
-from models.text.corrections import Correction
+from models.text import Correction
 from schemas.topics import CORRECTIONS
 from streams.errors import Poison
-from streams.intake.recent_ids import RecentIds
-from streams.kafka.connection import Kafka
-from streams.kafka.topic_feed import TopicFeed
+from streams.intake import RecentIds
+from streams.kafka import Kafka, TopicFeed
 
 log = logging.getLogger(__name__)
 

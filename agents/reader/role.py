@@ -16,26 +16,17 @@ from collections import Counter
 from faust.types.tuples import TP
 
 import schemas
-from agents.runtime.ready import announce
-from agents.runtime.role import HttpPort, run_app
+from agents.runtime import HttpPort, announce, run_app
 from agents.topology import groups
 from config.settings import Settings
-from models.text.corrections import Correction
-from models.text.message_reader import MessageReader
+from models.text import Correction, MessageReader
 from schemas.topics import CORRECTIONS, MESSAGES, SOCIAL
-from serving.monitoring.status import RoleStatus
-from streams.batches.record_batch import RawBatch
-from streams.batches.records import records
+from serving.monitoring import RoleStatus
+from streams.batches import RawBatch, records
 from streams.errors import Poison
-from streams.intake.dead_letters import DeadLetters
-from streams.intake.intake import Batches, Bounds, Intake
-from streams.intake.recent_ids import WINDOW, RecentIds, identity_of
-from streams.kafka.broker_probe import BrokerProbe
-from streams.kafka.connection import librdkafka_settings
-from streams.kafka.producer import Outputs
-from streams.kafka.topic_reader import read_tail
-from streams.supervision.failpoints import Points, reached
-from streams.supervision.watchdog import STALL_S, Watch, Watchdog
+from streams.intake import WINDOW, Batches, Bounds, DeadLetters, Intake, RecentIds, identity_of
+from streams.kafka import BrokerProbe, Outputs, librdkafka_settings, read_tail
+from streams.supervision import STALL_S, Points, Watch, Watchdog, reached
 
 from .correction_feed import PARTITION, CorrectionFeed
 

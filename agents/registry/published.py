@@ -12,11 +12,11 @@ from zlib import crc32
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from models.config import MAIN, Learning, ModelSpec
-from models.learning.learner import DEFAULT, Learner
-from models.scoring.snapshot import LARGEST_VERSION, Snapshot
-from models.selection.champion import Champion, champion_of
+from models.learning import DEFAULT, Learner
+from models.scoring import LARGEST_VERSION, Snapshot
+from models.selection import Champion, champion_of
 from streams.errors import Poison, Retryable
-from streams.kafka.connection import Kafka, librdkafka_settings
+from streams.kafka import Kafka, librdkafka_settings
 
 from .snapshot_feed import check_key, read_snapshot, snapshot_key
 

@@ -12,10 +12,9 @@ from typing import Any
 from confluent_kafka import KafkaError, TopicPartition
 
 import schemas
-from models.scoring.snapshot import Snapshot
+from models.scoring import Snapshot
 from streams.errors import Poison, Retryable
-from streams.kafka.connection import Kafka
-from streams.kafka.topic_feed import TopicFeed
+from streams.kafka import Kafka, TopicFeed
 
 log = logging.getLogger(__name__)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from agents.topology.acls import permissions
-from agents.topology.topics import topics
+from agents.topology import permissions, topics
 from config.settings import Settings
 from pipeline.config import load_config
-from streams.kafka.permissions import check
-from streams.kafka.topic_admin import ensure, existing
-from streams.kafka.wait_for_broker import PATIENCE_S, reach
+from streams.kafka import PATIENCE_S, check, ensure, existing, reach
 
 
 def prepare(

@@ -13,12 +13,10 @@ from typing import Any
 import structlog
 from aiokafka.errors import KafkaError
 
-from serving.monitoring.metrics import RoleMetrics
-from serving.monitoring.role_server import RoleServer
-from serving.monitoring.status import RoleStatus
+from serving.monitoring import RoleMetrics, RoleServer, RoleStatus
 from streams.errors import StreamwiseError
-from streams.supervision.guards import end_process
-from streams.transport.app import App
+from streams.supervision import end_process
+from streams.transport import App
 
 READY_LINE = "ready"  # what a role prints when it takes events: `streamwise up` and tests wait for it
 

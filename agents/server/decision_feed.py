@@ -12,8 +12,7 @@ import schemas
 from console.board import Board
 from schemas.topics import ALERTS, OFFERS
 from streams.errors import Retryable
-from streams.kafka.connection import Kafka
-from streams.kafka.topic_feed import TopicFeed
+from streams.kafka import Kafka, TopicFeed
 
 log = logging.getLogger(__name__)
 

@@ -6,14 +6,13 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from agents.registry.snapshot_feed import SnapshotFeed
-from customers.row.layout import Described
-from models.scoring.explain import Explainer
-from models.scoring.snapshot import Snapshot
+from agents.registry import SnapshotFeed
+from customers.row import Described
+from models.scoring import Explainer, Snapshot
 from pipeline.config import Config
 from schemas.topics import MODELS
 from streams.errors import Retryable
-from streams.kafka.connection import Kafka
+from streams.kafka import Kafka
 
 VERSIONS = 100  # of a model; a decision that is shown names a recent one
 

@@ -11,8 +11,7 @@ from confluent_kafka import TopicPartition
 import schemas
 from console.forecasts import ForecastBoard
 from schemas.topics import DEPARTURES, FORECASTS
-from streams.kafka.connection import Kafka
-from streams.kafka.topic_feed import TopicFeed
+from streams.kafka import Kafka, TopicFeed
 
 from .decision_feed import BEFORE, POLL_S, TIMEOUT_S
 

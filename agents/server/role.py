@@ -15,22 +15,18 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from agents.runtime.role import READY_LINE
+from agents.runtime import READY_LINE
 from config.settings import Settings
 from console.app import LOOPBACK_NAMES, create_app, run_page
 from console.board import Board
 from console.forecasts import ForecastBoard
 from pipeline.config import Config, load_config
-from serving.monitoring.metrics import RoleMetrics
-from serving.monitoring.role_poller import RolePoller
-from serving.monitoring.status import RoleStatus
-from serving.recommendations.store import recommendation_reader
-from serving.views.layouts import Layouts
-from serving.views.reader import ReadCustomer, view_reader
-from serving.views.store import RedisViews
+from serving.monitoring import RoleMetrics, RolePoller, RoleStatus
+from serving.recommendations import recommendation_reader
+from serving.views import Layouts, ReadCustomer, RedisViews, view_reader
 from streams.errors import Retryable
-from streams.kafka.connection import Kafka
-from streams.supervision.watchdog import Watch, Watchdog
+from streams.kafka import Kafka
+from streams.supervision import Watch, Watchdog
 
 from .decision_feed import DecisionFeed
 from .explanations import Reasons
@@ -50,7 +46,7 @@ class ServerRole:
         self.poller = RolePoller(settings.role_addresses, self.board.update)
         layouts = Layouts(settings.access, config.layout)
         self.reasons = Reasons(settings.access, config, layouts.get)
-        self.feed = decision_feed(settings.access, self.board, config, reasons=self.reasons.of)
+        self.feed = open_decision_feed(settings.access, self.board, config, reasons=self.reasons.of)
         self.outlooks = ForecastBoard()
         self.outlook_feed = OutlookFeed(settings.access, self.outlooks)
         app = create_app(
@@ -91,7 +87,7 @@ class ServerRole:
         self.poller.stop()
 
 
-def decision_feed(bootstrap: Kafka, board: Board, config: Config, **more: Any) -> DecisionFeed:
+def open_decision_feed(bootstrap: Kafka, board: Board, config: Config, **more: Any) -> DecisionFeed:
     """The newest decisions on `board`, with the messages of the policies in force here."""
     messages = {policy.name: policy.message for policy in config.policies}
     layouts = Layouts(bootstrap, config.layout)

@@ -23,7 +23,7 @@ from schemas.topics import (
     RECOMMENDATIONS,
     SOCIAL,
 )
-from streams.kafka.permissions import TRANSACTIONS, Operation, Permission
+from streams.kafka import TRANSACTIONS, Operation, Permission
 
 from .topics import topics
 

@@ -18,7 +18,7 @@ from schemas.topics import (
     OUTCOMES,
     RECOMMENDATIONS,
 )
-from streams.kafka.topic_admin import TopicSpec
+from streams.kafka import TopicSpec
 
 
 def topics(sources: list[str]) -> dict[str, TopicSpec]:

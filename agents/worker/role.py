@@ -10,28 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from agents.registry.snapshot_feed import SnapshotFeed
-from agents.runtime.role import READY_LINE, HttpPort, run_app
-from agents.topology import groups
-from agents.topology.topics import topics
+from agents.registry import SnapshotFeed
+from agents.runtime import READY_LINE, HttpPort, run_app
+from agents.topology import groups, topics
 from config.settings import Settings
-from models.scoring.snapshot import Snapshot
+from models.scoring import Snapshot
 from pipeline.config import load_config
 from pipeline.live_pass import LivePass
 from pipeline.step import DUPLICATES, LATE
 from pipeline.warmup import warm
 from schemas.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, LAYOUTS, MODELS
-from serving.monitoring.status import RoleStatus
-from serving.views.layouts import entry
-from serving.views.publisher import Taken, ViewPublisher
-from serving.views.store import MemoryViews, RedisViews, ViewStore
-from streams.engine.partition import Partition
+from serving.monitoring import RoleStatus
+from serving.views import MemoryViews, RedisViews, Taken, ViewPublisher, ViewStore, entry
+from streams.engine import Partition
 from streams.errors import Retryable
-from streams.kafka.broker_probe import BrokerProbe
-from streams.kafka.topic_admin import ensure
+from streams.kafka import BrokerProbe, ensure
 from streams.processor import Processor
-from streams.supervision.guards import end_process
-from streams.supervision.watchdog import STALL_S, Watchdog
+from streams.supervision import STALL_S, Watchdog, end_process
 
 GROUP = groups.WORKER
 SNAPSHOTS_PATIENCE_S = 30.0

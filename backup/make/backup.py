@@ -14,9 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from backup.analyst_state import PARTITION, newest
-from backup.file.archive import ArchiveReader, ArchiveWriter, piece
-from backup.file.records import encode
-from backup.file.summary import (
+from backup.file import (
     ANALYST,
     CHANGELOG,
     FILES,
@@ -24,15 +22,19 @@ from backup.file.summary import (
     INCREMENT,
     MODELS,
     OUTPUT,
+    ArchiveReader,
+    ArchiveWriter,
     Header,
     Range,
     Slice,
     Summary,
+    encode,
+    piece,
 )
 from backup.installation import Installation
 from backup.ledger_tables import applied, read_tables
 from backup.topic_log import Cluster, Log
-from serving.ledger.ledger import Ledger
+from serving.ledger import Ledger
 from streams.errors import Fatal
 
 from .changelog_cut import find_cut, latest_offsets, write_cut

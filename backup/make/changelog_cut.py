@@ -19,10 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from backup.file.records import encode
-from backup.file.summary import Slice
+from backup.file import Slice, encode
 from backup.topic_log import Log, Record
-from streams.durability.control_row import CONTROL_KEY, LAYOUT_KEY, read_control
+from streams.durability import CONTROL_KEY, LAYOUT_KEY, read_control
 from streams.errors import Retryable
 
 TRIES = 5  # to find a key behind the cut before the log is compacted once more

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backup.chain import SUFFIX, nearby
-from backup.file.archive import PART
-from backup.file.summary import FULL, INCREMENT, Header
+from backup.file import FULL, INCREMENT, PART, Header
 
 HOUR_MS = 3_600_000
 Kept = Sequence[tuple[Path, Header]]

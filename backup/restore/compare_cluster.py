@@ -10,9 +10,8 @@ from sqlalchemy import select
 from backup.chain import Chain
 from backup.installation import Installation
 from backup.topic_log import Cluster, Log
-from serving.ledger.ledger import Ledger
-from serving.ledger.tables import BY_KIND
-from streams.durability.control_row import CONTROL_KEY
+from serving.ledger import BY_KIND, Ledger
+from streams.durability import CONTROL_KEY
 
 from .drill import Expected, Findings, Told, digest
 

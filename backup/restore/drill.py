@@ -22,16 +22,15 @@ import schemas
 from backup.analyst_state import whole
 from backup.chain import Chain
 from backup.ledger_tables import known, write_table
-from models.scoring.snapshot import Snapshot
+from models.scoring import Snapshot
 from pipeline.config import load_config
 from pipeline.live_pass import LivePass
-from serving.ledger.ledger import Ledger
-from streams.batches.record_batch import parse_batch
-from streams.durability.control_row import CONTROL_KEY, LAYOUT_KEY, read_control
-from streams.durability.restorer import Restorer
-from streams.engine.partition import Partition
+from serving.ledger import Ledger
+from streams.batches import parse_batch
+from streams.durability import CONTROL_KEY, LAYOUT_KEY, Restorer, read_control
+from streams.engine import Partition
 from streams.errors import StreamwiseError
-from streams.state.packing import packed
+from streams.state import packed
 
 AT_ONCE = 4096
 SHOWN = 10  # differences that are told; all are counted

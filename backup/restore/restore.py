@@ -20,11 +20,10 @@ from backup.chain import Chain
 from backup.installation import Installation
 from backup.ledger_tables import filled, write_table
 from backup.topic_log import TIMEOUT_S, Cluster, Log
-from serving.ledger.ledger import Ledger
-from serving.ledger.tables import APPLIED
-from streams.durability.control_row import CONTROL_KEY
+from serving.ledger import APPLIED, Ledger
+from streams.durability import CONTROL_KEY
 from streams.errors import Fatal, Retryable
-from streams.kafka.committed_offsets import committed
+from streams.kafka import committed
 
 from .target_topics import Sink, TargetPartition, fill, look_at
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing import get_context
 
-from bench.harness.report import ROOT, keep, say
+from bench.harness import ROOT, keep, say
 from bench.servers.process import ServerError, end_on_sigterm
 
 from . import trial

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from customers.row.layout import Layout
+from customers.row import Layout
 
 from .declared import COUNTS, ORDER_FREE, ORDER_FREE_POLICIES
 from .oracle import State

@@ -20,15 +20,15 @@ from sqlalchemy import create_engine, select
 
 from agents.learner import role as learner
 from agents.ledger import role as ledger
-from agents.topology.topics import topics
+from agents.topology import topics
 from agents.worker import role as worker
 from bench.product import remove_topics
 from bench.servers import KafkaServer, PostgresServer, RedisServer
 from bench.servers.process import Server
 from pipeline.config import load_config
 from schemas.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS
-from serving.ledger.tables import BY_KIND
-from streams.kafka.topic_admin import ensure
+from serving.ledger import BY_KIND
+from streams.kafka import ensure
 
 from .declared import write_config
 from .roles import Role, Supervisor

@@ -13,10 +13,10 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 import schemas
 from pipeline.config import Config
 from pipeline.live_pass import LivePass
-from streams.batches.builder import raw_batch
-from streams.engine.engine import Engine
-from streams.kafka.producer import Outputs
-from streams.state.packing import unpack_values
+from streams.batches import raw_batch
+from streams.engine import Engine
+from streams.kafka import Outputs
+from streams.state import unpack_values
 
 BATCH = 500
 TIMEOUT_S = 60.0

@@ -11,17 +11,14 @@ import argparse
 import sys
 from typing import Any
 
-from agents.learner.role import LearnerRole
-from agents.ledger.role import GROUP, LedgerRole
-from agents.runtime.parent_watch import end_with_parent
-from agents.runtime.preflight import prepare
-from agents.runtime.role import run_role, set_up_logging
-from agents.worker.role import Worker
+from agents.learner import LearnerRole
+from agents.ledger import GROUP, LedgerRole
+from agents.runtime import end_with_parent, prepare, run_role, set_up_logging
+from agents.worker import Worker
 from config.settings import load_settings
-from streams.durability.commit_cycle import CommitCycle
+from streams.durability import CommitCycle
 from streams.errors import StreamwiseError
-from streams.supervision.failpoints import arm
-from streams.supervision.watchdog import STALL_S
+from streams.supervision import STALL_S, arm
 
 from .weaknesses import WEAKNESSES
 

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaException
 
 import schemas
 from agents.worker import role as worker
-from bench.harness.report import say
+from bench.harness import say
 from bench.servers import KafkaServer
 from schemas.topics import CHANGELOG, MODELS
 

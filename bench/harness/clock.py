@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from streams.engine.engine import Engine
+from streams.engine import Engine
 
 
 class Clock:

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agents.worker.role import Worker
+from agents.worker import Worker
 from config.settings import load_settings
-from streams.engine.partition import Partition
+from streams.engine import Partition
 
 from .clock import Clock
 

@@ -19,8 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.workload.events import chunks, create_topic, customer_key, encode
-from bench.workload.job import (
+from bench.workload import (
     ALERT_EVERY,
     DECAY_MS,
     KINDS,
@@ -29,19 +28,17 @@ from bench.workload.job import (
     PARTITIONS,
     SCHEMA,
     SCHEMA_ID,
+    chunks,
+    create_topic,
+    customer_key,
+    encode,
 )
-from streams.avro.compiler import KIND, TIME, Capture, compile_program
-from streams.avro.encoder import put_double, put_long, put_raw
-from streams.batches.record_batch import RawBatch
-from streams.engine.engine import Engine
-from streams.engine.outbox import Outbox
-from streams.engine.partition import CHANGELOG, TAKEN, Partition, keep_taken
-from streams.kernels.hashing import hash_bytes
-from streams.kernels.jit import kernel
+from streams.avro import KIND, TIME, Capture, compile_program, put_double, put_long, put_raw
+from streams.batches import RawBatch
+from streams.engine import CHANGELOG, TAKEN, Engine, Outbox, Partition, keep_taken
+from streams.kernels import hash_bytes, kernel
 from streams.processor import Processor
-from streams.state.key_index import key_size, key_start
-from streams.state.row_kernels import has_room, place_of
-from streams.state.store import Store
+from streams.state import Store, has_room, key_size, key_start, place_of
 
 from .clock import Clock
 

@@ -10,7 +10,7 @@ import uuid
 import orjson
 from confluent_kafka import Consumer, Producer
 
-from bench.workload.job import SmallJob, State, decode
+from bench.workload import SmallJob, State, decode
 
 from .measure import Meter, Options, options
 

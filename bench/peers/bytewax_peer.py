@@ -15,7 +15,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import StatefulBatchLogic
 from bytewax.testing import run_main
 
-from bench.workload.job import Alert, Event, SmallJob, State, decode
+from bench.workload import Alert, Event, SmallJob, State, decode
 
 from .measure import Meter, Options, options
 

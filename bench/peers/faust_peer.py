@@ -14,7 +14,7 @@ import uuid
 import faust
 from faust.types import StreamT
 
-from bench.workload.job import PARTITIONS, SmallJob, decode
+from bench.workload import PARTITIONS, SmallJob, decode
 
 from .measure import Meter, Options, options
 

@@ -12,7 +12,7 @@ import uuid
 
 from quixstreams import Application, State
 
-from bench.workload.job import Alert, SmallJob, decode
+from bench.workload import Alert, SmallJob, decode
 
 from .measure import Meter, Options, options
 

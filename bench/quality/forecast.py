@@ -27,11 +27,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bench.harness.environments import ROOT, peers_python
-from bench.harness.report import keep, say
-from ingest.datasets.complete_journey import CompleteJourney
-from models.forecasting.config import DAY_MS, HOUR_MS, TOTAL, ForecastSpec
-from models.forecasting.forecaster import Forecaster
+from bench.harness import ROOT, keep, peers_python, say
+from ingest.datasets import CompleteJourney
+from models.forecasting import DAY_MS, HOUR_MS, TOTAL, Forecaster, ForecastSpec
 
 COVERAGE: Final = 0.9
 CATEGORIES: Final = 5

@@ -19,13 +19,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.harness.report import say
-from ingest.datasets.complete_journey import CompleteJourney
-from models.recommendation.assortment import Recommendations
-from models.recommendation.recent_items import HALF_LIFE_MS, RECENT, nothing
-from models.recommendation.recommender import DAY_MS, POPULAR_HALF_LIFE_MS, Recommender
+from bench.harness import say
+from ingest.datasets import CompleteJourney
+from models.recommendation import (
+    DAY_MS,
+    HALF_LIFE_MS,
+    POPULAR_HALF_LIFE_MS,
+    RECENT,
+    Recommendations,
+    Recommender,
+    nothing,
+)
 from schemas import decode
-from streams.kernels.hashing import hash_text
+from streams.kernels import hash_text
 
 TOP = 10
 _SAY_EVERY = 10_000

@@ -13,9 +13,7 @@ from pathlib import Path
 from statistics import correlation, median
 from typing import Final
 
-from models.text.corrections import Correction
-from models.text.message_reader import MessageReader
-from models.text.phrases import load_topics
+from models.text import Correction, MessageReader, load_topics
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 RATED: Final = ROOT.parent / "shared" / "data"

@@ -24,9 +24,9 @@ from scipy.optimize import minimize
 from scipy.special import betaln, gammaln, hyp2f1
 from scipy.stats import spearmanr
 
-from bench.harness.report import keep, say
+from bench.harness import keep, say
 from config.settings import load_settings
-from ingest.datasets.cdnow import Cdnow
+from ingest.datasets import Cdnow
 from models.metrics import amount_figures, auc, log_loss
 from operations.evaluate import Trial
 from pipeline.config import load_config

@@ -1,0 +1,48 @@
+"""The events that benches send: the product's mix, the small job, synthetic examples.
+
+Promises: the same seed gives the same events; what is synthetic says so.
+"""
+
+from . import events, product_mix
+from .events import chunks, create_topic, customer_key, encode
+from .job import (
+    ALERT_EVERY,
+    DECAY_MS,
+    KINDS,
+    LEARNING_RATE,
+    MAX_LOGIT,
+    PARTITIONS,
+    SCHEMA,
+    SCHEMA_ID,
+    Alert,
+    Event,
+    SmallJob,
+    State,
+    decode,
+)
+from .product_mix import Encoded
+from .synthetic_examples import drawn
+
+__all__ = [
+    "ALERT_EVERY",
+    "DECAY_MS",
+    "KINDS",
+    "LEARNING_RATE",
+    "MAX_LOGIT",
+    "PARTITIONS",
+    "SCHEMA",
+    "SCHEMA_ID",
+    "Alert",
+    "Encoded",
+    "Event",
+    "SmallJob",
+    "State",
+    "chunks",
+    "create_topic",
+    "customer_key",
+    "decode",
+    "drawn",
+    "encode",
+    "events",
+    "product_mix",
+]

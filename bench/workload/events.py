@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from numpy.typing import NDArray
 
-from streams.kernels.jit import kernel
+from streams.kernels import kernel
 
 from .job import ALERT_EVERY, FRAME_BYTES, PARTITIONS, SCHEMA_ID
 

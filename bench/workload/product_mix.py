@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 import schemas
-from streams.avro.encoder import put_decimal, put_double, put_frame, put_long
-from streams.kernels.jit import kernel
+from streams.avro import put_decimal, put_double, put_frame, put_long
+from streams.kernels import kernel
 
 TOPICS = ("web.events", "social.events", "sales.events")
 SHARES = np.array([0.94, 0.98])  # web, web + social; the rest is sales

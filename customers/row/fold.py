@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streams.kernels.bits import bits_set
-from streams.kernels.jit import inlined, kernel
+from streams.kernels import bits_set, inlined, kernel
 
 from .columns import (
     BITS_OF,

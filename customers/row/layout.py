@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from streams.kernels.hashing import hash_bytes
-from streams.state.migration import GONE, Moves, move
+from streams.kernels import hash_bytes
+from streams.state import GONE, Moves, move
 
 from .columns import DECAY, KINDS, Column, Features
 

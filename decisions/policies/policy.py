@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from config import located_yaml as lines
-from decisions.conditions.compiler import Condition, compile_condition
-from decisions.conditions.names import Names, suggestion
+from decisions.conditions import Condition, Names, compile_condition, suggestion
 
 DEADLINE = "deadline."  # before the name of a deadline column in `on`
 _REQUIRED = {"kind", "on", "when", "cooldown", "message"}

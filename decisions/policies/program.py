@@ -9,9 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from decisions.conditions import machine
-from decisions.conditions.compiler import Condition
-from decisions.conditions.names import Input, Names
+from decisions.conditions import Condition, Input, Names, machine
 
 from .policy import DEADLINE, Policy
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 import schemas
-from streams.kernels.jit import kernel
-from streams.kernels.varint import read_varint
+from streams.kernels import kernel, read_varint
 
 LONG, TEXT, DOUBLES, LONGS = range(4)
 MOST_LONGS = 16  # of one array; a decision has one snapshot a model

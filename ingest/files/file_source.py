@@ -18,7 +18,7 @@ from .shape import shape
 from .tabular import BadRow, TabularFile
 
 if TYPE_CHECKING:
-    from models.text.message_reader import MessageReader
+    from models.text import MessageReader
 
 _TOPICS = Path(__file__).parents[2] / "config" / "topics.yaml"
 _RAW = "social.messages"  # the reader role reads these
@@ -108,7 +108,7 @@ def _reader(mapping: Mapping) -> MessageReader | None:
     has_text = any(field.path == ("text",) for field in mapping.fields)
     if mapping.schema != "social_event" or mapping.topic == _RAW or not has_text:
         return None
-    from models.text.message_reader import MessageReader
+    from models.text import MessageReader
 
     return MessageReader.of(_TOPICS)
 

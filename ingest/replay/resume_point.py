@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from ingest.source import EventSource
 from streams.errors import Fatal
-from streams.kafka.connection import Kafka, librdkafka_settings
+from streams.kafka import Kafka, librdkafka_settings
 
 # librdkafka's own log lines; what matters in them is raised as an error of ours
 LOGGER = logging.getLogger("streamwise.librdkafka")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from models.learning.replay_buffer import Item
+from models.learning import Item
 
 BINS = 1 << 16
 _CLIP = 1e-7  # as in models.metrics.log_loss

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.scoring.scorer import CELLS, additive, cell, seeds
-from streams.kernels.jit import kernel
+from models.scoring import CELLS, additive, cell, seeds
+from streams.kernels import kernel
 
 _SHRINKAGE: Final = 1e-3  # towards 0, for cells that few examples fall into
 _LARGEST: Final = 1e6

@@ -11,8 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.scoring.forest import LEAF
-from models.scoring.trees import TREES, Trees
+from models.scoring import LEAF, TREES, Trees
 from streams.errors import Fatal
 
 _PARAMETERS: Final[dict[str, Any]] = {

@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.scoring.scorer import logistic
-from streams.kernels.jit import kernel
+from models.scoring import logistic
+from streams.kernels import kernel
 
 _LEAST_INFORMATION: Final = 1e-4
 _ROUNDS: Final = 100  # of Newton's method, kept within bounds; three or four are usual

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.array_bytes import to_bytes
-from models.scoring.scorer import CELLS, additive, cut, linear
+from models.scoring import CELLS, additive, cut, linear
 
 _A_HORIZON: Final = 8  # copies
 _KEPT: Final = _A_HORIZON + 1

@@ -18,9 +18,7 @@ from models.array_bytes import to_bytes
 from models.config import EXPERTS, Learning
 from models.example import Example
 from models.metrics import Window
-from models.scoring.scorer import cut
-from models.scoring.snapshot import AMOUNT, LARGEST_VERSION, MIXTURE, Snapshot
-from models.scoring.trees import Trees
+from models.scoring import AMOUNT, LARGEST_VERSION, MIXTURE, Snapshot, Trees, cut
 from streams.errors import Poison
 
 from .additive import Additive

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from river import preprocessing
 
 from models.array_bytes import to_bytes
-from models.scoring.snapshot import LARGEST_VERSION
+from models.scoring import LARGEST_VERSION
 
 from .kalman import step
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.scoring.scorer import EXPERTS, mixed
+from models.scoring import EXPERTS, mixed
 
 from .cohorts import LARGEST_VARIANCE, Cohorts, CohortsState
 from .kalman import step

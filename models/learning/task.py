@@ -10,7 +10,7 @@ import numpy as np
 
 from models.example import Example
 from models.metrics import amount_figures, figures
-from models.scoring.scorer import LARGEST_FACTOR, LARGEST_LOGIT, logistic
+from models.scoring import LARGEST_FACTOR, LARGEST_LOGIT, logistic
 from streams.errors import Poison
 
 LARGEST_LOSS: Final = 4.0  # what is beyond says no more: a score that was sure and wrong

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.array_bytes import from_bytes, to_bytes
-from models.scoring.snapshot import LARGEST_VERSION
+from models.scoring import LARGEST_VERSION
 from streams.errors import Poison
 
 from .item_table import LARGEST_KEY

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.kernels.jit import kernel
+from streams.kernels import kernel
 
 WAYS: Final = 16  # 128 bytes of keys: two cache lines
 LARGEST_KEY: Final = 2**52 - 1  # the engine's hashes of strings, exact in a float64; 0 is a free place

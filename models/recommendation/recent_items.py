@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.kernels.jit import kernel
+from streams.kernels import kernel
 
 RECENT: Final = 64  # a kilobyte in the row; twice as many find about 1% more of next baskets
 HALF_LIFE_MS: Final = 45 * 86_400_000.0  # for groceries 30 and 90 days do within 1% as well

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.array_bytes import from_bytes, to_bytes
-from models.scoring.snapshot import LARGEST_VERSION
+from models.scoring import LARGEST_VERSION
 from streams.errors import Poison
-from streams.kernels.jit import kernel
+from streams.kernels import kernel
 
 from .assortment import Assortment
 from .basket import BASKET, clean, wasted

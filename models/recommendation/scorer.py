@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.kernels.jit import kernel
+from streams.kernels import kernel
 
 from .recent_items import BASKETS, KEYS, faded
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from streams.kernels.hashing import hash_text
+from streams.kernels import hash_text
 
 from .assortment import Assortment, RecommendationRules, Recommendations
 from .config import RecommendSpec

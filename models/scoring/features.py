@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import BUCKETS, HASHED, Feature
-from streams.kernels.jit import kernel
+from streams.kernels import kernel
 
 # Codes of `Feature.transform`. The calendar ones read the clock and not a view. From _HASHED on: the bucket.
 _LOG1P: Final = 0

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.kernels.jit import kernel
+from streams.kernels import kernel
 
 LEAF: Final = -1  # in place of a feature
 ABSENT: Final = -2  # a feature that the row does not have: it counts as 0

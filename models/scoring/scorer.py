@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import EXPERTS, IN_BUCKET
-from streams.kernels.jit import kernel
+from streams.kernels import kernel
 
 from .features import transform
 from .forest import Forest, boosted, seen

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from models.config import MAIN, Learning, ModelSpec
-from models.learning.learner import Learned, Learner
-from models.scoring.snapshot import Snapshot
+from models.learning import Learned, Learner
+from models.scoring import Snapshot
 from streams.errors import Poison
 
 from .contest import Contest, ContestState

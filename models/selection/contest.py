@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.learning.task import LARGEST_LOSS
+from models.learning import LARGEST_LOSS
 
 # A worse challenger gets here in one contest of a thousand at most.
 BEYOND_DOUBT: Final = 1000.0

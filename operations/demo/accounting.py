@@ -13,17 +13,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from agents.runtime.supervisor import Supervisor
-from agents.server.role import decision_feed
+from agents.runtime import Supervisor
+from agents.server import open_decision_feed
 from config.settings import Settings
 from console.board import Board
-from ingest.replay.replay import Progress, replay
+from ingest.replay import Progress, replay
 from ingest.source import Event, EventSource
 from pipeline.config import Config
 from schemas.topics import OUTCOMES
-from serving.ledger.ledger import Ledger
-from serving.monitoring.role_poller import RolePoller, poll_roles
-from serving.monitoring.status import RoleReport
+from serving.ledger import Ledger
+from serving.monitoring import RolePoller, RoleReport, poll_roles
 from streams.errors import Fatal
 
 MAX_AHEAD = 12_000  # events or examples that wait: far below what the embedded broker keeps
@@ -103,7 +102,7 @@ class Demo:
         self._failure: Fatal | None = None
         self._poller = RolePoller(_Addresses(roles), self.board.update)
         self._watcher = threading.Thread(target=self._watch, name="counts", daemon=True)
-        self._feed = decision_feed(settings.access, self.board, config, seen=self._on_decision)
+        self._feed = open_decision_feed(settings.access, self.board, config, seen=self._on_decision)
 
     @property
     def seconds(self) -> float:

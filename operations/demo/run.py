@@ -17,15 +17,14 @@ from typing import Any
 
 from rich.console import Console
 
-from agents.runtime.supervisor import Supervisor
-from agents.topology.topics import topics
+from agents.runtime import Supervisor
+from agents.topology import topics
 from config.kafka import OPEN
 from config.settings import Settings, load_settings
 from ingest.open_source import source
+from operations.kernels import warm
 from pipeline.config import load_config
-from pipeline.live_pass import LivePass
-from pipeline.warmup import warm
-from streams.kafka.embedded_broker import PARTITIONS, EmbeddedBroker
+from streams.kafka import PARTITIONS, EmbeddedBroker
 
 from .accounting import Demo, second_half_ms
 from .screen import screen
@@ -47,7 +46,7 @@ def run_demo(
     journey = source(SOURCE)
     start_ms, end_ms = second_half_ms(journey, limit)
     console.print("compiling kernels (a minute at most, the first time) …", highlight=False)
-    warm(LivePass(config))  # before the roles: several processes must not fill Numba's cache at once
+    warm(settings.config)  # before the roles: several processes must not fill Numba's cache at once
     sources = {each.topic for each in config.features.sources}
     with _stop_on_signals() as stop, _state(keep) as folder, EmbeddedBroker() as broker:
         own = load_settings(

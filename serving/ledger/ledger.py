@@ -21,9 +21,9 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from serving.sql.database import (
-    _WAITS,
+from serving.sql import (
     REFUSED,
+    WAITS,
     address_of,
     cause_of,
     is_poison,
@@ -84,7 +84,7 @@ class Ledger:
         dialect = self._engine.dialect
         given, named = dialect.create_connect_args(self._url)
         try:
-            dialect.loaded_dbapi.connect(*given, **{**named, **_WAITS}).close()
+            dialect.loaded_dbapi.connect(*given, **{**named, **WAITS}).close()
         except dialect.loaded_dbapi.Error as error:
             return f"SQL ledger at {self.address} does not answer: {str(error).splitlines()[0]}"
         return ""

@@ -14,8 +14,8 @@ from typing import Any, Final
 import orjson
 
 from config.settings import Settings
-from models.recommendation.shop import NOBODY, Recommended
-from serving.views.store import RedisViews, ViewStore
+from models.recommendation import NOBODY, Recommended
+from serving.views import RedisViews, ViewStore
 from streams.errors import Retryable
 
 log = logging.getLogger(__name__)

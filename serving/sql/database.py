@@ -36,7 +36,7 @@ CACHE_KIB = 64 << 10
 # What PostgreSQL and its client say when waiting does not help; an error while connecting has no code.
 REFUSED = ("password authentication failed", "certificate", "no pg_hba.conf entry")
 
-_WAITS: Mapping[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENCE_TIMEOUT_MS}
+WAITS: Mapping[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENCE_TIMEOUT_MS}
 
 EXPECTED = "expected sqlite:///FILE.db or postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
@@ -63,7 +63,7 @@ def open_engine(url: URL) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
         return engine
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args=_WAITS)
+        return create_engine(url, pool_pre_ping=True, connect_args=WAITS)
     except (ImportError, NoSuchModuleError) as error:
         raise Fatal("PostgreSQL needs its driver: run `pip install 'streamwise[postgresql]'`") from error
 

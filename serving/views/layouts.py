@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from customers.row.layout import Described, Layout
+from customers.row import Described, Layout
 from schemas.topics import LAYOUTS
 from streams.errors import Retryable
-from streams.kafka.connection import Kafka, librdkafka_settings
+from streams.kafka import Kafka, librdkafka_settings
 
 TIMEOUT_S = 5.0
 AGAIN_S = 1.0  # the topic is not read more often than this, however many unknown layouts are asked for

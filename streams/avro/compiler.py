@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from streams.errors import Fatal
-from streams.kernels.hashing import hash_text
+from streams.kernels import hash_text
 
 from .resolution import ReaderSchema, full_name
 

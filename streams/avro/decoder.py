@@ -6,10 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.kernels.hashing import MASK52, hash64
-from streams.kernels.jit import inlined, kernel
-from streams.kernels.utf8 import is_ascii, valid_utf8
-from streams.kernels.varint import read_varint
+from streams.kernels import MASK52, hash64, inlined, is_ascii, kernel, read_varint, valid_utf8
 
 from .compiler import (
     BITS,

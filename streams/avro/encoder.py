@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.kernels.jit import kernel
+from streams.kernels import kernel
 
 
 @kernel

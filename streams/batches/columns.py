@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.avro.compiler import MAX_DEPTH, AvroProgram
-from streams.avro.decoder import AHEAD_MS, LATEST_MS, decode
+from streams.avro import AHEAD_MS, LATEST_MS, MAX_DEPTH, AvroProgram, decode
 
 from .record_batch import RawBatch
 from .records import find_records

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from streams.errors import Poison
-from streams.kernels.jit import kernel
-from streams.kernels.varint import read_varint
+from streams.kernels import kernel, read_varint
 
 from .record_batch import RawBatch
 

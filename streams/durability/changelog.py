@@ -25,8 +25,8 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from streams.errors import Fatal, Retryable
-from streams.kafka.connection import Kafka, as_connection
-from streams.state.row_batch import BATCH_BYTES, RowBatch
+from streams.kafka import Kafka, as_connection
+from streams.state import BATCH_BYTES, RowBatch
 
 # The broker ends a transaction that is open longer. Whoever takes the partition ends it at once, so this may be the
 # most that a broker allows by default: a broker that was away for some minutes does not end the workers.

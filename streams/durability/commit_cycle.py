@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from streams.engine.engine import Engine
-from streams.engine.partition import Cutover, Partition
-from streams.supervision.failpoints import Points, reached
+from streams.engine import Cutover, Engine, Partition
+from streams.supervision import Points, reached
 
 from .changelog import Changelog
 from .control_row import CONTROL_KEY, LAYOUT_KEY, Adoption, RowFormat

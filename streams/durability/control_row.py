@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from streams.engine.partition import Partition
+from streams.engine import Partition
 
 CONTROL_KEY = b"\x00control"
 

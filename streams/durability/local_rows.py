@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
-from streams.engine.partition import Partition
+from streams.engine import Partition
 
 MAGIC = b"SWROWS1\n"
 HEAD = struct.Struct("<8sIQI")  # magic, length of the description, length of the arrays, checksum of both

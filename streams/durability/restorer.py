@@ -7,11 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from streams.batches.record_batch import RawBatch
-from streams.batches.records import find_records
-from streams.engine.partition import Partition
+from streams.batches import RawBatch, find_records
+from streams.engine import Partition
 from streams.errors import Fatal
-from streams.state.migration import runs
+from streams.state import runs
 
 from .control_row import CONTROL_KEY, LAYOUT_KEY, read_control
 

@@ -10,10 +10,10 @@ from typing import Any
 import faust
 from faust.types.tuples import TP
 
-from streams.batches.record_batch import RawBatch
-from streams.engine.engine import Engine
+from streams.batches import RawBatch
+from streams.engine import Engine
 from streams.errors import Fatal, StreamwiseError
-from streams.supervision.guards import end_process
+from streams.supervision import end_process
 
 from . import local_rows as local
 from .changelog import FencedChangelog

@@ -1,0 +1,21 @@
+"""The engine: inboxes of a partition merged by event time and handed to a pass (steps 4 to 7).
+
+Promises: the same logs give the same rows and outputs, whatever the batches were.
+"""
+
+from .engine import LETTER_BYTES, Engine, Pass
+from .outbox import Outbox
+from .partition import CHANGELOG, TAKEN, VIEWS, Cutover, Partition, keep_taken
+
+__all__ = [
+    "CHANGELOG",
+    "LETTER_BYTES",
+    "TAKEN",
+    "VIEWS",
+    "Cutover",
+    "Engine",
+    "Outbox",
+    "Partition",
+    "Pass",
+    "keep_taken",
+]

@@ -13,12 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from streams.avro.compiler import AvroProgram
-from streams.avro.decoder import REASONS
-from streams.batches.columns import decode_columns
-from streams.batches.record_batch import RawBatch, open_batch
+from streams.avro import REASONS, AvroProgram
+from streams.batches import RawBatch, decode_columns, open_batch
 from streams.errors import Fatal, Poison, located
-from streams.kafka.producer import Outputs
+from streams.kafka import Outputs
 
 from .outbox import Outbox
 from .partition import PLACES, Partition

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from streams.batches.columns import Columns
-from streams.kernels.jit import kernel
-from streams.kernels.memory import grown
+from streams.batches import Columns
+from streams.kernels import grown, kernel
 
 
 @kernel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.kernels.memory import grown
+from streams.kernels import grown
 
 
 class Outbox:

@@ -6,17 +6,20 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from streams.avro.compiler import AvroProgram
-from streams.batches.columns import Columns, decode_columns
-from streams.batches.record_batch import RawBatch
-from streams.kernels.jit import kernel
-from streams.kernels.memory import grown
-from streams.state.deadline_heap import rebuild, stale
-from streams.state.key_index import KeyIndex
-from streams.state.row_batch import BATCH_BYTES, RowBatch, write_records
-from streams.state.row_kernels import keep_row
-from streams.state.rows import Rows
-from streams.state.store import Store
+from streams.avro import AvroProgram
+from streams.batches import Columns, RawBatch, decode_columns
+from streams.kernels import grown, kernel
+from streams.state import (
+    BATCH_BYTES,
+    KeyIndex,
+    RowBatch,
+    Rows,
+    Store,
+    keep_row,
+    rebuild,
+    stale,
+    write_records,
+)
 
 from .inbox import NO_LIMIT, Inbox
 

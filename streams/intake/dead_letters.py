@@ -6,8 +6,8 @@ from faust.types.tuples import TP
 
 import schemas
 from schemas.topics import DEAD_LETTERS
-from streams.engine.engine import LETTER_BYTES
-from streams.kafka.producer import Outputs
+from streams.engine import LETTER_BYTES
+from streams.kafka import Outputs
 
 
 class DeadLetters:

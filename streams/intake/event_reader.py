@@ -11,11 +11,8 @@ from collections.abc import Iterator, Mapping
 from faust.types.tuples import TP
 
 import schemas
-from streams.avro.compiler import AvroProgram
-from streams.avro.decoder import REASONS
-from streams.batches.columns import decode_columns
-from streams.batches.record_batch import RawBatch
-from streams.batches.records import records
+from streams.avro import REASONS, AvroProgram
+from streams.batches import RawBatch, decode_columns, records
 from streams.errors import Poison
 
 from .recent_ids import RecentIds

@@ -14,14 +14,11 @@ from typing import Any, Protocol
 
 from faust.types.tuples import TP
 
-from streams.batches.record_batch import RawBatch, open_batch
+from streams.batches import RawBatch, open_batch
 from streams.errors import Poison, StreamwiseError, located
-from streams.kafka.broker_probe import BrokerProbe
-from streams.kafka.connection import Kafka
-from streams.supervision.guards import end_process
-from streams.supervision.watchdog import LONGER, Steps, Watch
-from streams.transport.app import App, make_app
-from streams.transport.consumer import Consumer
+from streams.kafka import BrokerProbe, Kafka
+from streams.supervision import LONGER, Steps, Watch, end_process
+from streams.transport import App, Consumer, make_app
 
 log = logging.getLogger(__name__)
 

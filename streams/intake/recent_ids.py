@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from streams.kernels.hashing import hash_bytes
+from streams.kernels import hash_bytes
 
 # Of one partition. A worker without a commit for a minute ends itself (streams.supervision.watchdog); one that folds
 # 100,000 events a second over 12 partitions and makes examples of 4% of them sends 20,000 in that time.

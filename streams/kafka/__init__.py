@@ -1,0 +1,39 @@
+"""Clients of the broker: connection, topics, producer, readers, probes.
+
+Promises: every wait is bounded, every refusal is one line that says what to do.
+"""
+
+from .broker_probe import BrokerProbe
+from .committed_offsets import committed
+from .connection import Kafka, KafkaConnection, as_connection, librdkafka_settings
+from .embedded_broker import PARTITIONS, EmbeddedBroker
+from .permissions import TRANSACTIONS, Operation, Permission, check
+from .producer import Outputs
+from .topic_admin import TopicSpec, ensure, existing, topic_id
+from .topic_feed import TopicFeed
+from .topic_reader import read_tail
+from .wait_for_broker import PATIENCE_S, reach
+
+__all__ = [
+    "PARTITIONS",
+    "PATIENCE_S",
+    "TRANSACTIONS",
+    "BrokerProbe",
+    "EmbeddedBroker",
+    "Kafka",
+    "KafkaConnection",
+    "Operation",
+    "Outputs",
+    "Permission",
+    "TopicFeed",
+    "TopicSpec",
+    "as_connection",
+    "check",
+    "committed",
+    "ensure",
+    "existing",
+    "librdkafka_settings",
+    "reach",
+    "read_tail",
+    "topic_id",
+]

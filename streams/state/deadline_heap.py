@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.kernels.jit import inlined, kernel
+from streams.kernels import inlined, kernel
 
 from .key_index import KNOWN, Index
 from .row_kernels import copy_row, first_word

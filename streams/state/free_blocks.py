@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.kernels.jit import inlined, kernel
+from streams.kernels import inlined, kernel
 
 from .packing import (
     packed_words,

@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streams.kernels.hashing import hash64
-from streams.kernels.jit import inlined, kernel, prefetch
-from streams.kernels.memory import grown, zeros
+from streams.kernels import grown, hash64, inlined, kernel, prefetch, zeros
 
 _LOW32 = np.uint64(0xFFFFFFFF)
 KNOWN, GONE, TOP = range(3)  # `counters`: slots given so far, those free again, bytes used of the arena

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streams.kernels.jit import kernel
+from streams.kernels import kernel
 
 from .packing import whole
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.kernels.bits import bits_set
-from streams.kernels.jit import inlined, kernel
+from streams.kernels import bits_set, inlined, kernel
 
 ID_WORDS = 1  # the layout's id, before the packed row in a changelog value
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from aiokafka.record.util import calc_crc32c
 
-from streams.avro.encoder import put_long, put_raw
-from streams.batches.record_batch import CRC_FROM, HEADER, HEADER_BYTES, LENGTH, LENGTH_AT, TRANSACTIONAL
-from streams.kernels.jit import kernel, prefetch
+from streams.avro import put_long, put_raw
+from streams.batches import CRC_FROM, HEADER, HEADER_BYTES, LENGTH, LENGTH_AT, TRANSACTIONAL
+from streams.kernels import kernel, prefetch
 
 from .key_index import key_size, key_start
 from .packing import ID_WORDS

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.kernels.jit import inlined, kernel, prefetch
+from streams.kernels import inlined, kernel, prefetch
 
 from .free_blocks import release, take_block
 from .packing import (

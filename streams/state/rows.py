@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.kernels.memory import Stretched, grown
+from streams.kernels import Stretched, grown
 
 from .free_blocks import free_blocks, join_blocks, leave_gap
 from .packing import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from streams.kernels.jit import LINE_BYTES, inlined, prefetch
+from streams.kernels import LINE_BYTES, inlined, prefetch
 
 NEW = -1  # `where` of a slot without a row: it has the default one
 

@@ -1,0 +1,21 @@
+"""Watchdog, guards and failpoints: what ends a process that cannot go on.
+
+Promises: what stands still is named within its bound; nothing else catches an unforeseen error.
+"""
+
+from .failpoints import Points, arm, reached
+from .guards import end_process, guarded
+from .watchdog import LONGER, STALL_S, Steps, Watch, Watchdog
+
+__all__ = [
+    "LONGER",
+    "STALL_S",
+    "Points",
+    "Steps",
+    "Watch",
+    "Watchdog",
+    "arm",
+    "end_process",
+    "guarded",
+    "reached",
+]

@@ -9,8 +9,8 @@ from typing import Any
 import faust
 from faust.types.tuples import TP
 
-from streams.batches.record_batch import RawBatch
-from streams.kafka.connection import Kafka, as_connection
+from streams.batches import RawBatch
+from streams.kafka import Kafka, as_connection
 
 from .consumer import Consumer
 from .raw_records import SCHEME, install

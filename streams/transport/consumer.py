@@ -15,9 +15,7 @@ from typing import Any
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP, ConsumerMessage
 
-from streams.batches.record_batch import (
-    RawBatch,
-)
+from streams.batches import RawBatch
 
 from .consumer_thread import FULL_PAUSE_S, ConsumerThread
 

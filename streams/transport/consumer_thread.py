@@ -13,10 +13,7 @@ from aiokafka.errors import CorruptRecordException
 from faust.transport.drivers import aiokafka as driver
 from faust.types.tuples import TP
 
-from streams.batches.record_batch import (
-    RawBatch,
-    open_batch,
-)
+from streams.batches import RawBatch, open_batch
 from streams.errors import Poison, located
 
 # one fetch is in flight for all partitions of a broker: a silent one holds the others up this long

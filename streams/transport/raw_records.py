@@ -9,14 +9,7 @@ import aiokafka.consumer.fetcher as fetcher
 import faust
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
-from streams.batches.record_batch import (
-    CONTROL,
-    HEADER,
-    TRANSACTIONAL,
-    RawBatch,
-    read_header,
-    skipped,
-)
+from streams.batches import CONTROL, HEADER, TRANSACTIONAL, RawBatch, read_header, skipped
 from streams.errors import Fatal, Poison, located
 from streams.transport import frames
 

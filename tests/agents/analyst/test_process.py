@@ -14,7 +14,7 @@ from agents.analyst.results import encoded_forecast, encoded_recommended
 from agents.analyst.role import analysis_maker
 from config.settings import Settings
 from ingest.datasets.complete_journey import CompleteJourney
-from ingest.replay.replay import replay
+from ingest.replay.run import replay
 from schemas.topics import FORECASTS, RECOMMENDATIONS
 from streams.kafka.embedded_broker import PARTITIONS
 

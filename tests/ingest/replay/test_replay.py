@@ -17,10 +17,10 @@ from confluent_kafka import KafkaError, Producer
 from rich.console import Console
 
 from agents.runtime.signals import stop_on_signals
-from ingest.replay import replay as engine
+from ingest.replay import run as engine
 from ingest.replay.pace import Pace, parse_speed
 from ingest.replay.progress_bar import progress_bar
-from ingest.replay.replay import Progress, replay
+from ingest.replay.run import Progress, replay
 from streams.errors import ConfigError, Fatal
 
 DAY_MS = 86_400_000

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ingest.replay import resume_point as resume
-from ingest.replay.replay import replay
+from ingest.replay.run import replay
 from streams.errors import Fatal
 
 ROOT = Path(__file__).parents[3]
@@ -22,7 +22,7 @@ KILLED = """
 import sys
 sys.path.insert(0, ".")
 from tests.ingest.conftest import Numbered
-from ingest.replay.replay import replay
+from ingest.replay.run import replay
 replay(Numbered(200_000, step_ms=1000), sys.argv[1], state_dir=sys.argv[2], speed=3_000,
        on_progress=lambda progress: print(progress.position, flush=True))
 """

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from console.board import Board
 from ingest.open_source import source
-from ingest.replay.replay import Progress
+from ingest.replay.run import Progress
 from operations.demo.accounting import Counts, second_half_ms
 from operations.demo.screen import picture
 

@@ -14,7 +14,7 @@ from confluent_kafka.admin import ClusterMetadata
 
 from ingest.source import DEAD_LETTERS, EventSource
 from streams.errors import Fatal
-from streams.kafka.connection import Kafka, librdkafka_settings
+from streams.kafka import Kafka, librdkafka_settings
 
 from .pace import FOREVER_MS, Pace
 from .resume_point import LOGGER, QUEUE_EVENTS, ResumePointStore
