@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from bench.harness import keep, say
-from bench.servers.process import free_ports
+from bench.servers import free_ports
 
 from .load import start_load
 from .product import made_snapshots, publish

@@ -31,7 +31,7 @@ from confluent_kafka import Producer
 
 from agents.topology import topics
 from bench.harness import keep, resident_bytes, say
-from bench.servers.process import free_ports
+from bench.servers import free_ports
 from bench.workload import Encoded
 from streams.kafka import ensure
 

@@ -27,7 +27,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from agents.topology import topics
 from bench.harness import keep, say
-from bench.servers.process import free_ports
+from bench.servers import free_ports
 from streams.kafka import ensure
 
 from .product import (

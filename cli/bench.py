@@ -32,7 +32,7 @@ def bench(
 
     if name not in BENCHES:
         raise ConfigError("bench", None, f"expected one of {', '.join(BENCHES)}, got {name!r}")
-    from bench.servers.process import end_on_sigterm
+    from bench.servers import end_on_sigterm
 
     end_on_sigterm()
     raise typer.Exit(import_module(f"bench.{name}").main(context.args))

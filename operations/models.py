@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 import schemas
-from agents.registry import ModelSnapshots, partition_of, read_published
+from agents.learner import ModelSnapshots, partition_of, read_published
 from config.settings import Settings
 from models.scoring import Snapshot
 from models.selection import Standing

@@ -4,6 +4,7 @@ Promises: each example is learned once, scored first; a snapshot names the offse
 """
 
 from . import role
+from .published import ModelSnapshots, partition_of, read_published
 from .role import LearnerRole
 
-__all__ = ["LearnerRole", "role"]
+__all__ = ["LearnerRole", "ModelSnapshots", "partition_of", "read_published", "role"]

@@ -20,7 +20,7 @@ from typing import Any
 from faust.types.tuples import TP
 
 import schemas
-from agents.registry import ModelSnapshots, partition_of, read_published, restore_family, snapshot_key
+from agents.registry import snapshot_key
 from agents.runtime import HttpPort, announce, run_app
 from agents.topology import groups
 from config.settings import Settings
@@ -38,6 +38,8 @@ from streams.errors import Fatal, Poison
 from streams.intake import WINDOW, Batches, Bounds, DeadLetters, Intake, RecentIds
 from streams.kafka import Outputs, librdkafka_settings
 from streams.supervision import STALL_S, Points, Watch, Watchdog, reached
+
+from .published import ModelSnapshots, partition_of, read_published, restore_family
 
 GROUP = groups.LEARNER
 log = logging.getLogger(__name__)

@@ -1,16 +1,8 @@
-"""The models topic: snapshots of models and who is champion, written and read (steps 6 and 10).
+"""The models topic as roles that score read it: snapshots verified one by one, and followed as they come (step 6).
 
 Promises: a snapshot that cannot be trusted is refused with its reason, and nobody scores with it.
 """
 
-from .published import ModelSnapshots, partition_of, read_published, restore_family, snapshot_key
-from .snapshot_feed import SnapshotFeed
+from .snapshot_feed import SnapshotFeed, check_key, read_snapshot, snapshot_key
 
-__all__ = [
-    "ModelSnapshots",
-    "SnapshotFeed",
-    "partition_of",
-    "read_published",
-    "restore_family",
-    "snapshot_key",
-]
+__all__ = ["SnapshotFeed", "check_key", "read_snapshot", "snapshot_key"]

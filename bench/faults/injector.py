@@ -19,8 +19,7 @@ from collections.abc import Callable
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from bench.servers import ServerError
-from bench.servers.process import Server
+from bench.servers import Server, ServerError
 
 from .installation import PARTITIONS, Installation
 from .load import Load, poisoned

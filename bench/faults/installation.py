@@ -23,8 +23,7 @@ from agents.ledger import role as ledger
 from agents.topology import topics
 from agents.worker import role as worker
 from bench.product import remove_topics
-from bench.servers import KafkaServer, PostgresServer, RedisServer
-from bench.servers.process import Server
+from bench.servers import KafkaServer, PostgresServer, RedisServer, Server
 from pipeline.config import load_config
 from schemas.topics import CHANGELOG, DEAD_LETTERS, EXAMPLES, MODELS
 from serving.ledger import BY_KIND

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.servers.process import require, run_once
+from bench.servers import require, run_once
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / ".bench"

@@ -1,4 +1,4 @@
-"""Metrics, health and status of a role, served and polled.
+"""Metrics, health and status of a role, served and polled (step 9).
 
 Promises: a role that hangs holds up nobody who asks it.
 """

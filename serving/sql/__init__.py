@@ -1,4 +1,4 @@
-"""A SQL database by URL: opened, waited for, its errors told apart.
+"""A SQL database by URL: opened, waited for, its errors told apart (step 9).
 
 Promises: what may pass is tried again; what may not is told at once.
 """

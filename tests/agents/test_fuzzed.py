@@ -15,9 +15,10 @@ import pytest
 from faust.types.tuples import TP
 
 import schemas
+from agents.learner.published import ModelSnapshots, _take
 from agents.learner.role import LearnerRole
 from agents.ledger.role import LedgerRole
-from agents.registry.published import ModelSnapshots, _take, snapshot_key
+from agents.registry import snapshot_key
 from agents.registry.snapshot_feed import SnapshotFeed
 from agents.server.decision_feed import DecisionFeed
 from config.settings import load_settings

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents.registry.published import read_published
+from agents.learner.published import read_published
 from config.settings import ROOT, Settings
 from operations.models import change_champion, list_lines, list_models, show_lines, show_model
 from streams.errors import ConfigError

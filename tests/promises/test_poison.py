@@ -14,9 +14,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 import schemas
+from agents.learner.published import read_published
 from agents.learner.role import GROUP as LEARNER
 from agents.ledger.role import GROUP as LEDGER
-from agents.registry.published import read_published
 from agents.runtime.supervisor import Supervisor
 from agents.topology.topics import topics
 from agents.worker.role import GROUP as WORKER

@@ -19,7 +19,7 @@ import pytest
 from confluent_kafka import Producer
 
 import schemas
-from agents.registry.published import snapshot_key
+from agents.registry import snapshot_key
 from agents.topology.topics import topics
 from bench.servers import KafkaServer
 from customers.row.layout import Group, Layout

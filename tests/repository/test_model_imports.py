@@ -40,10 +40,6 @@ def test_models_know_neither_faust_nor_kafka_nor_our_engine() -> None:
         "decisions",
         "pipeline",
     }
-    assert {name for name in found if name.startswith("streams.")} == {
-        "streams.errors",
-        "streams.kernels",
-        "streams.kernels.hashing",
-        "streams.kernels.jit",
-        "streams.kernels.jit_cache",
-    }
+    of_streams = {name for name in found if name.startswith("streams.")}
+    assert "streams.errors" in of_streams
+    assert {name for name in of_streams if not name.startswith("streams.kernels")} == {"streams.errors"}

@@ -14,8 +14,8 @@ import pytest
 from faust.types.tuples import TP
 
 import schemas
+from agents.learner.published import ModelSnapshots, _take, read_published
 from agents.learner.role import VERSIONS_KEPT, LearnerRole
-from agents.registry.published import ModelSnapshots, _take, read_published
 from config.settings import Settings, load_settings
 from customers.row.layout import Described
 from models.config import load_models

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from bench import faults
+from bench.faults import command as faults
 from bench.faults import comparison, load, schedule, trial
 from bench.faults.comparison import Differences
 from bench.faults.declared import write_config

@@ -11,14 +11,13 @@ from zlib import crc32
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from agents.registry import check_key, read_snapshot
 from models.config import MAIN, Learning, ModelSpec
 from models.learning import DEFAULT, Learner
 from models.scoring import LARGEST_VERSION, Snapshot
 from models.selection import Champion, champion_of
 from streams.errors import Poison, Retryable
 from streams.kafka import Kafka, librdkafka_settings
-
-from .snapshot_feed import check_key, read_snapshot, snapshot_key
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +151,3 @@ def _take(found: dict[str, ModelSnapshots], key: bytes, value: bytes | None) -> 
     except Poison as error:
         published.snapshots.pop(version, None)
         log.error("snapshot %s: %s", key.decode("utf-8", "replace"), error)
-
-
-__all__ = ["ModelSnapshots", "Restored", "partition_of", "read_published", "restore_family", "snapshot_key"]

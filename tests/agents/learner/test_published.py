@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 import schemas
-from agents.registry.published import ModelSnapshots, _take, partition_of, snapshot_key
+from agents.learner.published import ModelSnapshots, _take, partition_of
+from agents.registry import snapshot_key
 from models.example import Example
 from models.learning.learner import Learner
 
