@@ -121,3 +121,9 @@ def load_settings(**given: object) -> Settings:
         raise ConfigError("settings", None, f"{name}: {first['msg']}{got}") from error
     _ = settings.access  # what is wrong with it is said before anything begins
     return settings
+
+
+def phrases_file(config: Path) -> Path:
+    """`phrases.yaml` of a config folder; `topics.yaml`, its name before, where only that is there."""
+    before = config / "topics.yaml"
+    return before if before.is_file() and not (config / "phrases.yaml").is_file() else config / "phrases.yaml"

@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 RATED: Final = ROOT.parent / "shared" / "data"
 TWEETS: Final = RATED / "tweets_rated.tsv"
 REVIEWS: Final = RATED / "amazon_reviews_rated.tsv"
-TOPICS: Final = ROOT / "config" / "topics.yaml"
+TOPICS: Final = ROOT / "config" / "phrases.yaml"
 
 _SCALE: Final = 4.0  # of the ratings
 _PASSES: Final = 7  # over all messages, the median of which counts

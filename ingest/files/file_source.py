@@ -20,7 +20,7 @@ from .tabular import BadRow, TabularFile
 if TYPE_CHECKING:
     from models.text import MessageReader
 
-_TOPICS = Path(__file__).parents[2] / "config" / "topics.yaml"
+_TOPICS = Path(__file__).parents[2] / "config" / "phrases.yaml"
 _RAW = "social.messages"  # the reader role reads these
 _SLICE = 10_000  # rows turned into Python objects at once
 

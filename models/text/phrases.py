@@ -1,4 +1,4 @@
-"""What `config/topics.yaml` declares: the phrases of each topic and flag, by language; and how they are found.
+"""What `config/phrases.yaml` declares: the phrases of each topic and flag, by language; and how they are found.
 
     negations: {en: [not, no], zh: [不, 没]}       # turn round a flag's phrase that follows closely
     valences: {zh: {差: -2}}                        # words that the lexicon lacks, on its scale of -4 to 4

@@ -64,7 +64,7 @@ def test_a_reader_goes_on_in_a_new_cluster_with_all_that_it_learned(stack: ExitS
     )  # what came since the first backup is in the increment, taken or not
     assert [value for _, _, _, value in new.read(CORRECTIONS)] == corrections
     read(new, 10)
-    twin = MessageReader.of(ROOT / "config" / "topics.yaml")
+    twin = MessageReader.of(ROOT / "config" / "phrases.yaml")
     for one in told:
         twin.learn(Correction(str(one["text"]), -0.75))
     wanted = [message(number) for number in range(20, 30)]

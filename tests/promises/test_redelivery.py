@@ -177,9 +177,9 @@ def undisturbed() -> dict[tuple[int, bytes], bytes]:
 
 CRASH = """
 import os, sys
-from operations.dead_letters import Choice
+from operations.dead_letters import DeadLetterFilter
 from operations.redeliver import redeliver
-redeliver(sys.argv[1], sys.argv[2].split(","), Choice(), limit=30, after_send=lambda: os._exit(9))
+redeliver(sys.argv[1], sys.argv[2].split(","), DeadLetterFilter(), limit=30, after_send=lambda: os._exit(9))
 """
 
 

@@ -33,7 +33,7 @@ from tests.doubles import CapturedOutputs, Rig
 from tests.reference import batches
 from tests.reference.record import Record
 
-TOPICS = ROOT / "config" / "topics.yaml"
+TOPICS = ROOT / "config" / "phrases.yaml"
 ENGLISH = "I want a refund, the parcel arrived broken. I will never order from you again!"
 CHINESE = "质量很好，我很满意，谢谢客服"
 DRY = "Well, that was quick."

@@ -25,7 +25,7 @@ from models.text.phrases import load_topics
 from streams.errors import Poison
 
 ROOT = Path(__file__).parents[3]
-TOPICS = load_topics(ROOT / "config" / "topics.yaml")
+TOPICS = load_topics(ROOT / "config" / "phrases.yaml")
 FRESH = MessageReader(TOPICS)
 VADER = SentimentIntensityAnalyzer()
 
@@ -74,7 +74,7 @@ def test_english_is_what_the_library_says(text: str) -> None:
 
 def test_a_new_process_reads_the_same() -> None:
     text = "The courier was rude and I want a refund, 服务太差了 😡"
-    script = f"from models.text.message_reader import Reader; print(Reader.of('config/topics.yaml').read({text!r}))"
+    script = f"from models.text.message_reader import MessageReader; print(MessageReader.of('config/phrases.yaml').read({text!r}))"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -267,7 +267,7 @@ def test_people_who_never_agree_do_no_harm() -> None:
 def test_what_is_not_declared_any_more_goes(tmp_path: Path) -> None:
     reader = MessageReader(TOPICS)
     corrected(reader, "the gizmo wobbles", sentiment=-1.0, labels={"quality": True, "complaint": True})
-    path = tmp_path / "topics.yaml"
+    path = tmp_path / "phrases.yaml"
     path.write_text(
         "topics: {fruit: {en: [apple]}}\nflags: {complaint: {en: [bad]}, churn_intent: {en: [bye]}}\n"
     )
