@@ -74,7 +74,8 @@ def test_english_is_what_the_library_says(text: str) -> None:
 
 def test_a_new_process_reads_the_same() -> None:
     text = "The courier was rude and I want a refund, 服务太差了 😡"
-    script = f"from models.text.message_reader import MessageReader; print(MessageReader.of('config/phrases.yaml').read({text!r}))"
+    script = "from models.text import MessageReader; "
+    script += f"print(MessageReader.of('config/phrases.yaml').read({text!r}))"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
