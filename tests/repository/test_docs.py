@@ -33,7 +33,7 @@ from streams.kafka.embedded_broker import EmbeddedBroker
 from streams.kafka.permissions import TRANSACTIONS, Operation, Permission
 
 ROOT = Path(__file__).parents[2]
-DOCS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+DOCS = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 README = DOCS[0].read_text(encoding="utf-8")
 ORDERS = "order_id,customer_id,ordered_at,total,sku\n4711,42,2026-11-22T12:30:00,59.9,sku-1\n"
 
@@ -99,7 +99,7 @@ def test_every_make_target_that_people_type_says_what_it_does() -> None:
     assert {name for name in phony[1].split() if f"make {name}" not in done.stdout} == {"help", "setup-dev"}
 
 
-@pytest.mark.parametrize("path", DOCS, ids=[path.name for path in DOCS])
+@pytest.mark.parametrize("path", DOCS, ids=[str(path.relative_to(ROOT)) for path in DOCS])
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -148,7 +148,7 @@ def test_the_table_of_acls_is_that_of_the_code() -> None:
 
 
 def test_the_table_of_schemas_is_that_of_the_code() -> None:
-    linked = re.findall(r"\[(\w+)\]\(schemas/\w+\.v(\d+)\.avsc\) \((\d+)\)", README)
+    linked = re.findall(r"\[(\w+)\]\(schemas/avro/\w+\.v(\d+)\.avsc\) \((\d+)\)", README)
     assert len(linked) == 4
     assert [IDS[name, int(version)] for name, version, _ in linked] == [int(number) for *_, number in linked]
 

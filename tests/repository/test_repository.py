@@ -58,7 +58,7 @@ def test_the_docs_name_every_command() -> None:
 
     group: Any = typer.main.get_command(app)
     docs = "\n".join(
-        path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+        path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
     )
     missing = [
         name
