@@ -1,4 +1,4 @@
-"""Steps 5 to 7 and 10 for one partition: the loop over merged events, compiled. docs/ARCHITECTURE.md is its text."""
+"""Steps 5 to 7 and 10 for one partition: the loop over merged events, compiled. docs/steps/05-fold.md is its text."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _event(
     out: OutboxArrays,
     room: Scratch,
 ) -> None:
-    """One event, in the order that docs/ARCHITECTURE.md gives (from 2 on)."""
+    """One event, in the order that docs/steps/05-fold.md gives (from 2 on)."""
     rows = table.rows
     slot = events.slots[e]
     topic = events.topics[e]

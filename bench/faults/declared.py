@@ -2,7 +2,7 @@
 
 No policy looks at a score, as what the learner has learned by when differs from run to run. `ORDER_FREE` columns
 and policies come out the same in whatever order a customer's events are taken: they are all that is compared of
-customers whose events come late or over several topics (docs/ARCHITECTURE.md, "Order").
+customers whose events come late or over several topics (docs/steps/04-resolve.md, "Order").
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def _latency(figures: dict[str, Any]) -> list[str]:
         "From an event's append to its alert's append, both stamped by the broker; the run with the median p99, and",
         "the p99 of all runs. A million customers: two workers with standbys and commit cycles; below it the parts of",
         "that run, by what began then. What is above the p99 waited for a core, or behind a longer step: free blocks",
-        "that are joined, the rows of a commit or of a standby (docs/DECISIONS.md). `streamwise bench latency --json`",
+        "that are joined, the rows of a commit or of a standby (docs/decisions/bench.md). `streamwise bench latency --json`",
         "",
         "| load, events/s | p50 ms | p99 ms | p99.9 ms | max ms | p99 of all runs |",
         "|---|---:|---:|---:|---:|---|",

@@ -1,4 +1,4 @@
-"""Step 5: how one event changes one row. docs/ARCHITECTURE.md has the table; this is the table, compiled."""
+"""Step 5: how one event changes one row. docs/steps/05-fold.md has the table; this is the table, compiled."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A worker that stands still (stopped, swapped out, cut off) while another one tak
 in hand and in its producer's queue when it wakes. Written behind the newer ones they would win. So each partition
 has a transactional producer of its own name: whoever takes the partition makes the broker refuse all earlier
 producers of that name before it reads the changelog, and what it has read can no longer change behind its back
-(docs/DECISIONS.md, "One writer for each partition of the changelog").
+(docs/decisions/streams.md, "One writer for each partition of the changelog").
 """
 
 from __future__ import annotations

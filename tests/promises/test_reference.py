@@ -1,4 +1,4 @@
-"""The reference itself, by small cases that were worked out by hand from docs/ARCHITECTURE.md."""
+"""The reference itself, by small cases that were worked out by hand from docs/steps/."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The slow, obvious twin of the engine, written from docs/ARCHITECTURE.md and never from the kernels."""
+"""The slow, obvious twin of the engine, written from docs/steps/ and never from the kernels."""

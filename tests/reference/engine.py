@@ -1,4 +1,4 @@
-"""The engine as docs/ARCHITECTURE.md defines it, one event at a time, in plain Python."""
+"""The engine as docs/steps/ defines it, one event at a time, in plain Python."""
 
 from __future__ import annotations
 

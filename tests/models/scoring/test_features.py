@@ -22,7 +22,7 @@ TIMES_MS = st.integers(631_152_000_000, 4_102_444_800_000)  # 1990 to 2100, as e
 
 
 def twin(feature: Feature, view: float, now_ms: int) -> float:
-    """One feature, from the definition in docs/ARCHITECTURE.md."""
+    """One feature, from the definition in docs/steps/06-score.md."""
     moment = datetime.fromtimestamp(now_ms / 1000, UTC)
     hour = 2 * math.pi * (now_ms % DAY_MS) / DAY_MS
     weekday = 2 * math.pi * moment.weekday() / 7
