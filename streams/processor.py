@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Processor:
     """Consumes `sources`, runs `work` over them and keeps its rows in `changelog`.
 
     `prepare` is awaited before restored rows go live; `on_live(partition, control)` is called when they do;
-    `on_cycle(seconds)` after each commit cycle. Everything runs in the app's event loop.
+    `on_batch(seconds)` after the pass over each fetch, `on_cycle(seconds)` after each commit cycle.
+    Everything runs in the app's event loop.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Processor:
         commit_interval_s: float = COMMIT_INTERVAL_S,
         prepare: Callable[[], Awaitable[None]] = _nothing,
         on_live: Callable[[int, dict[str, Any]], None] = lambda number, control: None,
+        on_batch: Callable[[float], None] = lambda seconds: None,
         on_cycle: Callable[[float], None] = lambda seconds: None,
         **engine_settings: Any,
     ) -> None:
@@ -86,7 +89,7 @@ class Processor:
         self.cycle = CommitCycle(self.engine, rows, adoption, self.log)
         self.cycle.spread_s = commit_interval_s * SPREAD
         self.cycle.hurried = lambda: self.app.hurried or self.app.should_stop
-        self._prepare, self._on_cycle = prepare, on_cycle
+        self._prepare, self._on_batch, self._on_cycle = prepare, on_batch, on_cycle
         self.table = self._table(changelog, partitions)
         self.table.bind(self.engine, self.cycle, self.log, rows, migration, on_live)
         topic = topic_id(bootstrap, changelog)
@@ -132,7 +135,9 @@ class Processor:
         return ProcessorWatches(self, probe).watches()
 
     def _on_message(self, message: Any) -> None:
+        began = time.perf_counter()
         self.engine.on_bundle(message.value.batches, message.value.ends)
+        self._on_batch(time.perf_counter() - began)
 
     async def _commit(self, consumer: Consumer) -> bool:
         async def commit(offsets: Mapping[tuple[str, int], int]) -> bool:

@@ -55,7 +55,8 @@ class Worker:
             partitions=settings.partitions, standbys=settings.standbys, datadir=str(settings.state / "worker"),
             commit_interval_s=settings.commit_interval,
             prepare=self._snapshots_known,
-            on_live=self._on_live, on_cycle=lambda seconds: self.http.metrics.commit_cycle_seconds.observe(seconds),
+            on_live=self._on_live, on_batch=lambda seconds: self.http.metrics.batch_seconds.observe(seconds),
+            on_cycle=lambda seconds: self.http.metrics.commit_cycle_seconds.observe(seconds),
             dead_letters=DEAD_LETTERS, idle_after_ms=self.work.config.features.idle_after_ms,
         )  # fmt: skip
         self.app, self.engine, self.cycle = self.processor.app, self.processor.engine, self.processor.cycle

@@ -1,8 +1,8 @@
 """The Prometheus metrics of a role, all named `streamwise_…`.
 
 Nothing is counted here: a role hands over its status once a second and the metrics are made of it
-when Prometheus asks, so the hot path pays nothing. Only the two histograms are observed, once a
-batch and once a commit cycle.
+when Prometheus asks, so the hot path pays nothing. Only the worker's two histograms are observed, once a
+fetch and once a commit cycle.
 """
 
 from __future__ import annotations
@@ -90,16 +90,17 @@ class RoleMetrics:
 
     def __init__(self, role: str) -> None:
         self.registry = CollectorRegistry()
+        worker = self.registry if role == "worker" else None  # no other role has a pass and a commit cycle
         self.batch_seconds = Histogram(
             "streamwise_batch_seconds",
-            "Time for one batch from decode to decide",
-            registry=self.registry,
+            "Time for what one fetch brought, from decode to decide",
+            registry=worker,
             buckets=BATCH_BUCKETS_S,
         )
         self.commit_cycle_seconds = Histogram(
             "streamwise_commit_cycle_seconds",
             "Time for one commit cycle",
-            registry=self.registry,
+            registry=worker,
             buckets=CYCLE_BUCKETS_S,
         )
         self._status = _StatusCollector(role)
