@@ -13,9 +13,10 @@ from streams.errors import ConfigError
 class LocatedMapping(dict[str, Any]):
     """A mapping that knows its file, its own line and the line of each key."""
 
-    path: str
-    line: int
-    lines: dict[str, int]
+    def __init__(self, path: str = "config", line: int = 1) -> None:
+        super().__init__()
+        self.path, self.line = path, line
+        self.lines: dict[str, int] = {}
 
     def error(self, message: str, key: str | None = None) -> ConfigError:
         """The error to raise about this mapping, or about its `key`."""
@@ -53,8 +54,7 @@ def load(path: str | Path) -> LocatedMapping:
 
 def _build(node: yaml.Node, path: str) -> Any:
     if isinstance(node, yaml.MappingNode):
-        found = LocatedMapping()
-        found.path, found.line, found.lines = path, node.start_mark.line + 1, {}
+        found = LocatedMapping(path, node.start_mark.line + 1)
         for key_node, value_node in node.value:
             key = str(key_node.value)
             line = key_node.start_mark.line + 1

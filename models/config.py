@@ -26,7 +26,7 @@ class Feature:
     """One number of the vector: a view and its transform, or one of the clock (`view` is None then).
 
     `missing` stands for a NaN view, before the transform. `name` is the view's or the clock's, unique. `bucket`: of a
-    hashed view, which is 1 where the view falls into it, and else 0.
+    hashed view, which is 1 where the view falls into it, and else 0. `place`: where it stands in the file.
     """
 
     view: str | None
@@ -34,6 +34,7 @@ class Feature:
     missing: float
     name: str
     bucket: int = 0
+    place: LocatedMapping = field(default_factory=LocatedMapping, compare=False, repr=False)
 
     @property
     def identity(self) -> str:
@@ -61,6 +62,7 @@ class ModelSpec:
     `positive`: what makes the label 1; None where the label is an amount, the sum of the field `amount` over all
     proofs. `same`: a field that the proof shares with the event that opened. `condition`: SQL that must be true of
     the row and the event to open; "" for none. `learners`: how the champion (MAIN) and its challengers learn, by name.
+    `place`: where it stands in the file.
     """
 
     name: str
@@ -72,6 +74,7 @@ class ModelSpec:
     same: str | None = None
     condition: str = ""
     learners: Mapping[str, Learning] = field(default_factory=lambda: {MAIN: Learning()})
+    place: LocatedMapping = field(default_factory=LocatedMapping, compare=False, repr=False)
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -126,15 +129,16 @@ def _made(item: LocatedMapping) -> list[Feature]:
         for key in ("view", "missing"):
             if key in item:
                 raise item.error(f"{key}: expected none, {transform} reads the clock", key)
-        return [Feature(None, transform, 0.0, transform)]
+        return [Feature(None, transform, 0.0, transform, place=item)]
     view = item.get("view")
     if not isinstance(view, str) or not view:
         raise item.error(f"view: expected the name of a view for {transform}, got {view!r}", "view")
     if transform != HASHED:
-        return [Feature(view, transform, _number(item, "missing"), view)]
+        return [Feature(view, transform, _number(item, "missing"), view, place=item)]
     if "missing" in item:
         raise item.error("missing: expected none, a view that is none falls into no bucket", "missing")
-    return [Feature(view, HASHED, 0.0, f"{view}{IN_BUCKET}{number}", number) for number in range(BUCKETS)]
+    names = [f"{view}{IN_BUCKET}{number}" for number in range(BUCKETS)]
+    return [Feature(view, HASHED, 0.0, name, number, item) for number, name in enumerate(names)]
 
 
 def _number(item: LocatedMapping, key: str, usual: float = 0.0) -> float:
@@ -174,6 +178,7 @@ def _model(name: str, item: Any, items: LocatedMapping) -> ModelSpec:
         _field(item, "same"),
         _condition(item),
         _learners(item),
+        item,
     )
 
 

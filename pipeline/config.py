@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import schemas
-from config.located_yaml import LocatedMapping, duration_ms, load
 from customers.row import Features, Layout, load_features
 from decisions.conditions import Condition, Names, compile_condition, suggestion
 from decisions.policies import policy as policy_files
 from models import config as model_config
+from models.config import ModelSpec
+from streams.errors import ConfigError
 from streams.kernels import hash_text
 
 
@@ -50,74 +51,74 @@ def load_config(folder: str | Path) -> Config:
         deadlines=bare.deadline_columns,
         strings=frozenset(_string_fields(features)),
     )
-    opens = _check_models(folder / "models.yaml", names, features)
+    opens = _check_models(models, names, features)
     policies = policy_files.load(folder / "policies.yaml", names, hash_text)
     kept = {model.name: model.kept for model in models.models}
     layout = Layout(features, seen, [policy.name for policy in policies], kept)
     return Config(features, models, policies, layout, names, opens)
 
 
-def _check_models(path: Path, names: Names, features: Features) -> dict[str, Condition]:
+def _check_models(models: model_config.ModelConfig, names: Names, features: Features) -> dict[str, Condition]:
     """The views, fields and event kinds that the models name must be known, and no row may go before its example.
 
     Returns what must be true for a model to open, of those that say so. It cannot ask for scores: what is learned
     would then depend on what was learned before.
     """
-    top, views = load(path), names.views
-    opens = {}
-    for item in top["features"]:
-        if "view" in item and item["view"] not in views:
-            raise item.error(
-                f"unknown view {item['view']!r}; {suggestion(item['view'], views, 'a view')}", "view"
-            )
-    for name, spec in top["models"].items():
-        for key in ("open", "proof"):
-            for kind in spec[key]:
+    views, opens = names.views, {}
+    for feature in models.features:
+        if feature.view is not None and feature.view not in views:
+            near = suggestion(feature.view, views, "a view")
+            raise feature.place.error(f"unknown view {feature.view!r}; {near}", "view")
+    for model in models.models:
+        for key, kinds in (("open", model.open), ("proof", model.proof)):
+            for kind in kinds:
                 if kind not in features.kinds:
-                    expected = ", ".join(features.kinds)
-                    raise spec.error(f"{key}: unknown event kind {kind!r}; expected one of {expected}", key)
-        if duration_ms(spec, "within") >= features.expire_after_ms:
-            raise spec.error("within: expected less than expire_after of features.yaml", "within")
-        for key in ("amount", "same"):
-            if key in spec:
-                _check_field(spec, key, names, features)
-                _check_read(spec, key, features)
-        if "if" in spec:
-            opens[name] = _opening(spec, names)
+                    expected = f"expected one of {', '.join(features.kinds)}"
+                    raise model.place.error(f"{key}: unknown event kind {kind!r}; {expected}", key)
+        if model.within_ms >= features.expire_after_ms:
+            raise model.place.error("within: expected less than expire_after of features.yaml", "within")
+        if model.amount is not None:
+            _check_field(model, "amount", model.amount, names, features)
+            _check_read(model, "amount", model.amount, model.proof, features)
+        if model.same is not None:
+            _check_field(model, "same", model.same, names, features)
+            _check_read(model, "same", model.same, (*model.proof, *model.open), features)
+        if model.condition:
+            opens[model.name] = _opening(model, names)
     return opens
 
 
-def _opening(spec: LocatedMapping, names: Names) -> Condition:
-    condition = compile_condition(
-        spec["if"], names, lambda message: spec.error(f"if: {message}", "if"), hash_text
-    )
+def _opening(model: ModelSpec, names: Names) -> Condition:
+    def wrong(message: str) -> ConfigError:
+        return model.place.error(f"if: {message}", "if")
+
+    condition = compile_condition(model.condition, names, wrong, hash_text)
     for read in condition.inputs:
         if read.type == "score":
-            raise spec.error(f"if: {read} is a score; expected columns and fields of the event only", "if")
+            raise wrong(f"{read} is a score; expected columns and fields of the event only")
     return condition
 
 
-def _check_read(spec: LocatedMapping, key: str, features: Features) -> None:
+def _check_read(model: ModelSpec, key: str, field: str, kinds: Sequence[str], features: Features) -> None:
     """The field is read from the events that need it, or the model would never have an example."""
-    found = features.fields[features.field_index(spec[key])]
+    paths = features.fields[features.field_index(field)].paths
     kinds_of = event_kinds()
-    for kind in [*spec["proof"], *(spec["open"] if key == "same" else [])]:
+    for kind in kinds:
         topics = [source.topic for source in features.sources if kind in kinds_of[source.schema]]
-        if not any(topic in found.paths for topic in topics):
-            raise spec.error(
-                f"{key}: {found.name} is not read from {kind} events; see fields of features.yaml", key
-            )
+        if not any(topic in paths for topic in topics):
+            wrong = f"expected a field that fields of features.yaml read from {kind} events, {field} is not"
+            raise model.place.error(f"{key}: {wrong}", key)
 
 
-def _check_field(spec: LocatedMapping, key: str, names: Names, features: Features) -> None:
+def _check_field(model: ModelSpec, key: str, field: str, names: Names, features: Features) -> None:
     """An amount is summed up, what is the same is compared: neither works with bits, and a string is no amount."""
-    field = spec[key]
     if field not in names.fields:
-        raise spec.error(f"{key}: unknown field {field!r}; {suggestion(field, names.fields, 'a field')}", key)
+        near = suggestion(field, names.fields, "a field")
+        raise model.place.error(f"{key}: unknown field {field!r}; {near}", key)
     if features.fields[features.field_index(field)].reduce == "bits":
-        raise spec.error(f"{key}: expected a field that is one value, {field} is a set", key)
+        raise model.place.error(f"{key}: expected a field that is one value, {field} is a set", key)
     if key == "amount" and f"event.{field}" in names.strings:
-        raise spec.error(f"{key}: expected a number, {field} is a string", key)
+        raise model.place.error(f"{key}: expected a number, {field} is a string", key)
 
 
 def _string_fields(features: Features) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,24 @@ def test_strings_of_events_can_be_compared_with_strings(tmp_path: Path) -> None:
     policy = "{kind: alert, on: [view], when: event.category = 'shoes', cooldown: 1d, message: m}"
     (tmp_path / "policies.yaml").write_text(f"policies:\n  shoes: {policy}\n", encoding="utf-8")
     assert "event.category" in load_config(tmp_path).names.strings
+
+
+def test_each_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is replaced meanwhile is taken as it was or as it is, never both."""
+    read: list[str] = []
+    opened = Path.open
+
+    def noted(path: Path, *given: Any, **more: Any) -> Any:
+        read.append(path.name)
+        return opened(path, *given, **more)
+
+    monkeypatch.setattr(Path, "open", noted)
+    load_config(CONFIG)
+    assert sorted(name for name in read if name.endswith(".yaml")) == [
+        "features.yaml",
+        "models.yaml",
+        "policies.yaml",
+    ]
 
 
 def test_nothing_is_folded_into_rows_that_are_not_restored_yet() -> None:

@@ -52,7 +52,8 @@ NEW = Rig().work.layout.default_row.view("uint64").tolist()
 
 
 def unpacked(value: bytes) -> bytes:
-    """A row from its changelog value: layout id, mask, the words that are not as in a new row (docs/decisions/streams.md)."""
+    """A row from its changelog value: layout id, mask, the words that are not as in a new row
+    (docs/decisions/streams.md)."""
     masks = -(-len(NEW) // 64)
     mask = int.from_bytes(value[8 : 8 + 8 * masks], "little")
     there = struct.iter_unpack("<Q", value[8 + 8 * masks :])
