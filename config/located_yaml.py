@@ -35,19 +35,25 @@ def load(path: str | Path) -> LocatedMapping:
     """Read a YAML file whose top is a mapping. Every mapping in it is a `LocatedMapping`."""
     name = str(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        data = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(name, None, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(name, None, "is not UTF-8 text") from error
     try:
+        text = data.decode("utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if not isinstance(node, yaml.MappingNode):
+            raise ConfigError(name, 1, "expected a mapping of keys to values")
+        value = _build(node, name)
+    except UnicodeDecodeError as error:
+        raise ConfigError(name, 1 + data.count(b"\n", 0, error.start), "expected UTF-8 text") from error
+    except yaml.reader.ReaderError as error:
+        line = 1 + text.count("\n", 0, error.position)
+        raise ConfigError(name, line, f"expected text, got the character {error.character:#x}") from error
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(name, line, f"not valid YAML: {error.problem}") from error
-    if not isinstance(node, yaml.MappingNode):
-        raise ConfigError(name, 1, "expected a mapping of keys to values")
-    value = _build(node, name)
+    except RecursionError as error:  # also where an alias stands within what it names
+        raise ConfigError(name, 1, "expected fewer levels, nothing within itself") from error
     assert isinstance(value, LocatedMapping)
     return value
 
@@ -56,16 +62,22 @@ def _build(node: yaml.Node, path: str) -> Any:
     if isinstance(node, yaml.MappingNode):
         found = LocatedMapping(path, node.start_mark.line + 1)
         for key_node, value_node in node.value:
-            key = str(key_node.value)
             line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ConfigError(path, line, "expected a name before the colon")
+            key = str(key_node.value)
             if key in found:
-                raise ConfigError(path, line, f"{key!r} appears twice")
+                raise ConfigError(path, line, f"{key!r} appears twice; expected it once")
             found.lines[key] = line
             found[key] = _build(value_node, path)
         return found
     if isinstance(node, yaml.SequenceNode):
         return [_build(item, path) for item in node.value]
-    return _scalar(node)
+    try:
+        return _scalar(node)
+    except ValueError as error:  # a date that no calendar has, or what a tag makes of a text
+        line = node.start_mark.line + 1
+        raise ConfigError(path, line, f"expected a value that YAML can read: {error}") from error
 
 
 def _scalar(node: yaml.Node) -> Any:

@@ -15,6 +15,8 @@ from models.config import ModelSpec
 from streams.errors import ConfigError
 from streams.kernels import hash_text
 
+from .decode_programs import decode_programs
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -40,6 +42,7 @@ def load_config(folder: str | Path) -> Config:
     """Read and check `features.yaml`, `models.yaml` and `policies.yaml`. Raises `ConfigError`."""
     folder = Path(folder)
     features = load_features(folder / "features.yaml", event_kinds())
+    decode_programs(features)  # or a field that no event has would be found only when the first one comes
     models = model_config.load_models(folder / "models.yaml")
     seen = {model.name: models.names for model in models.models}
     bare = Layout(features, seen, [])

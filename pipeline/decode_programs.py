@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import schemas
-from customers.row import Features
-from streams.avro import KIND, MESSAGE_ID, MODES, TIME, AvroProgram, Capture, compile_program
+from customers.row import Features, FieldSpec
+from streams.avro import KIND, MESSAGE_ID, MODES, TIME, AvroProgram, Capture, check_paths, compile_program
+from streams.errors import Fatal
 
 
 def decode_programs(features: Features) -> list[AvroProgram]:
-    """One Avro program for each source topic."""
+    """One Avro program for each source topic. Raises `ConfigError` for a field that its events do not have."""
     kinds = {kind: number for number, kind in enumerate(features.kinds)}
     programs = []
     for source in features.sources:
-        captures = {"time": Capture(TIME), "kind": Capture(KIND)}
-        captures[schemas.EVENTS[source.schema]] = Capture(MESSAGE_ID)
-        for number, field in enumerate(features.fields):
-            if source.topic in field.paths:
-                captures[field.paths[source.topic]] = Capture(
-                    number, MODES[field.reduce], field.low, field.high
-                )
+        own = {"time": Capture(TIME), "kind": Capture(KIND)}
+        own[schemas.EVENTS[source.schema]] = Capture(MESSAGE_ID)
+        captures = {
+            field.paths[source.topic]: Capture(number, MODES[field.reduce], field.low, field.high)
+            for number, field in enumerate(features.fields)
+            if source.topic in field.paths
+        }
         writers = {
             schemas.schema_id(source.schema, version): schemas.schema(source.schema, version)
             for version in schemas.versions(source.schema)
         }
         reader = schemas.schema(source.schema)
-        programs.append(compile_program(writers, reader, captures, kinds, len(features.fields)))
+        for field in features.fields:
+            if (path := field.paths.get(source.topic)) is not None:
+                _check_path(field, source.topic, reader, {path: captures[path]})
+        programs.append(compile_program(writers, reader, own | captures, kinds, len(features.fields)))
     return programs
+
+
+def _check_path(field: FieldSpec, topic: str, reader: Any, capture: Mapping[str, Capture]) -> None:
+    """Raise `ConfigError` when events of `topic` have no such value, or one that cannot be reduced so."""
+    try:
+        check_paths(reader, capture)
+    except Fatal as error:
+        raise field.place.error(f"{topic}: expected a value of its events: {error}", topic) from error

@@ -16,7 +16,6 @@ from models.forecasting import (
     has_lines,
 )
 from models.recommendation import RecommendationState, RecommendSpec
-from streams.errors import Fatal
 
 _UNKNOWN: Final = ()  # in place of a forecast that was published by a process before
 
@@ -28,12 +27,16 @@ class Analysis:
         self, forecasts: Sequence[ForecastSpec], shop: RecommendSpec, sources: Mapping[str, str]
     ) -> None:
         self.topics = sorted({shop.topic, *(spec.topic for spec in forecasts)})
-        for topic in self.topics:
+        named = [(spec.topic, spec.place) for spec in forecasts]
+        for topic, place in (*named, (shop.topic, shop.place)):
             if topic not in sources:
-                raise Fatal(f"events of {topic} are to be analysed, but features.yaml has no such source")
+                expected = f"expected a source of features.yaml, one of {', '.join(sources)}"
+                raise place.error(f"topic: {expected}, got {topic!r}", "topic")
         if not has_lines(sources[shop.topic]):
-            raise Fatal(f"recommendations.yaml: events of {shop.topic} have no lines of products")
-        check_kinds(sources[shop.topic], shop.kinds, f"recommendations.yaml: {shop.topic}")
+            raise shop.place.error(
+                f"topic: expected one whose events have lines of products, got {shop.topic!r}", "topic"
+            )
+        check_kinds(sources[shop.topic], shop.kinds, shop.place, shop.topic)
         self.shop = RecommendationState(shop)
         self.forecasters = {spec.name: Forecaster(spec) for spec in forecasts}
         self.events = self.baskets = self.departed = 0

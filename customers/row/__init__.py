@@ -3,7 +3,7 @@
 Promises: a layout is found again by its description; rows move to a new layout by name.
 """
 
-from .columns import DECAY, PLAIN, Features, load_features
+from .columns import DECAY, PLAIN, Features, FieldSpec, load_features
 from .fold import ABSENT_BITS, FoldProgram, decay, fold, fold_program, look_at, view
 from .layout import EXAMPLE, EXAMPLE_HEAD, POLICY, Described, Group, Layout, Migration
 
@@ -16,6 +16,7 @@ __all__ = [
     "POLICY",
     "Described",
     "Features",
+    "FieldSpec",
     "FoldProgram",
     "Group",
     "Layout",

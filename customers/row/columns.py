@@ -6,6 +6,7 @@ and what its options are. The fold itself is `customers.row.fold`, one branch a 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """One number read from events: `paths` by topic, `reduce` over arrays, bounds."""
+    """One number read from events: `paths` by topic, `reduce` over arrays, bounds; `place`: where it stands."""
 
     name: str
     paths: dict[str, str]
     reduce: str = "last"
     low: float = -np.inf
     high: float = np.inf
+    place: LocatedMapping = dataclasses.field(default_factory=LocatedMapping, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +129,9 @@ def load_features(path: str | Path, kinds_of: dict[str, tuple[str, ...]]) -> Fea
     allowed = {"lateness", "idle_after", "expire_after", "message_ids", "sources", "fields", "columns"}
     top.expect(allowed, {"sources", "columns"})
     sources, kinds = _sources(top, kinds_of)
-    fields = tuple(
-        _field(top["fields"], name, {s.topic for s in sources}) for name in top.get("fields") or {}
-    )
+    topics = {source.topic for source in sources}
+    numbers = _mapping(top, "fields") if top.get("fields") else {}
+    fields = tuple(_field(_mapping(top, "fields"), name, topics) for name in numbers)
     _check_paths(top, fields, {source.topic: source.schema for source in sources})
     columns: list[Column] = []
     names = {f.name for f in fields}
@@ -139,10 +141,10 @@ def load_features(path: str | Path, kinds_of: dict[str, tuple[str, ...]]) -> Fea
     seen: set[str] = set()
     for column in columns:
         if column.name in seen:
-            raise declared.error(f"column {column.name!r} is declared twice")
+            raise declared.error(f"column {column.name!r} is declared twice; expected it once")
         seen.add(column.name)
     message_ids = top.get("message_ids", 8)
-    if not isinstance(message_ids, int) or not 0 <= message_ids <= 1024:
+    if isinstance(message_ids, bool) or not isinstance(message_ids, int) or not 0 <= message_ids <= 1024:
         raise top.error(f"message_ids: expected a number from 0 to 1024, got {message_ids!r}", "message_ids")
     return Features(
         sources,
@@ -179,16 +181,23 @@ def _mapping(parent: LocatedMapping, key: str) -> LocatedMapping:
 def _sources(
     top: LocatedMapping, kinds_of: dict[str, tuple[str, ...]]
 ) -> tuple[tuple[SourceTopic, ...], tuple[str, ...]]:
-    sources, kinds = [], []
-    for item in top["sources"]:
-        if not isinstance(item, LocatedMapping):
+    sources: list[SourceTopic] = []
+    kinds: list[str] = []
+    items = top["sources"]
+    for item in items if isinstance(items, list) else [items]:
+        if not isinstance(item, LocatedMapping) or items is item:
             raise top.error("sources: expected a list of {topic, schema}", "sources")
         item.expect({"topic", "schema"}, {"topic", "schema"})
-        if item["schema"] not in kinds_of:
+        topic = item["topic"]
+        if not isinstance(topic, str) or not topic:
+            raise item.error(f"topic: expected a name, got {topic!r}", "topic")
+        if topic in [source.topic for source in sources]:
+            raise item.error(f"topic {topic!r} appears twice; expected it once", "topic")
+        if item["schema"] not in list(kinds_of):
             raise item.error(
                 f"unknown schema {item['schema']!r}; expected one of {sorted(kinds_of)}", "schema"
             )
-        sources.append(SourceTopic(item["topic"], item["schema"]))
+        sources.append(SourceTopic(topic, item["schema"]))
         kinds += [kind for kind in kinds_of[item["schema"]] if kind not in kinds and kind != "other"]
     if not sources or len(sources) > 8:
         raise top.error("sources: expected between 1 and 8 topics", "sources")
@@ -198,7 +207,10 @@ def _sources(
 def _field(fields: LocatedMapping, name: str, topics: set[str]) -> FieldSpec:
     spec = _mapping(fields, name)
     spec.expect(topics | {"reduce", "min", "max"})
-    paths = {topic: str(spec[topic]) for topic in spec if topic in topics}
+    paths = {topic: spec[topic] for topic in spec if topic in topics}
+    for topic, path in paths.items():
+        if not isinstance(path, str) or not path:
+            raise spec.error(f"{topic}: expected the path of a value such as amount, got {path!r}", topic)
     if not paths:
         raise fields.error(f"field {name!r} names no topic; expected one of {sorted(topics)}", name)
     reduce = spec.get("reduce", "last")
@@ -207,10 +219,12 @@ def _field(fields: LocatedMapping, name: str, topics: set[str]) -> FieldSpec:
     bounds = []
     for key, default in (("min", -np.inf), ("max", np.inf)):
         value = spec.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
             raise spec.error(f"{key}: expected a number, got {value!r}", key)
         bounds.append(float(value))
-    return FieldSpec(name, paths, reduce, bounds[0], bounds[1])
+    if bounds[0] > bounds[1]:
+        raise spec.error(f"min: expected at most max, got {bounds[0]:g} and {bounds[1]:g}", "min")
+    return FieldSpec(name, paths, reduce, bounds[0], bounds[1], spec)
 
 
 def _check_paths(top: LocatedMapping, fields: tuple[FieldSpec, ...], schema_of: dict[str, str]) -> None:
@@ -221,7 +235,9 @@ def _check_paths(top: LocatedMapping, fields: tuple[FieldSpec, ...], schema_of: 
             own = ("time", "kind", EVENTS[schema_of[topic]])
             other = "the engine itself" if path in own else taken.get((topic, path))
             if other is not None:
-                wrong = f"field {field.name!r}: {path} of {topic} is read by {other} already"
+                wrong = (
+                    f"field {field.name!r}: {path} of {topic} is read by {other} already; expected another"
+                )
                 raise top["fields"].error(wrong, field.name)
             taken[topic, path] = f"field {field.name!r}"
 
@@ -231,7 +247,7 @@ def _kind_list(spec: LocatedMapping, key: str, kinds: set[str]) -> tuple[str, ..
     if not isinstance(value, list) or (key == "on" and not value):
         raise spec.error(f"{key}: expected a list of event kinds, got {value!r}", key)
     for kind in value:
-        if kind not in kinds:
+        if kind not in list(kinds):
             raise spec.error(f"{key}: unknown event kind {kind!r}; expected one of {sorted(kinds)}", key)
     return tuple(value)
 
@@ -240,7 +256,7 @@ def _columns(
     spec: LocatedMapping, parent: LocatedMapping, name: str, kinds: set[str], fields: set[str]
 ) -> list[Column]:
     kind = spec.get("kind")
-    if kind not in KINDS:
+    if kind not in list(KINDS):
         raise spec.error(f"column {name!r}: kind: expected one of {sorted(KINDS)}, got {kind!r}", "kind")
     rule = KINDS[kind]
     allowed = {"kind", "on"} | rule.options | (set() if rule.field == "none" else {"field"})
@@ -251,12 +267,12 @@ def _columns(
     if "." in name or not name.isidentifier():
         raise parent.error(f"column {name!r}: expected a name of letters, digits and underscores", name)
     field = spec.get("field")
-    if field is not None and field not in fields:
+    if "field" in spec and field not in list(fields):
         raise spec.error(
             f"column {name!r}: unknown field {field!r}; expected one of {sorted(fields)}", "field"
         )
     size = spec.get("size", 0)
-    if "size" in spec and (not isinstance(size, int) or not 1 <= size <= 256):
+    if "size" in spec and (isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= 256):
         raise spec.error(f"size: expected a number from 1 to 256, got {size!r}", "size")
     common = {
         "kind": kind,
@@ -268,11 +284,15 @@ def _columns(
         "clear_on": _kind_list(spec, "clear_on", kinds),
     }
     lives = spec.get("half_life")
-    if isinstance(lives, list):
+    if isinstance(lives, list) and lives:
         return [
             Column(f"{name}_{text}", half_life_ms=parse_duration_ms(text, spec, "half_life"), **common)
             for text in lives
         ]
     return [
-        Column(name, half_life_ms=parse_duration_ms(lives, spec, "half_life") if lives else 0.0, **common)
+        Column(
+            name,
+            half_life_ms=parse_duration_ms(lives, spec, "half_life") if "half_life" in spec else 0.0,
+            **common,
+        )
     ]

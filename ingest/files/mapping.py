@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,10 @@ def _target(top: LocatedMapping) -> tuple[str, str]:
     if "schema" in top:
         name = _one_of(top, "schema", known)
         assert name is not None
-        return str(top.get("topic", next(t for t, s in EVENT_TOPICS.items() if s == name))), name
+        topic = top.get("topic", next(t for t, s in EVENT_TOPICS.items() if s == name))
+        if not isinstance(topic, str) or not topic:
+            raise top.error(f"topic: expected a name, got {topic!r}", "topic")
+        return topic, name
     topic = str(top.get("topic"))
     if topic not in EVENT_TOPICS:
         raise top.error(
@@ -134,14 +138,14 @@ def _target(top: LocatedMapping) -> tuple[str, str]:
 
 def _one_of(part: LocatedMapping, key: str, allowed: tuple[str, ...] | list[str]) -> str | None:
     value = part.get(key)
-    if value is not None and value not in allowed:
+    if key in part and value not in allowed:
         raise part.error(f"{key}: expected one of {list(allowed)}, got {value!r}", key)
     return value
 
 
 def _column(part: LocatedMapping, key: str, columns: dict[str, int]) -> str:
     value = part[key]
-    if not isinstance(value, str | int) or value == "":
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise part.error(f"{key}: expected the name of a column, got {value!r}", key)
     columns.setdefault(str(value), part.lines[key])
     return str(value)
@@ -149,7 +153,8 @@ def _column(part: LocatedMapping, key: str, columns: dict[str, int]) -> str:
 
 def _header(top: LocatedMapping) -> tuple[str, ...] | None:
     value = top.get("header")
-    if value is not None and (not isinstance(value, list) or not value):
+    plain = isinstance(value, list) and all(isinstance(name, str | int) for name in value)
+    if value is not None and not (value and plain):
         raise top.error(f"header: expected a list of column names, got {value!r}", "header")
     return None if value is None else tuple(str(column) for column in value)
 
@@ -166,7 +171,7 @@ def _encoding(top: LocatedMapping) -> str:
     try:
         found = codecs.lookup(value).name
     except LookupError as error:
-        raise top.error(f"encoding: Python knows no {value!r}", "encoding") from error
+        raise top.error(f"encoding: expected one that Python knows, got {value!r}", "encoding") from error
     return "utf-8-sig" if found == "utf-8" else found  # a byte order mark may precede the first line
 
 
@@ -176,13 +181,15 @@ def _time(top: LocatedMapping, columns: dict[str, int]) -> Time:
         return Time(_column(top, "time", columns), None, None, "UTC", top.lines["time"])
     value.expect({"column", "unit", "format", "zone"}, {"column"})
     if "unit" in value and "format" in value:
-        raise value.error("time: give a unit or a format, not both", "format")
+        raise value.error("time: expected a unit or a format, got both", "format")
     zone = str(value.get("zone", "UTC"))
     try:
         ZoneInfo(zone)
     except (LookupError, ValueError, OSError) as error:
         raise value.error(f"zone: expected a name such as Europe/Paris, got {zone!r}", "zone") from error
-    form = str(value["format"]) if "format" in value else None
+    form = value.get("format")
+    if "format" in value and (not isinstance(form, str) or not form):
+        raise value.error(f'format: expected one such as "%d.%m.%Y %H:%M", got {form!r}', "format")
     return Time(_column(value, "column", columns), _one_of(value, "unit", UNITS), form, zone, value.line)
 
 
@@ -204,8 +211,8 @@ def _kinds(
 
 
 def _fields(top: LocatedMapping, parsed: dict[str, Any], columns: dict[str, int]) -> tuple[Field, ...]:
-    part = top.get("fields", {})
-    if part is None or (part and not isinstance(part, LocatedMapping)):
+    part = top.get("fields", LocatedMapping())
+    if not isinstance(part, LocatedMapping):
         raise top.error("fields: expected a mapping of fields to columns", "fields")
     schema_fields = {f["name"]: f for f in parsed["fields"] if f["name"] not in GIVEN and _filled(f)}
     found = tuple(_field(part, key, schema_fields, columns) for key in part)
@@ -219,7 +226,8 @@ def _fields(top: LocatedMapping, parsed: dict[str, Any], columns: dict[str, int]
     missing = sorted(".".join(path).replace(".[]", "[]") for path in needed - filled)
     if missing:
         raise top.error(
-            f"fields: {parsed['name'].rpartition('.')[2]} also needs {', '.join(missing)}", "fields"
+            f"fields: expected also {', '.join(missing)}: {parsed['name'].rpartition('.')[2]} needs them",
+            "fields",
         )
     return found
 
@@ -227,7 +235,7 @@ def _fields(top: LocatedMapping, parsed: dict[str, Any], columns: dict[str, int]
 def _field(part: LocatedMapping, key: str, schema_fields: dict[str, Any], columns: dict[str, int]) -> Field:
     path, field = _resolve(key, schema_fields)
     if field is None:
-        raise part.error(f"fields: unknown field {key!r}; the schema has {_names(schema_fields)}", key)
+        raise part.error(f"fields: unknown field {key!r}; expected one of {_names(schema_fields)}", key)
     types = field["type"] if isinstance(field["type"], list) else [field["type"]]
     kind = "double" if "double" in types else "string"
     value = part[key]
@@ -236,12 +244,14 @@ def _field(part: LocatedMapping, key: str, schema_fields: dict[str, Any], column
         return Field(path, kind, required, _column(part, key, columns), None)
     value.expect({"column", "constant"})
     if ("column" in value) == ("constant" in value):
-        raise value.error(f"{key}: give a column or a constant", key)
+        raise value.error(f"{key}: expected either a column or a constant")
     if "column" in value:
         return Field(path, kind, required, _column(value, "column", columns), None)
     constant = value["constant"]
-    if kind == "double" and (isinstance(constant, bool) or not isinstance(constant, int | float)):
-        raise value.error(f"{key}: expected a number, got {constant!r}", "constant")
+    number = isinstance(constant, int | float) and not isinstance(constant, bool) and math.isfinite(constant)
+    if not number and (kind == "double" or not isinstance(constant, str)):
+        wanted = "a number" if kind == "double" else "a text"
+        raise value.error(f"{key}: expected {wanted}, got {constant!r}", "constant")
     return Field(path, kind, required, None, float(constant) if kind == "double" else str(constant))
 
 

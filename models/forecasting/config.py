@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +27,7 @@ class ForecastSpec:
     `by` is the field that parts the series, or `total`; the `series` largest have their own, the rest is `other`.
     A step begins `offset_ms` after the hour or the day of UTC does, and closes `lateness_ms` after its end.
     `alarm_ms`: of each series, no more than one departure in this time is false, on average.
-    `quiet_ms`: after a departure the series tells none in the same direction for as long.
+    `quiet_ms`: after a departure the series tells none in the same direction for as long. `place`: where it stands.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ForecastSpec:
     offset_ms: int
     alarm_ms: int
     quiet_ms: int
+    place: LocatedMapping = dataclasses.field(default_factory=LocatedMapping, compare=False, repr=False)
 
     @property
     def seasons(self) -> tuple[int, ...]:
@@ -91,6 +93,7 @@ def _forecast(name: str, item: Any, items: LocatedMapping) -> ForecastSpec:
         offset_ms=offset,
         alarm_ms=_at_least(item, "alarm", 365 * DAY_MS, 10 * step),
         quiet_ms=_duration(item, "quiet", DAY_MS),
+        place=item,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import schemas
-from streams.errors import Fatal
+from config.located_yaml import LocatedMapping
 
 from .config import TOTAL, ForecastSpec
 
@@ -17,18 +17,19 @@ Amounts = Callable[[Mapping[str, Any]], Iterator[tuple[str, float]]]
 def amounts(spec: ForecastSpec, schema: str) -> Amounts:
     """How a record of `schema` is measured: (value of `by`, amount), none when it is of another kind.
 
-    Where `by` is a field of the lines, so is what is measured; without one, lines are counted. Raises `Fatal` when the
-    schema has no such fields or kinds.
+    Where `by` is a field of the lines, so is what is measured; without one, lines are counted. Raises `ConfigError`
+    when the schema has no such fields or kinds.
     """
-    check_kinds(schema, spec.kinds, f"forecast {spec.name}: {spec.topic}")
+    check_kinds(schema, spec.kinds, spec.place, f"forecast {spec.name}: {spec.topic}")
     own, lines = _fields(schema)
     by_lines = spec.by != TOTAL and spec.by not in own
     by_lines = by_lines or (spec.field is not None and spec.field not in own)
     known = {*own, *lines} if spec.by == TOTAL or spec.by in own else set(lines)
-    for name, among in ((spec.by, {TOTAL, *own, *lines}), (spec.field, known)):
+    for key, name, among in (("by", spec.by, {TOTAL, *own, *lines}), ("measure", spec.field, known)):
         if name is not None and name not in among:
             wanted = ", ".join(sorted(among - {TOTAL}))
-            raise Fatal(f"forecast {spec.name}: {spec.topic} has no field {name}; expected one of {wanted}")
+            wrong = f"forecast {spec.name}: {spec.topic} has no field {name}; expected one of {wanted}"
+            raise spec.place.error(wrong, key)
     kinds, field, by = frozenset(spec.kinds), spec.field, spec.by
 
     def measured(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -42,13 +43,14 @@ def amounts(spec: ForecastSpec, schema: str) -> Amounts:
     return measured
 
 
-def check_kinds(schema: str, kinds: Sequence[str], where: str) -> None:
-    """Raise `Fatal` for a kind that events of `schema` cannot have."""
+def check_kinds(schema: str, kinds: Sequence[str], place: LocatedMapping, where: str) -> None:
+    """Raise `ConfigError` for a kind that events of `schema` cannot have; `kinds` of `place` names it."""
     types = (field["type"] for field in schemas.schema(schema)["fields"] if field["name"] == "kind")
     symbols = next(types)["symbols"]
     for kind in kinds:
         if kind not in symbols:
-            raise Fatal(f"{where} has no kind {kind}; expected one of {', '.join(symbols)}")
+            wrong = f"{where} has no kind {kind}; expected one of {', '.join(symbols)}"
+            raise place.error(wrong, "kinds")
 
 
 def has_lines(schema: str) -> bool:

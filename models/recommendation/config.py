@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ class RecommendSpec:
     """Baskets are the events of `kinds` on `topic`, which has lines; `top` products are recommended of them.
 
     only, never, once: categories; `once` are those of which nobody needs the same product twice. `out_of_stock` is a
-    file with a product a line, which may change at any time; None: everything is there.
+    file with a product a line, which may change at any time; None: everything is there. `place`: of the baskets.
     """
 
     topic: str
@@ -27,6 +27,7 @@ class RecommendSpec:
     never: tuple[str, ...]
     once: tuple[str, ...]
     out_of_stock: Path | None
+    place: LocatedMapping = field(default_factory=LocatedMapping, compare=False, repr=False)
 
 
 def load_recommendations(path: str | Path) -> RecommendSpec:
@@ -50,6 +51,7 @@ def load_recommendations(path: str | Path) -> RecommendSpec:
         never=_names(top, "never"),
         once=_names(top, "once"),
         out_of_stock=_file(top, Path(path).parent),
+        place=baskets,
     )
 
 
@@ -63,7 +65,7 @@ def read_products(path: Path) -> frozenset[str]:
 
 
 def _names(top: LocatedMapping, key: str) -> tuple[str, ...]:
-    names = top.get(key) or []
+    names = [] if top.get(key) is None else top[key]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise top.error(f"{key}: expected a list of names, got {names!r}", key)
     return tuple(names)
@@ -81,6 +83,6 @@ def _file(top: LocatedMapping, folder: Path) -> Path | None:
     if name is None or name == "":
         return None
     path = folder / str(name)
-    if not path.is_file():
-        raise top.error(f"out_of_stock: there is no file {path}", "out_of_stock")
+    if not isinstance(name, str) or not path.is_file():
+        raise top.error(f"out_of_stock: expected a file, there is no file {path}", "out_of_stock")
     return path

@@ -3,7 +3,17 @@
 Promises: a body that does not fit is a reason, never a wrong value.
 """
 
-from .compiler import KIND, MAX_DEPTH, MESSAGE_ID, MODES, TIME, AvroProgram, Capture, compile_program
+from .compiler import (
+    KIND,
+    MAX_DEPTH,
+    MESSAGE_ID,
+    MODES,
+    TIME,
+    AvroProgram,
+    Capture,
+    check_paths,
+    compile_program,
+)
 from .decoder import AHEAD_MS, LATEST_MS, REASONS, decode
 from .encoder import digits, put_decimal, put_double, put_doubles, put_frame, put_long, put_raw
 
@@ -18,6 +28,7 @@ __all__ = [
     "TIME",
     "AvroProgram",
     "Capture",
+    "check_paths",
     "compile_program",
     "decode",
     "digits",

@@ -279,7 +279,7 @@ def compile_program(
     Raises `Fatal` for a schema that cannot be compiled and for a path the reader does not have.
     """
     merged = _Compiler(captures, kinds, ReaderSchema(reader))
-    _check_paths(reader, captures)
+    check_paths(reader, captures)
     ids = sorted(writers)
     entry = []
     initial = np.full((len(ids), fields), np.nan)
@@ -306,8 +306,9 @@ def compile_program(
     )
 
 
-def _check_paths(reader: Any, captures: Mapping[str, Capture]) -> None:
-    probe = _Seen({}, {}, ReaderSchema(reader))
+def check_paths(reader: Any, captures: Mapping[str, Capture]) -> None:
+    """Raise `Fatal` for a path that `reader` does not have, or one whose value cannot be reduced so."""
+    probe = _Seen(captures, {}, ReaderSchema(reader))
     probe.compile(reader, "", reader)
     for path in captures:
         if path not in probe.paths:

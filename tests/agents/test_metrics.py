@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from agents.topics import EXAMPLES, MESSAGES
 from prometheus_client.parser import text_string_to_metric_families
-from serving.metrics import MODEL_SERIES, SERIES
 
 import schemas
 from config.settings import ROOT, Settings
+from schemas.topics import EXAMPLES, MESSAGES
+from serving.monitoring.metrics import MODEL_SERIES, SERIES
 from tests.reference.streams import random_log
 
 ROLES = (

@@ -370,7 +370,7 @@ def test_a_message_gets_topics_and_flags_and_one_for_the_reader_is_left_alone(tm
 def test_what_is_read_from_texts_is_no_field_to_fill(tmp_path: Path, field: str) -> None:
     mapping = MESSAGES.replace("score", f"score, '{field}': words")
     with pytest.raises(
-        ConfigError, match=r"unknown field .*; the schema has channel, sentiment, rating, text$"
+        ConfigError, match=r"unknown field .*; expected one of channel, sentiment, rating, text$"
     ):
         make(tmp_path, "who,at,score,words\n", mapping, "talk.csv")
 

@@ -51,17 +51,21 @@ def test_a_topic_of_any_name_with_a_schema(tmp_path: Path) -> None:
         ("customer: user", "customer: [a]", "2: customer: expected the name of a column, got ['a']"),
         ("customer: user", "customers: user", "2: unknown key 'customers'; expected one of ["),
         ("unit: s", "unit: d", "3: unit: expected one of ['s', 'ms', 'us', 'ns'], got 'd'"),
-        ("unit: s", "unit: s, format: x", "3: time: give a unit or a format, not both"),
+        ("unit: s", "unit: s, format: x", "3: time: expected a unit or a format, got both"),
         ("unit: s", "zone: Nowhere", "3: zone: expected a name such as Europe/Paris, got 'Nowhere'"),
         ("column: at, ", "", "3: missing key 'column'"),
         ("kind: view", "kind: order", "4: kind: expected one of ['page', 'search', 'view', "),
         ("kind: view", "kind: {column: a, values: {pv: look}}", "4: pv: expected one of ['page', "),
         ("kind: view", "kind: {column: a, values: view}", "4: values: expected a mapping of values"),
-        ("product: item", "colour: item", "6: fields: unknown field 'colour'; the schema has url, product, "),
+        (
+            "product: item",
+            "colour: item",
+            "6: fields: unknown field 'colour'; expected one of url, product, ",
+        ),
         ("product: item", "properties: item", "6: fields: unknown field 'properties'; "),
         ("product: item", "product.a: item", "6: fields: unknown field 'product.a'; "),
         ("product: item", "value: {constant: much}", "6: value: expected a number, got 'much'"),
-        ("product: item", "value: {}", "6: value: give a column or a constant"),
+        ("product: item", "value: {}", "6: value: expected either a column or a constant"),
         ("  product: item", "  - item", "5: fields: expected a mapping of fields to columns"),
         (
             "kind: view",
@@ -69,7 +73,11 @@ def test_a_topic_of_any_name_with_a_schema(tmp_path: Path) -> None:
             "5: format: expected one of ['csv', 'json', 'parquet'], got 'xls'",
         ),
         ("kind: view", "kind: view\nseparator: ab", "5: separator: expected one character, got 'ab'"),
-        ("kind: view", "kind: view\nencoding: klingon", "5: encoding: Python knows no 'klingon'"),
+        (
+            "kind: view",
+            "kind: view\nencoding: klingon",
+            "5: encoding: expected one that Python knows, got 'klingon'",
+        ),
         ("kind: view", "kind: view\nheader: a", "5: header: expected a list of column names, got 'a'"),
         ("customer: user", "customer: user: x", "2: not valid YAML: "),
     ],
@@ -82,7 +90,9 @@ def test_a_wrong_one(tmp_path: Path, old: str, new: str, says: str) -> None:
 def test_fields_that_the_schema_needs_are_named(tmp_path: Path) -> None:
     orders = GOOD.replace("web.events", "sales.events").replace("view", "order")
     text = orders.replace("product: item", "lines[].product: item")
-    expected = "5: fields: sales_event also needs amount, lines[].amount, lines[].quantity, order_id"
+    expected = (
+        "5: fields: expected also amount, lines[].amount, lines[].quantity, order_id: sales_event needs them"
+    )
     assert read(tmp_path, text) == f"mapping.yaml:{expected}"
 
 
