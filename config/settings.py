@@ -90,6 +90,13 @@ class Settings(BaseSettings):
         return kafka_access(self)
 
     @property
+    def phrases(self) -> Path:
+        """The file of the phrases by which messages are read."""
+        before = self.config / "topics.yaml"  # its name until 0.1
+        found = self.config / "phrases.yaml"
+        return before if before.is_file() and not found.is_file() else found
+
+    @property
     def ledger_url(self) -> str:
         """The ledger's database."""
         return self.ledger or f"sqlite:///{self.state / 'ledger.db'}"
@@ -121,9 +128,3 @@ def load_settings(**given: object) -> Settings:
         raise ConfigError("settings", None, f"{name}: {first['msg']}{got}") from error
     _ = settings.access  # what is wrong with it is said before anything begins
     return settings
-
-
-def phrases_file(config: Path) -> Path:
-    """`phrases.yaml` of a config folder; `topics.yaml`, its name before, where only that is there."""
-    before = config / "topics.yaml"
-    return before if before.is_file() and not (config / "phrases.yaml").is_file() else config / "phrases.yaml"

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 BUILT_IN = ("complete-journey", "cdnow")
 
 
-def source(name_or_path: str | Path, mapping: str | Path | None = None) -> EventSource:
+def source(
+    name_or_path: str | Path, mapping: str | Path | None = None, phrases: Path | None = None
+) -> EventSource:
     """The built-in source of that name, or a CSV, Parquet or JSON-lines file with its `mapping`.
+
+    `phrases`: the file by which texts of messages are read.
 
     Raises ConfigError (the name, the file or the mapping is wrong) or Fatal (a package is missing).
     """
@@ -36,7 +40,7 @@ def source(name_or_path: str | Path, mapping: str | Path | None = None) -> Event
             raise ConfigError(name, None, "a file needs a mapping: --mapping FILE.yaml")
         from ingest.files import FileSource
 
-        return FileSource(name, mapping)
+        return FileSource(name, mapping, phrases)
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
         extra = "messages" if package in ("vaderSentiment", "jionlp") else "replay"

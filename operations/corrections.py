@@ -11,7 +11,7 @@ from typing import Any
 
 import schemas
 from agents.reader import PARTITION, correction_of
-from config.settings import Settings, phrases_file
+from config.settings import Settings
 from models.text import load_topics
 from schemas.topics import CORRECTIONS
 from streams.errors import ConfigError, Poison, Retryable
@@ -58,7 +58,7 @@ def labels_of(words: Sequence[str]) -> dict[str, bool]:
 
 def send(settings: Settings, given: Iterator[Given]) -> dict[str, int]:
     """Check all of them, then send them in their order. Raises `ConfigError`: then none is sent."""
-    known = set(load_topics(phrases_file(settings.config)).labels)
+    known = set(load_topics(settings.phrases).labels)
     now_ms = int(time.time() * 1000)
     values = [_encoded(path, line, what, known, now_ms) for path, line, what in given]
     reach(settings.access)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.topology import topics
-from config.settings import ROOT, Settings, phrases_file
+from config.settings import ROOT, Settings
 from serving.ledger import Ledger
 from serving.views import RedisViews
 from streams.errors import StreamwiseError
@@ -110,7 +110,7 @@ def _config(settings: Settings) -> Iterator[tuple[str, str]]:
     counts = f"{len(config.layout.views)} views, {len(config.models.models)} models, {len(config.policies)} policies, "
     counts += f"{len(analysis.forecasters)} forecasts"
     yield GOOD, f"{settings.config}: {counts}"
-    phrases = phrases_file(settings.config)
+    phrases = settings.phrases
     if phrases.is_file():
         yield GOOD, f"{phrases}: {len(load_topics(phrases).phrases)} phrases"
     else:

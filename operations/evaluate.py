@@ -202,7 +202,7 @@ def evaluate(
     start_ms = None if start is None else parse_date_ms(start, "--from")
     if examples is not None and not examples.absolute().parent.is_dir():
         raise ConfigError("--examples", None, f"there is no folder {examples.absolute().parent}")
-    trial = Trial(config, source(name, mapping))
+    trial = Trial(config, source(name, mapping, settings.phrases))
     with nullcontext(None) if quiet else progress_bar(name) as on_progress:
         trial.run(limit, on_progress)
     if examples is not None:

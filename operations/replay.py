@@ -31,7 +31,7 @@ def replay_source(
     quiet: bool,
 ) -> dict[str, Any]:
     """Replay a source; returns what was done."""
-    events = source(name, mapping)
+    events = source(name, mapping, settings.phrases)
     pace = None if speed is None else parse_speed(speed)
     until_ms = None if until is None else parse_date_ms(until, "--until")
     enter(settings, "replay", [topic for topic in events.topics if topic not in (OUTCOMES, DEAD_LETTERS)])

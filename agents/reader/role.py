@@ -18,7 +18,7 @@ from faust.types.tuples import TP
 import schemas
 from agents.runtime import HttpPort, announce, run_app
 from agents.topology import groups
-from config.settings import Settings, phrases_file
+from config.settings import Settings
 from models.text import Correction, MessageReader
 from schemas.topics import CORRECTIONS, MESSAGES, SOCIAL
 from serving.monitoring import RoleStatus
@@ -47,7 +47,7 @@ class ReaderRole:
 
     def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
         self.settings = settings
-        self.reader = MessageReader.of(phrases_file(settings.config))
+        self.reader = MessageReader.of(settings.phrases)
         self._turn = threading.Lock()  # of those who read and those who teach
         self.feed = CorrectionFeed(settings.access, self._learn)
         self.outputs = Outputs({**librdkafka_settings(settings.access), "log_level": 0})

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
-from config.settings import Settings, phrases_file
+from config.settings import Settings
 from streams.errors import Fatal
 
 from .role import READY_LINE
@@ -206,7 +206,7 @@ def environment(settings: Settings, free_ports: bool) -> dict[str, str]:
 def can_read(settings: Settings) -> bool:
     """Whether the lexicons are installed and the phrases declared."""
     installed = all(importlib.util.find_spec(name) for name in LEXICONS)
-    return installed and phrases_file(settings.config).is_file()
+    return installed and settings.phrases.is_file()
 
 
 def _close(pipe: IO[str] | None) -> None:

@@ -12,6 +12,7 @@ import polars as pl
 
 from ingest.source import DEAD_LETTERS, Event
 from schemas import encode, schema
+from streams.errors import ConfigError
 
 from .mapping import Mapping, read_mapping
 from .shape import shape
@@ -20,7 +21,6 @@ from .tabular import BadRow, TabularFile
 if TYPE_CHECKING:
     from models.text import MessageReader
 
-_TOPICS = Path(__file__).parents[2] / "config" / "phrases.yaml"
 _RAW = "social.messages"  # the reader role reads these
 _SLICE = 10_000  # rows turned into Python objects at once
 
@@ -33,20 +33,21 @@ class FileSource:
 
     A row that cannot become an event becomes a dead letter: topic = the file's name, partition 0,
     offset = the row's number, value = what was read of it. All dead letters come first.
-    A message with a text gets the sentiment, the topics and the flags that its text is read to have.
+    A message with a text gets the sentiment, the topics and the flags that its text is read to have by `phrases`.
     Held in memory are the columns that the mapping names.
     """
 
     begins_ms: int | None = None
 
-    def __init__(self, path: str | Path, mapping: str | Path) -> None:
-        """Raises ConfigError: the mapping is wrong, the file cannot be read or lacks a column."""
+    def __init__(self, path: str | Path, mapping: str | Path, phrases: Path | None = None) -> None:
+        """Raises ConfigError: a file is wrong, cannot be read, lacks a column, or texts come without `phrases`."""
         self.mapping = read_mapping(mapping)
         self._rows = TabularFile(str(path), self.mapping)
         self.path = Path(path)
         self.name = self.path.name
         self.topics = self.mapping.topic, DEAD_LETTERS
-        self._reader = _reader(self.mapping)
+        self._phrases = phrases
+        self._reader = _reader(self.mapping, phrases)
         self._total: int | None = None
 
     @property
@@ -59,8 +60,8 @@ class FileSource:
         with self.path.open("rb") as file:
             data = hashlib.file_digest(file, "sha256").hexdigest()
         made_by = f"{data} {self.mapping.fingerprint}"
-        if self._reader is not None:
-            made_by += f" {hashlib.sha256(_TOPICS.read_bytes()).hexdigest()}"
+        if self._reader is not None and self._phrases is not None:
+            made_by += f" {hashlib.sha256(self._phrases.read_bytes()).hexdigest()}"
         return hashlib.sha256(made_by.encode()).hexdigest()[:16]
 
     def events(self, start: int = 0) -> Iterator[Event]:
@@ -103,14 +104,18 @@ class FileSource:
         return DEAD_LETTERS, self.name.encode(), 0, encode("dead_letter", letter)
 
 
-def _reader(mapping: Mapping) -> MessageReader | None:
+def _reader(mapping: Mapping, phrases: Path | None) -> MessageReader | None:
     """What reads the texts of messages, where there are any: loading its lexicons takes a moment."""
     has_text = any(field.path == ("text",) for field in mapping.fields)
     if mapping.schema != "social_event" or mapping.topic == _RAW or not has_text:
         return None
+    if phrases is None:
+        raise ConfigError(
+            mapping.path, None, "messages with a text: expected the file of phrases to read them by"
+        )
     from models.text import MessageReader
 
-    return MessageReader.of(_TOPICS)
+    return MessageReader.of(phrases)
 
 
 def _records(rows: pl.DataFrame, mapping: Mapping) -> Iterator[dict[str, Any]]:

@@ -80,3 +80,16 @@ def test_locked_requirements_are_exact_hashed_and_without_addresses(lock: Path) 
     wrong += [line[:80] for line in requirements if "--hash=sha256:" not in line]
     wrong += [line[:80] for line in lines if "://" in line]
     assert wrong == []
+
+
+def test_only_the_settings_know_the_folder_of_the_config() -> None:
+    """What reads a file of it is told which: STREAMWISE_CONFIG holds for all."""
+    benches = ("bench", "tests")  # these run on the shipped config, or one that they write
+    wrong = [
+        f"{name}:{number}: {line.strip()}"
+        for name, text in tracked()
+        if name.suffix == ".py" and name.parts[0] not in benches and name != Path("config/settings.py")
+        for number, line in enumerate(text.splitlines(), 1)
+        if re.search(r"/ *[\"']config\b|[\"']config/[\w/]+\.yaml[\"']|[\"']topics\.yaml", line)
+    ]
+    assert wrong == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -15,12 +16,14 @@ import polars as pl
 import pytest
 
 import schemas
+from cli import main
 from ingest.files.file_source import FileSource
 from ingest.open_source import source
 from ingest.source import EventSource
 from streams.errors import ConfigError, Fatal
 
 ROOT = Path(__file__).parents[3]
+PHRASES = ROOT / "config" / "phrases.yaml"
 TAOBAO = ROOT.parent / "shared" / "data" / "taobao_user_behavior.csv"
 
 ORDERS = """
@@ -43,7 +46,7 @@ def make(folder: Path, data: str | bytes, mapping: str = ORDERS, name: str = "or
     path = folder / name
     path.write_bytes(data.encode() if isinstance(data, str) else data)
     (folder / "mapping.yaml").write_text(mapping)
-    found = source(path, folder / "mapping.yaml")
+    found = source(path, folder / "mapping.yaml", PHRASES)
     assert isinstance(found, FileSource)
     return found
 
@@ -373,6 +376,37 @@ def test_what_is_read_from_texts_is_no_field_to_fill(tmp_path: Path, field: str)
         ConfigError, match=r"unknown field .*; expected one of channel, sentiment, rating, text$"
     ):
         make(tmp_path, "who,at,score,words\n", mapping, "talk.csv")
+
+
+def test_texts_are_read_by_the_phrases_that_were_given(tmp_path: Path) -> None:
+    own = tmp_path / "phrases.yaml"
+    own.write_text(
+        "topics: {gardens: {en: [tulip*]}}\nflags: {complaint: {en: [wilted]}, churn_intent: {en: [bye]}}\n"
+    )
+    data = "who,at,score,words\na,1500000001,0.5,The parcel of tulips arrived wilted\n"
+    shipped = make(tmp_path, data, MESSAGES, "talk.csv")
+    found = source(tmp_path / "talk.csv", tmp_path / "mapping.yaml", own)
+    (read,) = records(found)
+    assert (read["topics"], read["complaint"]) == (["gardens"], True)
+    assert (
+        found.fingerprint != shipped.fingerprint
+    )  # other events: a replay does not go on in the middle of them
+    with pytest.raises(ConfigError, match="expected the file of phrases"):
+        source(tmp_path / "talk.csv", tmp_path / "mapping.yaml")
+
+
+def test_commands_that_read_a_source_hand_it_the_phrases_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STREAMWISE_CONFIG", str(tmp_path))
+    for name in ("features.yaml", "models.yaml", "policies.yaml"):
+        shutil.copy(ROOT / "config" / name, tmp_path)
+    make(tmp_path, "who,at,score,words\na,1500000001,0.5,bye\n", MESSAGES, "talk.csv")
+    for command in ("replay", "evaluate"):
+        with pytest.raises(SystemExit):
+            main([command, str(tmp_path / "talk.csv"), "--mapping", str(tmp_path / "mapping.yaml")])
+        gone = f"streamwise: {tmp_path / 'phrases.yaml'}: cannot be read: No such file or directory\n"
+        assert capsys.readouterr().err == gone
 
 
 def test_without_texts_nothing_is_read(tmp_path: Path) -> None:

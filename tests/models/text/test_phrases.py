@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from config.settings import phrases_file
 from models.text.message_reader import MessageReader, Reading
 from models.text.phrases import FLAGS, load_topics
 from streams.errors import ConfigError
@@ -149,11 +148,3 @@ def test_a_wrong_file_is_one_line_that_says_where(
         load_topics(path)
     assert said in str(caught.value)
     assert caught.value.line == line
-
-
-def test_the_file_is_found_under_the_name_it_had_before(tmp_path: Path) -> None:
-    assert phrases_file(tmp_path) == tmp_path / "phrases.yaml"
-    (tmp_path / "topics.yaml").write_text(GOOD)
-    assert phrases_file(tmp_path) == tmp_path / "topics.yaml"
-    (tmp_path / "phrases.yaml").write_text(GOOD)
-    assert phrases_file(tmp_path) == tmp_path / "phrases.yaml"
