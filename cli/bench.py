@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.errors import ConfigError
+from streams.errors import ConfigError, Fatal
 
 from .app import app
 from .options import Json
@@ -35,4 +35,10 @@ def bench(
     from bench.servers import end_on_sigterm
 
     end_on_sigterm()
-    raise typer.Exit(import_module(f"bench.{name}").main(context.args))
+    try:
+        status = import_module(f"bench.{name}").main(context.args)
+    except RuntimeError as error:  # how a bench says that it cannot go on
+        if type(error) is not RuntimeError:
+            raise
+        raise Fatal(f"the bench {name} could not be carried out: {error}") from error
+    raise typer.Exit(status)

@@ -16,7 +16,7 @@ from functools import partial
 from multiprocessing import get_context
 
 from bench.harness import ROOT, keep, say
-from bench.servers import ServerError, end_on_sigterm
+from bench.servers import Missing, ServerError, end_on_sigterm
 
 from . import trial
 from .schedule import KINDS, LENGTH_S, draw
@@ -73,6 +73,8 @@ def _one(seed: int, *, kinds: tuple[str, ...], length_s: float, rate: int, weakn
     say(f"seed {seed}: {len(faults)} faults")
     try:
         outcome = trial.run(seed, faults, logs, length_s=length_s, rate=rate, weakness=weakness)
+    except Missing:  # no other seed can be, either
+        raise
     except (RuntimeError, ServerError) as error:
         outcome = trial.Outcome(seed, error=str(error))
         say(f"seed {seed} could not be carried out: {error}")

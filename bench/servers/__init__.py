@@ -10,12 +10,13 @@ Promises: a server ends with the process that started it; one that cannot start 
 
 from .kafka import KafkaServer, Locked
 from .postgres import PostgresServer
-from .process import Server, ServerError, end_on_sigterm, free_ports, require, run_once
+from .process import Missing, Server, ServerError, end_on_sigterm, free_ports, require, run_once
 from .redis import RedisServer
 
 __all__ = [
     "KafkaServer",
     "Locked",
+    "Missing",
     "PostgresServer",
     "RedisServer",
     "Server",

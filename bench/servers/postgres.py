@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from .process import HOST, Server, ServerError
+from .process import HOST, Missing, Server, require, run_once
 from .tls import Tls
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
@@ -30,19 +30,18 @@ class PostgresServer(Server):
 
     def _prepare(self, data_dir: Path) -> list[str]:
         if not BINARIES:
-            raise ServerError("PostgreSQL is missing: install it with `apt-get install postgresql`")
+            raise Missing("PostgreSQL is missing: install it with `apt-get install postgresql`")
         bin_dir = BINARIES[-1].parent
-        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        as_user = [require("runuser"), "-u", "postgres", "--"] if os.geteuid() == 0 else []
         tables = data_dir / "tables"
         if not tables.exists():
             password = data_dir / "password"
             password.write_text("secret")
             if as_user:
-                shutil.chown(data_dir, "postgres")
-                shutil.chown(password, "postgres")
+                _give_to_postgres(data_dir, password)
             make = [str(bin_dir / "initdb"), "-D", str(tables), "-U", "streamwise", "-A", "scram-sha-256"]
             make += ["--pwfile", str(password), "--encoding", "UTF8", "--locale", "C", "--no-sync"]
-            subprocess.run([*as_user, *make], check=True, capture_output=True, cwd=data_dir)
+            run_once([*as_user, *make], "making the tables of PostgreSQL", data_dir)
         if self._tls is not None:
             self._lock(data_dir, tables, bool(as_user))
         run = [str(bin_dir / "postgres"), "-D", str(tables), "-p", str(self.port), "-h", HOST]
@@ -59,9 +58,18 @@ class PostgresServer(Server):
         with (tables / "postgresql.conf").open("a") as config:
             config.write(f"ssl = on\nssl_cert_file = '{cert}'\nssl_key_file = '{key}'\n")
         if as_postgres:
-            for file in (cert, key):
-                shutil.chown(file, "postgres")
+            _give_to_postgres(cert, key)
 
     def answers(self) -> bool:
         ask = [str(BINARIES[-1].parent / "pg_isready"), "-q", "-h", HOST, "-p", str(self.port)]
         return subprocess.run(ask).returncode == 0
+
+
+def _give_to_postgres(*paths: Path) -> None:
+    try:
+        for path in paths:
+            shutil.chown(path, "postgres")
+    except LookupError as error:
+        raise Missing(
+            "there is no user postgres, as whom root starts PostgreSQL: install it with `apt-get install postgresql`"
+        ) from error

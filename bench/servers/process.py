@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -17,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from streams.errors import Fatal
+
 HOST = "127.0.0.1"
 LASTING = 15_000, 32_000  # below the ports that Linux gives to clients
 
@@ -24,23 +27,30 @@ START_TIMEOUT_S = 60.0
 # A broker with open group sessions takes a few seconds to hand over before it exits.
 STOP_TIMEOUT_S = 15.0
 
+_ERROR = re.compile(r"ERROR|FATAL|Error:|Exception:")
+
 DEBIAN_PACKAGES = {
     "java": "openjdk-17-jre-headless",
     "mvn": "maven",
     "redis-server": "redis-server",
+    "runuser": "util-linux",
 }
 
 
-class ServerError(Exception):
+class ServerError(Fatal):
     """A server could not be started or stopped; the message is one line saying what to do."""
 
 
+class Missing(ServerError):
+    """What a server needs is not installed: to try again helps nothing."""
+
+
 def require(program: str) -> str:
-    """Path of `program`, or a ServerError that names the Debian package it comes in."""
+    """Path of `program`, or a `Missing` that names the Debian package it comes in."""
     path = shutil.which(program)
     if path is None:
         package = DEBIAN_PACKAGES[program]
-        raise ServerError(f"{program} is missing: install it with `apt-get install {package}`")
+        raise Missing(f"{program} is missing: install it with `apt-get install {package}`")
     return path
 
 
@@ -130,6 +140,11 @@ class Server:
                     process_group=0,
                 )
             self._wait_until_up(self._process)
+        except OSError as error:
+            self.stop()
+            raise ServerError(
+                f"{self.name} cannot be started: {_told(error)}: mend that and start again"
+            ) from error
         except BaseException:
             self.stop()
             raise
@@ -192,23 +207,38 @@ class Server:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not self.answers():
             if process.poll() is not None:
-                raise ServerError(f"{self.name} ended at once: {_last_line(self._log_path)}")
+                raise ServerError(
+                    f"{self.name} ended at once: {_cause(self._log_path)}: mend that and start again"
+                )
             if time.monotonic() > deadline:
                 raise ServerError(
-                    f"{self.name} did not answer at {self.address} in {START_TIMEOUT_S:.0f} s: "
-                    f"{_last_line(self._log_path)}"
+                    f"{self.name} did not answer at {self.address} in {START_TIMEOUT_S:.0f} s, and says: "
+                    f"{_cause(self._log_path)}: see what else keeps this machine busy and start again"
                 )
             time.sleep(0.1)
 
 
-def run_once(command: list[str], what: str) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+def run_once(command: list[str], what: str, folder: Path | None = None) -> None:
+    """Run to its end in `folder`; a ServerError says why it failed."""
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", cwd=folder
+        )
+    except OSError as error:
+        raise ServerError(f"{what} failed: {_told(error)}: mend that and start again") from error
     if done.returncode != 0:
-        lines = (done.stdout + done.stderr).strip().splitlines() or ["no output"]
-        cause = next((line for line in lines if "ERROR" in line), lines[-1])
-        raise ServerError(f"{what} failed: {cause}")
+        raise ServerError(f"{what} failed: {_cause_in(done.stdout + done.stderr)}: mend that and start again")
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it printed nothing"
+def _cause(log: Path) -> str:
+    return _cause_in(log.read_text(errors="replace"))
+
+
+def _cause_in(output: str) -> str:
+    """The line that tells of the error, as the last one may stand deep in a trace."""
+    lines = output.strip().splitlines() or ["it printed nothing"]
+    return next((line for line in lines if _ERROR.search(line)), lines[-1]).strip()
+
+
+def _told(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
