@@ -21,10 +21,10 @@ from streams.durability import (
     RowFormat,
     RowTable,
 )
-from streams.engine import Engine, Pass
+from streams.engine import Engine, Partition, Pass
 from streams.kafka import BrokerProbe, Kafka, Outputs, librdkafka_settings, topic_id
 from streams.kernels import give_back, keep_memory
-from streams.supervision import LONGER, Watch, end_process, guarded
+from streams.supervision import LONGER, Functions, Watch, end_process, guarded
 from streams.transport import COMMIT_INTERVAL_S, App, Consumer, make_app
 
 TICK_S = 0.25
@@ -164,6 +164,18 @@ class Processor:
             partition.frontier[which] = min(partition.frontier[which], end)
 
 
+COMMITTING: Functions = {
+    Outputs.send: "outputs queued",
+    Partition.take_changed: "rows written",
+    CommitCycle._write_rows: "rows written",
+}
+FOLDING: Functions = {
+    Engine.prepare: "decode",
+    Engine.receive: "decode",
+    Engine.on_bundle: "fold",
+    Engine.fold: "fold",
+    Engine.raise_watermark: "fold",
+}
 FOLD_PATIENCE = 1.5  # whatever stands still keeps events from being folded: the other steps are named first
 
 
@@ -176,9 +188,11 @@ class ProcessorWatches:
     def watches(self) -> list[Watch]:
         """The more a step has its own cause, the earlier it stands."""
         return [
-            Watch(self.committing), Watch(self.restoring, LONGER), Watch(self.fetching),
-            Watch(self.folding, FOLD_PATIENCE),
-        ]  # fmt: skip
+            Watch(self.committing, functions=COMMITTING),
+            Watch(self.restoring, LONGER, {RowTable.apply_changelog_batch: "restoring"}),
+            Watch(self.fetching),
+            Watch(self.folding, FOLD_PATIENCE, FOLDING),
+        ]
 
     def committing(self) -> dict[str, object]:
         """The step of a cycle under way; between two while events wait, the next one."""

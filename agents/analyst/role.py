@@ -103,8 +103,9 @@ class AnalystRole:
         self._newest_ms = 0  # when the newest event was appended
         self._completed_at = time.monotonic()
         self.watchdog = Watchdog(
-            [Watch(self._publishing), *self.intake.watches()], away=self.intake.probe.ask, stall_s=stall_s
-        )
+            [Watch(self._publishing, functions={self._learn: "learn"}), *self.intake.watches()],
+            away=self.intake.probe.ask, stall_s=stall_s,
+        )  # fmt: skip
         self.http = HttpPort(
             "analyst", settings.host, settings.analyst_port, self.status, self.ready, self.shelf.answer
         )

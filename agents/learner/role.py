@@ -104,8 +104,12 @@ class LearnerRole:
         self._unpublished = 0
         self._completed_at = time.monotonic()
         self.watchdog = Watchdog(
-            [Watch(self._publishing), *self.intake.watches()], away=self.intake.probe.ask, stall_s=stall_s
-        )
+            [
+                Watch(self._publishing, functions={Champion.snapshot: PUBLISH, self._take_one: "learn"}),
+                *self.intake.watches(),
+            ],
+            away=self.intake.probe.ask, stall_s=stall_s,
+        )  # fmt: skip
         self.http = HttpPort("learner", settings.host, settings.learner_port, self.status, self.ready)
 
     # -- Taker -------------------------------------------------------------------------------------------

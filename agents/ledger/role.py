@@ -25,7 +25,7 @@ from streams.batches import RawBatch, records
 from streams.errors import Fatal, Poison, Retryable
 from streams.intake import Batches, Bounds, DeadLetters, Intake
 from streams.kafka import Outputs, librdkafka_settings
-from streams.supervision import STALL_S, Points, Watchdog, reached
+from streams.supervision import STALL_S, Points, Watch, Watchdog, reached
 
 GROUP = groups.LEDGER
 log = logging.getLogger(__name__)
@@ -71,7 +71,10 @@ class LedgerRole:
         self.inserted = self.repeated = 0
         self.away: str | None = None  # why SQL is not there, while it is not
         self._completed_at = time.monotonic()
-        self.watchdog = Watchdog(self.intake.watches(), away=self._who_is_away, stall_s=stall_s)
+        self.watchdog = Watchdog(
+            [Watch(dict, functions={self._decode: "decode"}), *self.intake.watches()],
+            away=self._who_is_away, stall_s=stall_s,
+        )  # fmt: skip
         self.http = HttpPort("ledger", settings.host, settings.ledger_port, self.status, self.ready)
 
     # -- Taker -------------------------------------------------------------------------------------------

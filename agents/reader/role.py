@@ -67,7 +67,10 @@ class ReaderRole:
         self._completed_at = time.monotonic()
         self._probe = BrokerProbe(settings.access)
         self.watchdog = Watchdog(
-            [Watch(self._learning), Watch(self._acknowledging), *self.intake.watches()],
+            [
+                Watch(self._learning), Watch(self._acknowledging, functions={self._pass_on: "read"}),
+                *self.intake.watches(),
+            ],
             away=self.intake.probe.ask, stall_s=stall_s,
         )  # fmt: skip
         self.http = HttpPort("reader", settings.host, settings.reader_port, self.status, self.ready)

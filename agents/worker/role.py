@@ -26,7 +26,7 @@ from streams.engine import Partition
 from streams.errors import Retryable
 from streams.kafka import BrokerProbe, ensure
 from streams.processor import Processor
-from streams.supervision import STALL_S, Watchdog, end_process
+from streams.supervision import STALL_S, Watch, Watchdog, end_process
 
 GROUP = groups.WORKER
 SNAPSHOTS_PATIENCE_S = 30.0
@@ -69,7 +69,10 @@ class Worker:
             busy=self._events_come, limit=VIEWS_A_TAKE,
         )  # fmt: skip
         self.probe = BrokerProbe(settings.access, every_s=stall_s / 6)
-        self.watchdog = Watchdog(self.processor.watches(self.probe), away=self.probe.ask, stall_s=stall_s)
+        self.watchdog = Watchdog(
+            [*self.processor.watches(self.probe), Watch(dict, functions={self._take_views: "views"})],
+            away=self.probe.ask, stall_s=stall_s,
+        )  # fmt: skip
         self.http = HttpPort(
             "worker", settings.host, settings.worker_port, self.status, self.ready, self.customer
         )

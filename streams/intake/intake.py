@@ -15,8 +15,9 @@ from typing import Any, Protocol
 from faust.types.tuples import TP
 
 from streams.batches import RawBatch, open_batch
+from streams.durability import FencedChangelog
 from streams.errors import Poison, StreamwiseError, located
-from streams.kafka import BrokerProbe, Kafka
+from streams.kafka import BrokerProbe, Kafka, Outputs
 from streams.supervision import LONGER, Steps, Watch, end_process
 from streams.transport import App, Consumer, make_app
 
@@ -172,9 +173,12 @@ class Intake:
     def watches(self) -> list[Watch]:
         """The role's own steps first; taking and fetching stand still with any of them."""
         return [
-            Watch(lambda: {k: v for k, v in self.steps.waiting().items() if k != TAKE}),
+            Watch(self._doing, functions={Outputs.send: "outputs queued", FencedChangelog.send: "outputs queued"}),
             Watch(self._assigning, LONGER), Watch(self._fetching), Watch(self._taking, TAKE_PATIENCE),
         ]  # fmt: skip
+
+    def _doing(self) -> dict[str, object]:
+        return {step: entered for step, entered in self.steps.waiting().items() if step != TAKE}
 
     def _assigning(self) -> dict[str, object]:
         return {} if self.assigned else {"assignment": (self.epoch, self.app.rebalancing_count)}

@@ -5,11 +5,12 @@ Promises: what stands still is named within its bound; nothing else catches an u
 
 from .failpoints import Points, arm, reached
 from .guards import end_process, guarded
-from .watchdog import LONGER, STALL_S, Steps, Watch, Watchdog
+from .watchdog import LONGER, STALL_S, Functions, Steps, Watch, Watchdog
 
 __all__ = [
     "LONGER",
     "STALL_S",
+    "Functions",
     "Points",
     "Steps",
     "Watch",

@@ -15,8 +15,8 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import NamedTuple
+from types import FrameType, MappingProxyType
+from typing import Any, NamedTuple
 
 from .guards import end_process
 
@@ -34,13 +34,7 @@ OVERSLEPT_SHARE = 1 / 2  # a check that comes so much too late: the whole proces
 LONGER = 2.0  # what depends on other members of the group may take so many times as long
 
 LOOP = "event loop"
-# functions that give a stack that stands still the name of its step, the innermost one first
-STEP_OF = {
-    "prepare": "decode", "receive": "decode", "on_bundle": "fold", "fold": "fold", "raise_watermark": "fold",
-    "take_changed": "rows written", "_write_rows": "rows written", "send": "outputs queued",
-    "apply_changelog_batch": "restoring", "_take_views": "views", "_take_one": "learn", "snapshot": "publish",
-    "_decode": "decode", "_learn": "learn", "_pass_on": "read",
-}  # fmt: skip
+Functions = Mapping[Callable[..., Any], str]  # which step each is part of
 
 
 class Steps:
@@ -71,11 +65,13 @@ class Steps:
 class Watch(NamedTuple):
     """`waiting()`: step -> a value that changes with any progress, for what waits or is under way now.
 
-    A step that still waits with the same value after `patience` times the stall time stands still.
+    A step that still waits with the same value after `patience` times the stall time stands still. `functions`: the
+    step that an event loop is in which stands still within one of them; `waiting` need not name it.
     """
 
     waiting: Callable[[], Mapping[str, object]]
     patience: float = 1.0
+    functions: Functions = MappingProxyType({})
 
 
 class Watchdog:
@@ -95,6 +91,9 @@ class Watchdog:
         end: Callable[[str], None] = end_process,
     ) -> None:
         self._watches = [Watch(self._beating), *watches]
+        self._step_of = {
+            function.__code__: step for watch in watches for function, step in watch.functions.items()
+        }
         self._ask, self._stall_s, self._clock, self._end = away, stall_s, clock, end
         self._check_s = min(CHECK_S, stall_s / 10)
         self.away = ""  # who does not answer, as of the last time that it mattered
@@ -148,12 +147,12 @@ class Watchdog:
         """The first step that has stood still for too long, or else the one that is nearest to it: its part."""
         before, self._seen = self._seen, {}
         found = ("", 0.0)
-        for waiting, patience in self._watches:
-            for step, value in waiting().items():
+        for watch in self._watches:
+            for step, value in watch.waiting().items():
                 known = before.get(step)
                 since = known[1] if known is not None and known[0] == value else now
                 self._seen[step] = value, since
-                part = (now - since) / (self._stall_s * patience)
+                part = (now - since) / (self._stall_s * watch.patience)
                 if part > found[1] and found[1] <= 1.0:
                     found = step, part
         return found
@@ -171,8 +170,8 @@ class Watchdog:
         if step != LOOP or frame is None:
             return step
         code, line = frame.f_code, frame.f_lineno
-        names = [caller.f_code.co_name for caller, _ in traceback.walk_stack(frame)]
-        name = next((STEP_OF[caller] for caller in names if caller in STEP_OF), LOOP)
+        callers = [caller.f_code for caller, _ in traceback.walk_stack(frame)]
+        name = next((self._step_of[caller] for caller in callers if caller in self._step_of), LOOP)
         return f"{name} (the event loop is in {code.co_name}, {Path(code.co_filename).name}:{line})"
 
     def _run(self) -> None:

@@ -139,9 +139,17 @@ def test_steps_under_way() -> None:
     assert "write" not in steps
 
 
-def raise_watermark(until: threading.Event) -> None:
-    """Stands where the fold does: a name that the watchdog knows."""
+def stand(until: threading.Event) -> None:
     until.wait()
+
+
+def pay(until: threading.Event) -> None:
+    stand(until)
+
+
+def send(until: threading.Event) -> None:
+    """The outer one of two that are watched."""
+    pay(until)
 
 
 def test_a_loop_that_does_not_turn_is_placed_by_its_stack() -> None:
@@ -152,19 +160,29 @@ def test_a_loop_that_does_not_turn_is_placed_by_its_stack() -> None:
         lines.append(line)
         over.set()
 
-    dog = Watchdog([], stall_s=0.5, end=end)
+    watches = [Watch(dict, functions={send: "shipped", Bench.after: "aged"}), Watch(dict, 1.0, {pay: "paid"})]
+    dog = Watchdog(watches, stall_s=0.5, end=end)
 
     async def work() -> None:
         task = asyncio.ensure_future(dog.keep_beating())
         await asyncio.sleep(0.2)
-        raise_watermark(over)
+        send(over)
         task.cancel()
 
     dog.start()
     asyncio.run(asyncio.wait_for(work(), 30))
     dog.stop()
-    assert lines[0].startswith("watchdog: step fold (the event loop is in wait, threading.py:")
+    assert lines[0].startswith("watchdog: step paid (the event loop is in wait, threading.py:")
     assert lines[0].endswith("; the process ends so that another takes over")
+
+
+def test_a_function_is_known_by_itself_and_not_by_its_name() -> None:
+    class Elsewhere:
+        def send(self) -> None: ...
+
+    dog = Watchdog([Watch(dict, functions={Elsewhere.send: "shipped", Elsewhere().send: "shipped"})])
+    assert list(dog._step_of.values()) == ["shipped"]
+    assert send.__code__ not in dog._step_of
 
 
 def test_without_a_loop_nothing_beats() -> None:
