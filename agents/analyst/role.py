@@ -107,7 +107,13 @@ class AnalystRole:
             away=self.intake.probe.ask, stall_s=stall_s,
         )  # fmt: skip
         self.http = HttpPort(
-            "analyst", settings.host, settings.analyst_port, self.status, self.ready, self.shelf.answer
+            "analyst",
+            settings.host,
+            settings.analyst_port,
+            self.status,
+            self.ready,
+            self.shelf.answer,
+            self.watchdog.live,
         )
 
     # -- Taker -------------------------------------------------------------------------------------------

@@ -110,7 +110,9 @@ class LearnerRole:
             ],
             away=self.intake.probe.ask, stall_s=stall_s,
         )  # fmt: skip
-        self.http = HttpPort("learner", settings.host, settings.learner_port, self.status, self.ready)
+        self.http = HttpPort(
+            "learner", settings.host, settings.learner_port, self.status, self.ready, live=self.watchdog.live
+        )
 
     # -- Taker -------------------------------------------------------------------------------------------
 

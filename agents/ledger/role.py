@@ -75,7 +75,9 @@ class LedgerRole:
             [Watch(dict, functions={self._decode: "decode"}), *self.intake.watches()],
             away=self._who_is_away, stall_s=stall_s,
         )  # fmt: skip
-        self.http = HttpPort("ledger", settings.host, settings.ledger_port, self.status, self.ready)
+        self.http = HttpPort(
+            "ledger", settings.host, settings.ledger_port, self.status, self.ready, live=self.watchdog.live
+        )
 
     # -- Taker -------------------------------------------------------------------------------------------
 

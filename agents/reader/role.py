@@ -73,7 +73,9 @@ class ReaderRole:
             ],
             away=self.intake.probe.ask, stall_s=stall_s,
         )  # fmt: skip
-        self.http = HttpPort("reader", settings.host, settings.reader_port, self.status, self.ready)
+        self.http = HttpPort(
+            "reader", settings.host, settings.reader_port, self.status, self.ready, live=self.watchdog.live
+        )
 
     # -- Taker -------------------------------------------------------------------------------------------
 

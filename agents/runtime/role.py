@@ -40,10 +40,11 @@ class HttpPort:
         status: Callable[[], RoleStatus],
         ready: Callable[[], tuple[bool, str]],
         customer: Callable[[bytes], Mapping[str, Any] | None] | None = None,
+        live: Callable[[], tuple[bool, str]] = lambda: (True, ""),
     ) -> None:
         self.metrics = RoleMetrics(role)
         self._status, self._stop = status, threading.Event()
-        self.server = RoleServer(host, port, self.metrics.registry, lambda: True, ready, status, customer)
+        self.server = RoleServer(host, port, self.metrics.registry, live, ready, status, customer)
 
     def start(self) -> HttpPort:
         """Serve, and bring the metrics up to date once a second."""

@@ -74,7 +74,13 @@ class Worker:
             away=self.probe.ask, stall_s=stall_s,
         )  # fmt: skip
         self.http = HttpPort(
-            "worker", settings.host, settings.worker_port, self.status, self.ready, self.customer
+            "worker",
+            settings.host,
+            settings.worker_port,
+            self.status,
+            self.ready,
+            self.customer,
+            self.watchdog.live,
         )
         # whose views the publisher has in hand: partition, slots
         self._given: list[tuple[Partition, Any]] = []

@@ -43,7 +43,7 @@ class RoleServer:
         host: str,
         port: int,
         registry: CollectorRegistry,
-        live: Callable[[], bool],
+        live: Callable[[], tuple[bool, str]],
         ready: Callable[[], tuple[bool, str]],
         status: Callable[[], Mapping[str, Any]],
         customer: Callable[[bytes], Mapping[str, Any] | None] | None = None,
@@ -80,7 +80,8 @@ class RoleServer:
         if path == "/metrics":
             return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
         if path == "/healthz":
-            return _plain(self._live(), "live", "not live")
+            live, reason = self._live()
+            return _plain(live, "live", reason or "not live")
         if path == "/readyz":
             ready, reason = self._ready()
             return _plain(ready, "ready", reason or "not ready")

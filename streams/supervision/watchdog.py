@@ -97,28 +97,45 @@ class Watchdog:
         self._ask, self._stall_s, self._clock, self._end = away, stall_s, clock, end
         self._check_s = min(CHECK_S, stall_s / 10)
         self.away = ""  # who does not answer, as of the last time that it mattered
-        self._stop = threading.Event()
+        self._stop, self._running = threading.Event(), False
         self._seen: dict[str, tuple[object, float]] = {}
         self._checked_at = self._asked_at = clock()
-        self._beats = 0
+        self._found = ""  # what was wrong when it looked last
+        self._beats, self._beat_at = 0, clock()
         self._loop_thread: int | None = None
 
     def start(self) -> Watchdog:
         """Watch until `stop`."""
+        self._running, self._checked_at = True, self._clock()
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
         return self
 
     def stop(self) -> None:
         """Stop watching."""
+        self._running = False
         self._stop.set()
 
     async def keep_beating(self) -> None:
         """To be run as a task of the event loop that does the work."""
-        self._loop_thread = threading.get_ident()
+        self._loop_thread, self._beat_at = threading.get_ident(), self._clock()
         while not self._stop.is_set():
-            self._beats += 1
+            self._beats, self._beat_at = self._beats + 1, self._clock()
             await asyncio.sleep(min(BEAT_S, self._check_s))
         self._loop_thread = None
+
+    def live(self) -> tuple[bool, str]:
+        """Whether the role is alive, and if not, why. Who outside does not answer does not matter; any thread may ask.
+
+        A loop that stands still while the broker is away is no less dead: the watchdog itself waits until it is back.
+        """
+        now = self._clock()
+        if self._found:
+            return False, self._found
+        if self._loop_thread is not None and now - self._beat_at > self._stall_s:
+            return False, f"the event loop has stood still for {now - self._beat_at:.0f} s"
+        if self._running and now - self._checked_at > self._stall_s + self._check_s:
+            return False, f"the watchdog has not looked for {now - self._checked_at:.0f} s"
+        return True, ""
 
     def check(self) -> str | None:
         """What is wrong, if anything: which step has stood still and for how long."""
@@ -165,7 +182,7 @@ class Watchdog:
         return sys._current_frames().get(self._loop_thread) if self._loop_thread is not None else None
 
     def _placed(self, step: str) -> str:
-        """The step; of a loop that does not turn, the one that its stack is in."""
+        """The step; of a loop that does not turn, the innermost one that its stack is in."""
         frame = self._frame()
         if step != LOOP or frame is None:
             return step
@@ -182,6 +199,7 @@ class Watchdog:
                 wrong = self.check()
             except Exception as error:  # or nobody would watch any more
                 wrong = f"it cannot look: {type(error).__name__}: {error}"
+            self._found = wrong or ""
             if wrong:
                 frame = self._frame()
                 if frame is not None:

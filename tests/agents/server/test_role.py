@@ -32,7 +32,7 @@ def worker() -> Iterator[str]:
         "127.0.0.1",
         0,
         CollectorRegistry(),
-        lambda: True,
+        lambda: (True, ""),
         lambda: (True, ""),
         lambda: {"role": "worker"},
         customer,

@@ -17,7 +17,7 @@ from streams.errors import Fatal, Retryable
 
 
 class Role:
-    live = True
+    live = (True, "")
     ready = (True, "")
     keys: list[bytes]
 
@@ -69,10 +69,16 @@ def test_metrics_status_and_health(server: RoleServer) -> None:
 
 
 def test_a_role_that_is_not_ready_says_why(server: RoleServer, role: Role) -> None:
-    role.live, role.ready = False, (False, "restoring rows: 40%")
+    role.ready = (False, "restoring rows: 40%")
     answer = get(server, "/readyz")
     assert (answer.status_code, answer.text) == (503, "restoring rows: 40%\n")
-    assert get(server, "/healthz").status_code == 503
+    assert get(server, "/healthz").text == "live\n"
+
+
+def test_a_role_that_is_not_alive_says_why(server: RoleServer, role: Role) -> None:
+    role.live = (False, "the event loop has stood still for 61 s")
+    answer = get(server, "/healthz")
+    assert (answer.status_code, answer.text) == (503, "the event loop has stood still for 61 s\n")
 
 
 def test_a_customer_is_found_by_the_bytes_of_the_key(server: RoleServer, role: Role) -> None:
@@ -108,7 +114,9 @@ def test_a_port_in_use_is_fatal_in_one_line(server: RoleServer) -> None:
     with pytest.raises(
         Fatal, match=rf"cannot listen on 127\.0\.0\.1:{server.port} \(Address already in use\)"
     ):
-        RoleServer("127.0.0.1", server.port, metrics.registry, lambda: True, lambda: (True, ""), lambda: {})
+        RoleServer(
+            "127.0.0.1", server.port, metrics.registry, lambda: (True, ""), lambda: (True, ""), lambda: {}
+        )
 
 
 def test_no_more_requests_at_a_time_than_there_are_threads_for(
@@ -118,7 +126,7 @@ def test_no_more_requests_at_a_time_than_there_are_threads_for(
     monkeypatch.setattr("serving.monitoring.role_server.REQUESTS_MAX", 3)
     metrics = RoleMetrics("worker")
     server = RoleServer(
-        "127.0.0.1", 0, metrics.registry, lambda: True, lambda: (True, ""), lambda: {}, role.customer
+        "127.0.0.1", 0, metrics.registry, lambda: (True, ""), lambda: (True, ""), lambda: {}, role.customer
     )
     server.start()
     with ExitStack() as stack:

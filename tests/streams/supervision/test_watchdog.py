@@ -185,6 +185,57 @@ def test_a_function_is_known_by_itself_and_not_by_its_name() -> None:
     assert send.__code__ not in dog._step_of
 
 
+def test_a_role_is_alive_while_its_loop_beats_and_nothing_stands_still() -> None:
+    bench = Bench()
+    dog = bench.dog
+    assert dog.live() == (True, "")  # it has not begun
+
+    async def work() -> None:
+        task = asyncio.ensure_future(dog.keep_beating())
+        await asyncio.sleep(0)
+        bench.now += STALL_S - 1
+        assert dog.live() == (True, "")
+        bench.now += 2
+        assert dog.live() == (False, "the event loop has stood still for 61 s")
+        bench.gone = "no Kafka broker answers"
+        assert not dog.live()[0]  # the broker's absence is no excuse for a loop that hangs
+        task.cancel()
+
+    asyncio.run(work())
+
+
+def test_whoever_is_away_leaves_a_role_alive() -> None:
+    bench = Bench()
+    bench.state, bench.gone = {"outputs acknowledged": 3}, "no Kafka broker answers"
+    assert bench.after(3600) is None
+    assert bench.dog.live() == (True, "")
+
+
+def test_a_step_that_stands_still_or_a_watchdog_that_does_not_look_is_no_life() -> None:
+    ended = threading.Event()
+
+    def end(line: str) -> None:
+        ended.set()
+        hold.wait(30)
+
+    hold = threading.Event()
+    now = [1000.0]
+    dog = Watchdog([Watch(lambda: {"publish": 1})], stall_s=STALL_S, clock=lambda: now[0], end=end)
+    dog._check_s = 0.01
+    dog.start()
+    assert dog.live() == (True, "")
+    while not ended.is_set():
+        now[0] += 0.001 * STALL_S
+        ended.wait(0.005)
+    assert dog.live()[1].startswith("step publish has stood still for 6")
+    dog._found = ""
+    now[0] += 3 * STALL_S
+    assert dog.live()[1].startswith("the watchdog has not looked for 18")
+    dog.stop()
+    hold.set()
+    assert dog.live() == (True, "")  # it was asked to stop
+
+
 def test_without_a_loop_nothing_beats() -> None:
     assert LOOP not in Watchdog([])._beating()
 
