@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     pass
 
 
-BENCHES = ("engine", "product", "latency", "scale", "workers", "failover", "soak", "faults", "models")
+BENCHES = ("engine", "product", "latency", "scale", "workers", "failover", "soak", "idle", "faults", "models")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

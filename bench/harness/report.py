@@ -252,6 +252,21 @@ def _soak(figures: dict[str, Any]) -> list[str]:
     ]
 
 
+def _idle(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Idle",
+        f"`streamwise up` with all {len(figures['roles'])} roles and nothing to do, on twelve partitions; the broker "
+        "does not count. PSS: what a",
+        "process has alone, and its part of what several share. `streamwise bench idle --json`",
+        "",
+        "| process | PSS MB | % of a core |",
+        "|---|---:|---:|",
+    ]
+    rows = [*figures["processes"].items(), ("all", figures)]
+    lines += [f"| {name} | {one['pss_bytes'] / 1e6:.0f} | {one['cpu_percent']:.1f} |" for name, one in rows]
+    return [*lines, ""]
+
+
 PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "engine": _engine,
     "product": _product,
@@ -260,6 +275,7 @@ PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "workers": _workers,
     "failover": _failover,
     "soak": _soak,
+    "idle": _idle,
     "evaluate": _evaluate,
     "model_value": _model_value,
     "models": _models,

@@ -22,7 +22,7 @@ def worker() -> Iterator[RoleServer]:
         "127.0.0.1",
         0,
         RoleMetrics("worker").registry,
-        lambda: True,
+        lambda: (True, ""),
         lambda: (False, "restoring"),
         lambda: {"role": "worker", "events": 5, "events_per_s": 2.5},
     ).start()
@@ -68,7 +68,7 @@ def test_an_answer_that_is_no_status_is_a_role_that_is_away() -> None:
         "127.0.0.1",
         0,
         RoleMetrics("x").registry,
-        lambda: True,
+        lambda: (True, ""),
         lambda: (True, ""),
         lambda: [1],  # type: ignore[arg-type,return-value]
     ).start()
