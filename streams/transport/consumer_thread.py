@@ -16,18 +16,18 @@ from faust.types.tuples import TP
 from streams.batches import RawBatch, open_batch
 from streams.errors import Poison, located
 
-# one fetch is in flight for all partitions of a broker: a silent one holds the others up this long
-FETCH_MAX_WAIT_MS = 10
-
+# One fetch is in flight for all partitions of a broker: a silent one holds up this long those that are not in it, as
+# what was fetched of them was not taken yet. While nothing comes there are none, and each fetch is answered as soon as
+# there is a record: it may wait longer, and an idle role asks seldom. A broker that does not end a wait for a record
+# (the embedded one) delays the first one by this share of the time in which nothing came.
+FETCH_MAX_WAIT_MS, IDLE_FETCH_MAX_WAIT_MS, IDLE_SHARE = 10, 500, 1 / 20
 # Between two fetches: what comes meanwhile comes together, which costs less than it delays. A fetch costs the broker,
 # its thread here and the loop as much as some hundred events, so the more come the longer they gather.
 FETCH_PACE_S, LONGEST_PACE_S, PACE_PER_EVENT_S = 0.004, 0.008, 15e-6
 
 # While events come, other topics (the rows that a standby follows) give way: a piece is applied in a few milliseconds.
 LIVE_S, ASIDE_BYTES, ASIDE_PACE_S = 0.1, 128 << 10, 0.02
-
-UNSURE_MS = 1000  # a hundred times as long as a fetch takes while there is nothing new
-
+UNSURE_MS = 1000  # twice as long as a fetch takes while there is nothing new
 TOPICS_PATIENCE_S, TOPICS_PAUSE_S = 20.0, 0.1  # less than a member may take to join
 
 FULL_PAUSE_S = 0.01  # while enough of every partition lies decoded
@@ -51,6 +51,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     _next_fetch_s = 0.0
     _brought = 0  # events, by the last fetch
     _live_until_s = _next_aside_s = 0.0
+    _quiet_since_s = 0.0
+    _quiet_assignment: Any = None
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -93,6 +95,8 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         now = time.monotonic()
         if now < self._next_fetch_s:
             return [], {}, self._next_fetch_s - now, False, []
+        own = self._ensure_consumer()._fetcher
+        own._fetch_max_wait_ms = self._max_wait_ms(own, assignment, now)
         actions = self._actions(assignment)
         if actions[0]:
             self._next_fetch_s = now + min(LONGEST_PACE_S, FETCH_PACE_S + PACE_PER_EVENT_S * self._brought)
@@ -103,6 +107,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 for _node, request in actions[0]:
                     self._put_aside(request, now)
         return actions
+
+    def _max_wait_ms(self, own: Any, assignment: Any, now: float) -> int:
+        """How long a fetch may wait for its first record: short where any partition may be missing from it."""
+        if own._records or assignment is not self._quiet_assignment:
+            self._quiet_since_s, self._quiet_assignment = now, assignment
+        idle_ms = int(1000 * IDLE_SHARE * (now - self._quiet_since_s))
+        return min(IDLE_FETCH_MAX_WAIT_MS, max(FETCH_MAX_WAIT_MS, idle_ms))
 
     def _put_aside(self, request: Any, now: float) -> None:
         """Ask for little of the topics that are no events, and seldom."""
@@ -120,6 +131,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _arrived(self, tp: Any, result: Any) -> None:
         """A fetch came in, while the pass still has the one before it: a thread may begin to decode."""
+        self._quiet_since_s = time.monotonic()
         if not isinstance(result, fetcher.FetchResult):
             return
         result._partition_records.end_at(result._assignment.state_value(tp).highwater)

@@ -33,6 +33,8 @@ from streams.transport.consumer_thread import (
     ASIDE_BYTES,
     ASIDE_PACE_S,
     FETCH_MAX_WAIT_MS,
+    IDLE_FETCH_MAX_WAIT_MS,
+    UNSURE_MS,
     ConsumerThread,
     NotifyingRecords,
 )
@@ -531,6 +533,64 @@ async def _take_while_committing(bootstrap: str, folder: Path, produce: Callable
     finally:
         ends.set()
         await app.stop()
+
+
+# -- how long a fetch may wait for its first record
+
+
+def waiting() -> tuple[ConsumerThread, Callable[[Any, float], int], dict[Any, Any]]:
+    """A thread, what it asks the broker for, by the assignment and the time, and what it holds."""
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread.app = SimpleNamespace(bundled={"web.events"})
+    own = SimpleNamespace(_records={}, _fetch_max_wait_ms=0)
+    thread._ensure_consumer = lambda: SimpleNamespace(_fetcher=own)
+    asked = []
+
+    def actions(assignment: Any) -> Any:
+        asked.append(own._fetch_max_wait_ms)
+        return [], {}, 0.2, False, []
+
+    thread._actions = actions
+
+    def ask(assignment: Any, now_s: float) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("streams.transport.time.monotonic", lambda: now_s)
+            thread._paced_actions(assignment)
+        return int(asked[-1])
+
+    return thread, ask, own._records
+
+
+def test_the_longer_nothing_comes_the_longer_a_fetch_waits_for_it() -> None:
+    _, ask, _ = waiting()
+    assignment = object()
+    assert [ask(assignment, 100.0 + idle_s) for idle_s in (0.0, 0.1, 1.0, 5.0, 60.0)] == [
+        10,
+        10,
+        50,
+        250,
+        500,
+    ]
+    assert IDLE_FETCH_MAX_WAIT_MS < UNSURE_MS  # or a partition would be taken for one that is refused
+
+
+def test_a_fetch_is_short_again_once_something_came_or_waits_or_partitions_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread, ask, held = waiting()
+    first, second = object(), object()
+    ask(first, 100.0)
+    assert ask(first, 160.0) == IDLE_FETCH_MAX_WAIT_MS
+    monkeypatch.setattr("streams.transport.time.monotonic", lambda: 160.0)
+    thread._arrived(AT, object())
+    assert ask(first, 160.1) == FETCH_MAX_WAIT_MS
+    assert ask(first, 220.0) == IDLE_FETCH_MAX_WAIT_MS
+    held[AT] = "not asked for yet, so it is in no fetch"
+    assert ask(first, 220.1) == FETCH_MAX_WAIT_MS
+    held.clear()
+    assert ask(first, 220.2) == FETCH_MAX_WAIT_MS
+    assert ask(first, 280.0) == IDLE_FETCH_MAX_WAIT_MS
+    assert ask(second, 280.1) == FETCH_MAX_WAIT_MS
 
 
 # -- what gives way
