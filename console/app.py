@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -35,6 +35,7 @@ LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 KEY_MAX_BYTES = 1024
 CONNECTIONS_MAX = 1000
 STOP_TIMEOUT_S = 5.0
+DATE_S = 1.0  # how exact the time in the answers' head is
 
 # The view of a customer by name, or None; it may raise Retryable.
 ReadCustomer = Callable[[bytes], Mapping[str, Any] | None]
@@ -62,9 +63,10 @@ def create_app(
     recommended: ReadRecommended = lambda key: (),
     outlooks: ForecastBoard | None = None,
     hosts: Sequence[str] = LOOPBACK_NAMES,
+    looked: Callable[[], None] = lambda: None,
     tick_s: float = TICK_S,
 ) -> FastAPI:
-    """The page over `board`. `hosts` are the names it may be called by ("*": any).
+    """The page over `board`. `hosts` are the names it may be called by ("*": any); `looked()`: it is opened.
 
     `app.state.feed` is its Feed, which whoever stops the server closes first.
     """
@@ -83,7 +85,7 @@ def create_app(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_middleware(_SecurityHeaders)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    _add_live(app, templates, board, feed)
+    _add_live(app, templates, board, feed, looked)
     if customer is not None:
         _add_customers(app, templates, board, customer, recommended)
     if outlooks is not None:
@@ -99,7 +101,7 @@ class Page:
         self._socket = _listen(host, port)
         self.port = int(self._socket.getsockname()[1])
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 app,
                 log_config=None,
@@ -121,6 +123,7 @@ class Page:
             self._server.should_exit = True
             if self._loop is not None and self._thread.is_alive():
                 self._loop.call_soon_threadsafe(self._app.state.feed.close)
+                self._loop.call_soon_threadsafe(self._server.woken.set)
             self._thread.join(STOP_TIMEOUT_S)
         self._socket.close()
 
@@ -130,6 +133,19 @@ class Page:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         await self._server.serve(sockets=[self._socket])
+
+
+class _Server(uvicorn.Server):
+    """Looks ten times a second whether it is to end, elsewhere; here `woken` tells."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.woken = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # the time in the answers' head is as of now
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.woken.wait(), DATE_S)
 
 
 def run_page(app: FastAPI, host: str, port: int) -> Page:
@@ -152,9 +168,12 @@ def _regions(templates: Environment, board: Board) -> Regions:
     return {name: templates.get_template(f"{name}.html").render(shown) for name in REGIONS}
 
 
-def _add_live(app: FastAPI, templates: Environment, board: Board, feed: EventStream) -> None:
+def _add_live(
+    app: FastAPI, templates: Environment, board: Board, feed: EventStream, looked: Callable[[], None]
+) -> None:
     @app.get("/", response_class=HTMLResponse)
     def page() -> str:
+        looked()
         paths = {getattr(route, "path", "") for route in app.routes}
         shown = board.snapshot()
         return templates.get_template("page.html").render(
@@ -165,6 +184,7 @@ def _add_live(app: FastAPI, templates: Environment, board: Board, feed: EventStr
     async def events() -> Response:
         if feed.full or feed.closed:
             return PlainTextResponse("too many pages are open\n", 503)
+        looked()
         return StreamingResponse(feed.stream(), media_type="text/event-stream")
 
     @app.get("/healthz")

@@ -37,7 +37,7 @@ class CorrectionFeed(TopicFeed):
     """
 
     def __init__(self, bootstrap: Kafka, learn: Callable[[Correction], object]) -> None:
-        more = {"auto.offset.reset": "earliest", "enable.partition.eof": True, "fetch.wait.max.ms": 20}
+        more = {"auto.offset.reset": "earliest", "enable.partition.eof": True}
         super().__init__(
             bootstrap, name="corrections", what="corrections", group=groups.CORRECTIONS, more=more
         )
@@ -71,7 +71,7 @@ class CorrectionFeed(TopicFeed):
     def _read(self, consumer: Any) -> None:
         consumer.assign([TopicPartition(CORRECTIONS, PARTITION, self.position)])
         while not self._stop.is_set():
-            for message in consumer.consume(500, 0.2):
+            for message in self._received(consumer, 500):
                 error = message.error()
                 if error is None:
                     self.take(message.offset(), message.value())

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, TopicPartition
 import schemas
 from models.scoring import Snapshot
 from streams.errors import Poison, Retryable
-from streams.kafka import Kafka, TopicFeed
+from streams.kafka import WAIT_S, Kafka, TopicFeed
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class SnapshotFeed(TopicFeed):
         waiting = set(_partitions(consumer, self._topic))
         consumer.assign([TopicPartition(self._topic, number, 0) for number in waiting])
         while not self._stop.is_set():
-            message = consumer.poll(0.2)
+            message = consumer.poll(WAIT_S)
             if message is None:
                 continue
             error = message.error()

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,23 +42,17 @@ class HttpPort:
         live: Callable[[], tuple[bool, str]] = lambda: (True, ""),
     ) -> None:
         self.metrics = RoleMetrics(role)
-        self._status, self._stop = status, threading.Event()
+        self.metrics.follow(status)
         self.server = RoleServer(host, port, self.metrics.registry, live, ready, status, customer)
 
     def start(self) -> HttpPort:
-        """Serve, and bring the metrics up to date once a second."""
+        """Serve."""
         self.server.start()
-        threading.Thread(target=self._refresh, name="metrics", daemon=True).start()
         return self
 
     def stop(self) -> None:
         """Stop serving."""
-        self._stop.set()
         self.server.stop()
-
-    def _refresh(self) -> None:
-        while not self._stop.wait(1.0):
-            self.metrics.set(self._status())
 
 
 async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> None:

@@ -17,7 +17,6 @@ from streams.kafka import Kafka, TopicFeed
 log = logging.getLogger(__name__)
 
 BEFORE = 20  # of each partition, so that a page that has just started is not empty
-POLL_S = 0.2
 TIMEOUT_S = 10.0
 
 
@@ -38,7 +37,7 @@ class DecisionFeed(TopicFeed):
         reasons: Callable[[Mapping[str, Any]], Sequence[str]] = lambda decision: (),
         seen: Callable[[Mapping[str, Any]], None] = lambda decision: None,
     ) -> None:
-        more = {"auto.offset.reset": "latest", "fetch.wait.max.ms": 50}
+        more = {"auto.offset.reset": "latest"}
         super().__init__(
             bootstrap, name="decisions", what="alerts and offers", group="streamwise-decisions", more=more
         )
@@ -49,7 +48,7 @@ class DecisionFeed(TopicFeed):
         """From the tails: after an error this shows nothing twice."""
         consumer.assign(list(_tails(consumer)))
         while not self._stop.is_set():
-            for message in consumer.consume(500, POLL_S):
+            for message in self._received(consumer, 500):
                 if message.error() is None and message.value() is not None:
                     self._show(message.value())
 

@@ -13,7 +13,7 @@ from console.forecasts import ForecastBoard
 from schemas.topics import DEPARTURES, FORECASTS
 from streams.kafka import Kafka, TopicFeed
 
-from .decision_feed import BEFORE, POLL_S, TIMEOUT_S
+from .decision_feed import BEFORE, TIMEOUT_S
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +22,14 @@ class OutlookFeed(TopicFeed):
     """A thread that shows every forecast there is, and the newest departures."""
 
     def __init__(self, bootstrap: Kafka, outlooks: ForecastBoard) -> None:
-        more = {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 50}
+        more = {"auto.offset.reset": "earliest"}
         super().__init__(bootstrap, name="outlooks", what="forecasts", group="streamwise-outlooks", more=more)
         self._outlooks = outlooks
 
     def _read(self, consumer: Any) -> None:
         consumer.assign(list(_starts(consumer)))
         while not self._stop.is_set():
-            for message in consumer.consume(500, POLL_S):
+            for message in self._received(consumer, 500):
                 if message.error() is None:
                     self._show(message.topic(), message.key() or b"", message.value())
 

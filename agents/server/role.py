@@ -43,7 +43,7 @@ class ServerRole:
         self.settings = settings
         config = load_config(settings.config)
         self.board = Board()
-        self.poller = RolePoller(settings.role_addresses, self.board.update)
+        self.poller = RolePoller(settings.role_addresses, self.board.update, watched=self._watched)
         layouts = Layouts(settings.access, config.layout)
         self.reasons = Reasons(settings.access, config, layouts.get)
         self.feed = open_decision_feed(settings.access, self.board, config, reasons=self.reasons.of)
@@ -55,10 +55,16 @@ class ServerRole:
             recommended=recommendation_reader(settings, _ask),
             outlooks=self.outlooks,
             hosts=_hosts(settings),
+            looked=self.poller.look,
         )
+        self._viewers = app.state.feed
         _add_health(app, self.status)
         self.page = run_page(app, settings.host, settings.server_port)
         self.watchdog = Watchdog([Watch(lambda: {"page": app.state.feed.turns})])
+
+    def _watched(self) -> bool:
+        """Whether anybody has the page open."""
+        return bool(self._viewers.clients)
 
     def status(self) -> RoleStatus:
         """The server counts nothing itself."""
@@ -101,6 +107,7 @@ def open_decision_feed(bootstrap: Kafka, board: Board, config: Config, **more: A
 
 def _add_health(app: FastAPI, status: Callable[[], RoleStatus]) -> None:
     metrics = RoleMetrics("server")
+    metrics.follow(status)
     began = time.monotonic()
 
     @app.get("/readyz")
@@ -115,7 +122,6 @@ def _add_health(app: FastAPI, status: Callable[[], RoleStatus]) -> None:
 
     @app.get("/metrics")
     async def scraped() -> Response:
-        metrics.set(status())
         return Response(generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -146,6 +146,8 @@ class Worker:
         return self._folded != before
 
     def _changed_views(self, limit: int) -> Taken:
+        if not any(partition.unseen for partition in list(self.engine.partitions.values())):
+            return Taken([], [], 0, 0.0)  # what changes as this is asked is there the next time
         return self._in_loop(self._take_views, limit)  # type: ignore[no-any-return]
 
     def _take_views(self, limit: int) -> Taken:
@@ -167,6 +169,8 @@ class Worker:
         return Taken(keys, blobs, left, time.perf_counter() - began)
 
     def _gone_views(self, limit: int) -> list[bytes]:
+        if not any(partition.gone for partition in list(self.engine.partitions.values())):
+            return []
         return self._in_loop(self._take_gone, limit)  # type: ignore[no-any-return]
 
     def _take_gone(self, limit: int) -> list[bytes]:

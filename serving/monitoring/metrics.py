@@ -1,13 +1,13 @@
 """The Prometheus metrics of a role, all named `streamwise_…`.
 
-Nothing is counted here: a role hands over its status once a second and the metrics are made of it
-when Prometheus asks, so the hot path pays nothing. Only the worker's two histograms are observed, once a
-fetch and once a commit cycle.
+Nothing is counted here: when Prometheus asks, the role is asked for its status and the metrics are
+made of it, so the hot path pays nothing, and neither does an idle role. Only the worker's two histograms are
+observed, once a fetch and once a commit cycle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -108,19 +108,23 @@ class RoleMetrics:
         ProcessCollector(registry=self.registry)
 
     def set(self, status: RoleStatus) -> None:
-        """Show `status` from now on. Call it about once a second with a mapping that stays as it is."""
-        self._status.status = status
+        """Show `status` from now on; it has to stay as it is."""
+        self.follow(lambda: status)
+
+    def follow(self, read: Callable[[], RoleStatus]) -> None:
+        """Show what `read` returns whenever the metrics are asked for, in the thread of whoever asks."""
+        self._status.read = read
 
 
 class _StatusCollector(Collector):
-    """Makes the metrics of the status that was set last."""
+    """Makes the metrics of the status of the moment."""
 
     def __init__(self, role: str) -> None:
         self._role = role
-        self.status: RoleStatus = {}
+        self.read: Callable[[], RoleStatus] = RoleStatus
 
     def collect(self) -> Iterator[Metric]:
-        status: dict[str, Any] = dict(self.status)
+        status: dict[str, Any] = dict(self.read())
         role = GaugeMetricFamily("streamwise_role", "1 for the role of this process", labels=["role"])
         role.add_metric([self._role], 1)
         yield role

@@ -13,6 +13,7 @@ import orjson
 from .status import RoleReport
 
 PERIOD_S = 1.0
+UNWATCHED_S = 10.0  # with nobody there; whoever comes has them asked at once
 # A role on this machine answers in milliseconds; one that hangs must not hold up the page.
 TIMEOUT_S = 0.5
 ANSWER_MAX_BYTES = 1 << 20
@@ -34,7 +35,8 @@ def poll_roles(
 class RolePoller:
     """A thread that asks all roles again and again and hands their reports to `update`.
 
-    `addresses` is read anew at each round.
+    `addresses` is read anew at each round. `watched()`: whether somebody looks at the reports now; while nobody does
+    the roles are asked seldom.
     """
 
     def __init__(
@@ -42,9 +44,13 @@ class RolePoller:
         addresses: Mapping[str, str],
         update: Callable[[Mapping[str, RoleReport]], None],
         period_s: float = PERIOD_S,
+        *,
+        watched: Callable[[], bool] = lambda: True,
+        unwatched_s: float = UNWATCHED_S,
     ) -> None:
         self._addresses, self._update, self._period_s = addresses, update, period_s
-        self._stopping = threading.Event()
+        self._watched, self._unwatched_s = watched, unwatched_s
+        self._stopping, self._looked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="roles", daemon=True)
 
     def start(self) -> RolePoller:
@@ -53,8 +59,13 @@ class RolePoller:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._looked.set()
         if self._thread.ident is not None:
             self._thread.join()
+
+    def look(self) -> None:
+        """Somebody wants to see the board: bring it up to date, at most once a period."""
+        self._looked.set()
 
     def _run(self) -> None:
         reports: dict[str, RoleReport] = {}
@@ -63,6 +74,9 @@ class RolePoller:
             self._update(reports)
             if self._stopping.wait(self._period_s):
                 return
+            if not self._watched():
+                self._looked.wait(max(0.0, self._unwatched_s - self._period_s))
+            self._looked.clear()
 
 
 def _ask(address: str, before: RoleReport | None) -> RoleReport:

@@ -6,6 +6,8 @@ answered in a thread of its own.
 
 from __future__ import annotations
 
+import selectors
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -27,7 +29,6 @@ CUSTOMERS = "/customers/"
 # A client that sends nothing keeps its thread no longer than this.
 REQUEST_TIMEOUT_S = 5.0
 REQUESTS_MAX = 64  # at a time, a thread each
-POLL_S = 0.1  # how soon `stop` is noticed
 
 Answer = tuple[HTTPStatus, str, bytes]
 
@@ -57,9 +58,8 @@ class RoleServer:
                 f"cannot listen on {host}:{port} ({error.strerror}): end what listens there, "
                 "or name another port"
             ) from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(POLL_S,), name="http", daemon=True
-        )
+        self._stopping, self._stopped = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
     @property
     def port(self) -> int:
@@ -70,10 +70,19 @@ class RoleServer:
         return self
 
     def stop(self) -> None:
+        self._stopping.close()  # the other end becomes readable
         if self._thread.ident is not None:
-            self._server.shutdown()
             self._thread.join()
+        self._stopped.close()
         self._server.server_close()
+
+    def _serve(self) -> None:
+        """Sleep until a request comes or `stop` is called."""
+        with selectors.DefaultSelector() as selector:
+            for each in (self._server.socket, self._stopped):
+                selector.register(each, selectors.EVENT_READ)
+            while all(key.fileobj is not self._stopped for key, _ in selector.select()):
+                self._server.handle_request()
 
     def _answer(self, target: str) -> Answer:
         path = target.partition("?")[0]
@@ -103,6 +112,7 @@ class RoleServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    timeout = 0  # `handle_request` is called when there is one
 
     def __init__(self, *given: Any) -> None:
         self._free = threading.BoundedSemaphore(REQUESTS_MAX)

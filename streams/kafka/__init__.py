@@ -10,7 +10,7 @@ from .embedded_broker import PARTITIONS, EmbeddedBroker
 from .permissions import TRANSACTIONS, Operation, Permission, check
 from .producer import Outputs
 from .topic_admin import TopicSpec, ensure, existing, topic_id
-from .topic_feed import TopicFeed
+from .topic_feed import WAIT_S, TopicFeed
 from .topic_reader import read_tail
 from .wait_for_broker import PATIENCE_S, reach
 
@@ -18,6 +18,7 @@ __all__ = [
     "PARTITIONS",
     "PATIENCE_S",
     "TRANSACTIONS",
+    "WAIT_S",
     "BrokerProbe",
     "EmbeddedBroker",
     "Kafka",

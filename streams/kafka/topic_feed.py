@@ -16,6 +16,7 @@ from .connection import Kafka, librdkafka_settings
 log = logging.getLogger(__name__)
 
 AGAIN_S = 1.0
+WAIT_S = 0.5  # how soon `stop` is noticed where nothing comes
 
 
 class TopicFeed(ABC):
@@ -47,6 +48,11 @@ class TopicFeed(ABC):
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=5)
+
+    def _received(self, consumer: Any, most: int) -> list[Any]:
+        """What came, as soon as there is anything; nothing after `WAIT_S`."""
+        first = consumer.poll(WAIT_S)
+        return [] if first is None else [first, *consumer.consume(most - 1, 0)]
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 
 from console.app import HERE, REGIONS, create_app, run_page
@@ -342,3 +343,40 @@ def test_a_browser_that_does_not_read_loses_its_stream() -> None:
         for one in silent:
             one.close()
         page.stop()
+
+
+def test_who_opens_the_page_is_noticed() -> None:
+    looks: list[int] = []
+    with serving(create_app(Board(), looked=lambda: looks.append(1))) as client:
+        client.get("/healthz")
+        assert not looks
+        client.get("/")
+        assert len(looks) == 1
+        with client.stream("GET", "/events") as stream:
+            next(stream.iter_lines())
+        assert len(looks) == 2
+
+
+def test_a_page_that_nobody_asks_wakes_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[float] = []
+    real = uvicorn.Server.on_tick
+
+    async def on_tick(self: uvicorn.Server, counter: int) -> bool:
+        turns.append(time.monotonic())
+        return await real(self, counter)
+
+    monkeypatch.setattr(uvicorn.Server, "on_tick", on_tick)
+    with serving(create_app(Board())) as client:
+        first = client.get("/healthz").headers["date"]
+        time.sleep(2.1)
+        assert client.get("/healthz").headers["date"] != first
+        assert len(turns) <= 6
+
+
+def test_a_page_that_sleeps_is_woken_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.page.DATE_S", 60.0)
+    page = run_page(create_app(Board()), "127.0.0.1", 0)
+    with httpx.Client(trust_env=False) as client:
+        assert client.get(f"http://127.0.0.1:{page.port}/healthz").status_code == 200
+    page.stop()
+    assert not page._thread.is_alive()

@@ -75,3 +75,17 @@ def test_histograms_are_observed_and_roles_have_their_own_registries() -> None:
 def test_every_series_names_a_key_of_the_status() -> None:
     assert {series.key for series in SERIES} <= set(RoleStatus.__annotations__)
     assert {series.key for series in MODEL_SERIES} <= set(ModelStatus.__annotations__)
+
+
+def test_a_status_that_is_followed_is_asked_for_at_each_scrape_and_at_no_other_time() -> None:
+    asked: list[int] = []
+
+    def status() -> RoleStatus:
+        asked.append(1)
+        return {"events": len(asked)}
+
+    metrics = RoleMetrics("worker")
+    metrics.follow(status)
+    assert not asked
+    assert samples(metrics)["streamwise_events_total", ()] == 1
+    assert samples(metrics)["streamwise_events_total", ()] == 2

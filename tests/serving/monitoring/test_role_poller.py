@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -86,3 +86,36 @@ def test_the_poller_keeps_the_board_up_to_date(worker: RoleServer, until: Until)
     until(lambda: "learner" in board.snapshot()["roles"])
     poller.stop()
     assert board.snapshot()["totals"]["events_per_s"] == 2.5
+
+
+def test_while_nobody_looks_roles_are_asked_seldom_and_at_once_when_somebody_does(until: Until) -> None:
+    board, watched = Board(), [False]
+    asked: list[int] = []
+    poller = RolePoller(
+        _Noted(asked), board.update, period_s=0.01, watched=lambda: watched[0], unwatched_s=3600.0
+    ).start()
+    until(lambda: len(asked) == 1)
+    poller.look()
+    until(lambda: len(asked) == 2)
+    watched[0] = True
+    poller.look()
+    until(lambda: len(asked) > 10)
+    watched[0] = False
+    poller.stop()  # and this waits for nobody to look
+
+
+class _Noted(Mapping[str, str]):
+    """No addresses; notes each time that they are read."""
+
+    def __init__(self, asked: list[int]) -> None:
+        self._asked = asked
+
+    def __getitem__(self, name: str) -> str:
+        raise KeyError(name)
+
+    def __len__(self) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[str]:
+        self._asked.append(1)
+        return iter(())

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import selectors
 import socket
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -14,6 +18,8 @@ import pytest
 from serving.monitoring.metrics import RoleMetrics
 from serving.monitoring.role_server import RoleServer
 from streams.errors import Fatal, Retryable
+
+REAL_SELECT = selectors.DefaultSelector.select
 
 
 class Role:
@@ -146,3 +152,25 @@ def _answers(server: RoleServer) -> bool:
         return httpx.get(f"http://127.0.0.1:{server.port}/healthz").status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_a_server_that_nobody_asks_sleeps_and_stops_at_once(role: Role) -> None:
+    metrics = RoleMetrics("worker")
+    made = RoleServer(
+        "127.0.0.1", 0, metrics.registry, lambda: (True, ""), lambda: (True, ""), lambda: {"role": "worker"}
+    )
+    with mock.patch.object(selectors.DefaultSelector, "select", autospec=True) as select:
+        turns, goes_on = [], threading.Event()
+
+        def selected(selector: Any, timeout: float | None = None) -> Any:
+            turns.append(timeout)
+            goes_on.set()
+            return REAL_SELECT(selector, timeout)
+
+        select.side_effect = selected
+        made.start()
+        assert goes_on.wait(5)
+        begun = time.monotonic()
+        made.stop()
+    assert turns == [None]
+    assert time.monotonic() - begun < 1.0
