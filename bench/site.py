@@ -25,7 +25,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import schemas
-from agents.runtime import READY_LINE
+from agents.processes import READY_LINE
 from agents.topology import WORKER as GROUP
 from agents.topology import topics
 from schemas.topics import ALERTS, OFFERS

@@ -49,7 +49,7 @@ def backup(
 
     Example: streamwise backup monday.backup --key backup.key
     """
-    from agents.runtime import give_way
+    from agents.processes import give_way
 
     give_way()  # a second of imports, too
     from operations import backup as backups
@@ -93,7 +93,7 @@ def restore(
 
 
 def _watch(settings: Settings) -> None:
-    from agents.runtime import stop_on_signals
+    from agents.processes import stop_on_signals
     from operations.backup_schedule import BackupWatch
 
     with stop_on_signals() as stop:

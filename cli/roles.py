@@ -14,19 +14,62 @@ if TYPE_CHECKING:
 
 
 @app.command()
-def up(kafka: Kafka = None, config: ConfigFolder = None) -> None:
+def up(
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+    apart: Annotated[
+        bool, typer.Option("--apart", help="Each role in a process of its own: takes more memory.")
+    ] = False,
+) -> None:
     """Start worker, learner, ledger, analyst, server and, where messages can be read, the reader, until Ctrl-C.
+
+    All but the worker share a process.
 
     Example: streamwise up --kafka 127.0.0.1:9092
     """
-    from agents.runtime import prepare, run_together, stop_on_signals
-    from operations.kernels import warm
+    from agents.processes import run_first, run_together, stop_on_signals
 
     settings = settings_with(kafka=kafka, config=config)
     with stop_on_signals() as stop:
-        prepare(settings)
-        warm(settings.config)
-        run_together(settings, stop, print)
+        if status := run_first(settings, stop):  # it has said why
+            raise typer.Exit(status)
+        if not stop.is_set():
+            run_together(settings, stop, print, apart=apart)
+
+
+@app.command(hidden=True)
+def prepare(tied: Tied = False) -> None:
+    """What comes before any role: the broker answers, the topics are there, the kernels are compiled."""
+    from agents.processes import end_with_parent
+    from agents.runtime import prepare as prepare_broker
+    from operations.kernels import warm
+
+    if tied:
+        end_with_parent()
+    settings = settings_with()
+    prepare_broker(settings)
+    warm(settings.config)
+
+
+@app.command(hidden=True)
+def shared(
+    roles: Annotated[list[str], typer.Argument(help="Any but the worker.")],
+    tied: Tied = False,
+    verbose: Verbose = False,
+    kafka: Kafka = None,
+    config: ConfigFolder = None,
+) -> None:
+    """Run several roles in one process.
+
+    Example: streamwise shared learner ledger
+    """
+    from agents.runtime import enter, run_shared, source_topics
+
+    settings = prepare_role(roles[0], tied, verbose, shared=True, kafka=kafka, config=config)
+    sources = source_topics(settings)
+    for role in roles[1:]:
+        enter(settings, role, sources)
+    raise typer.Exit(run_shared(roles, settings))
 
 
 @app.command()
@@ -120,15 +163,16 @@ def server(
     _run(ServerRole(settings))
 
 
-def prepare_role(role: str, tied: bool, verbose: bool, **given: Any) -> Settings:
+def prepare_role(role: str, tied: bool, verbose: bool, *, shared: bool = False, **given: Any) -> Settings:
     """What every role does first: logging, settings, config; it waits for a broker within bounds."""
     import logging
 
-    from agents.runtime import end_with_parent, prepare, set_up_logging
+    from agents.processes import end_with_parent
+    from agents.runtime import prepare, set_up_logging
 
     if tied:
         end_with_parent()
-    set_up_logging(logging.INFO if verbose else logging.WARNING)
+    set_up_logging(logging.INFO if verbose else logging.WARNING, shared=shared)
     settings = settings_with(**given)
     prepare(settings, role)
     return settings

@@ -13,7 +13,7 @@ COMMANDS = (data, roles, operations, backups, bench)  # importing these has adde
 # `--help` lists what a newcomer needs first
 ORDER = (
     "demo", "up", "warm", "worker", "learner", "ledger", "analyst", "reader", "server", "topics", "doctor", "changes",
-    "backup", "restore", "replay", "evaluate", "bench",
+    "backup", "restore", "replay", "evaluate", "bench", "prepare", "shared",
 )  # fmt: skip
 app.registered_commands.sort(key=lambda command: ORDER.index(command.callback.__name__))  # type: ignore[union-attr]
 app.add_typer(dead_letters.dead_letters, name="dead-letters")

@@ -10,7 +10,8 @@ import threading
 import time
 from pathlib import Path
 
-from agents.runtime import READY_LINE, HttpPort
+from agents.processes import say_ready
+from agents.runtime import HttpPort
 from backup.make import HOUR_MS, Schedule
 from config.settings import Settings
 from serving.monitoring import RoleStatus
@@ -65,7 +66,7 @@ class BackupWatch:
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set."""
         self.http.start()
-        print(f"backup {READY_LINE} http://{self._settings.host}:{self.http.server.port}", flush=True)
+        say_ready("backup", f"{self._settings.host}:{self.http.server.port}")
         try:
             while not stop.wait(LOOK_S):
                 if self.schedule.wait_s(int(time.time() * 1000)):

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agents.runtime import enter, stop_on_signals
+from agents.processes import stop_on_signals
+from agents.runtime import enter
 from config.settings import Settings
 from ingest.open_source import source
 from ingest.replay import parse_speed, progress_bar, replay

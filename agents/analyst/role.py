@@ -21,7 +21,8 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from agents.runtime import HttpPort, announce, run_app
+from agents.processes import announce
+from agents.runtime import HttpPort, run_app
 from agents.topology import groups
 from config.settings import Settings
 from models.forecasting import load_forecasts
@@ -275,6 +276,11 @@ class AnalystRole:
 
     # -- life --------------------------------------------------------------------------------------------
 
+    @property
+    def address(self) -> str:
+        """host:port of its HTTP port."""
+        return f"{self.settings.host}:{self.http.server.port}"
+
     async def run(self) -> None:
         """Analyse until stopped."""
         self.http.start()
@@ -290,9 +296,7 @@ class AnalystRole:
             self.http.stop()
 
     def _started(self) -> None:
-        self._telling = asyncio.ensure_future(
-            announce("analyst", self.ready, f"{self.settings.host}:{self.http.server.port}")
-        )
+        self._telling = asyncio.ensure_future(announce("analyst", self.ready, self.address))
 
 
 def analysis_maker(settings: Settings) -> Callable[[], Analysis]:

@@ -20,8 +20,9 @@ from typing import Any
 from faust.types.tuples import TP
 
 import schemas
+from agents.processes import announce
 from agents.registry import snapshot_key
-from agents.runtime import HttpPort, announce, run_app
+from agents.runtime import HttpPort, run_app
 from agents.topology import groups
 from config.settings import Settings
 from models.config import load_models
@@ -344,6 +345,11 @@ class LearnerRole:
 
     # -- life --------------------------------------------------------------------------------------------
 
+    @property
+    def address(self) -> str:
+        """host:port of its HTTP port."""
+        return f"{self.settings.host}:{self.http.server.port}"
+
     async def run(self) -> None:
         """Learn until stopped."""
         self.http.start()
@@ -357,9 +363,7 @@ class LearnerRole:
             self.http.stop()
 
     def _started(self) -> None:
-        self._telling = asyncio.ensure_future(
-            announce("learner", self.ready, f"{self.settings.host}:{self.http.server.port}")
-        )
+        self._telling = asyncio.ensure_future(announce("learner", self.ready, self.address))
 
 
 def _check_log(model: str, applied: dict[str, int], bounds: Bounds) -> None:

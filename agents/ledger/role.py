@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, TypeVar
 from faust.types.tuples import TP
 
 import schemas
-from agents.runtime import HttpPort, announce, run_app
+from agents.processes import announce
+from agents.runtime import HttpPort, run_app
 from agents.topology import groups
 from config.settings import Settings
 from decisions.receipts import decoder as receipts
@@ -218,6 +219,11 @@ class LedgerRole:
 
     # -- life --------------------------------------------------------------------------------------------
 
+    @property
+    def address(self) -> str:
+        """host:port of its HTTP port."""
+        return f"{self.settings.host}:{self.http.server.port}"
+
     async def run(self) -> None:
         """Keep the ledger until stopped."""
         await asyncio.get_running_loop().run_in_executor(None, self.open)
@@ -245,9 +251,7 @@ class LedgerRole:
                 time.sleep(1.0)
 
     def _started(self) -> None:
-        self._telling = asyncio.ensure_future(
-            announce("ledger", self.ready, f"{self.settings.host}:{self.http.server.port}")
-        )
+        self._telling = asyncio.ensure_future(announce("ledger", self.ready, self.address))
 
 
 def _decoded(topic: str, value: bytes | None) -> dict[str, object]:

@@ -16,7 +16,8 @@ from collections import Counter
 from faust.types.tuples import TP
 
 import schemas
-from agents.runtime import HttpPort, announce, run_app
+from agents.processes import announce
+from agents.runtime import HttpPort, run_app
 from agents.topology import groups
 from config.settings import Settings
 from models.text import Correction, MessageReader
@@ -192,6 +193,11 @@ class ReaderRole:
 
     # -- life --------------------------------------------------------------------------------------------
 
+    @property
+    def address(self) -> str:
+        """host:port of its HTTP port."""
+        return f"{self.settings.host}:{self.http.server.port}"
+
     async def run(self) -> None:
         """Read messages until stopped, with all that was learned before the first one."""
         self.http.start()
@@ -208,9 +214,7 @@ class ReaderRole:
             self.http.stop()
 
     def _started(self) -> None:
-        self._telling = asyncio.ensure_future(
-            announce("reader", self.ready, f"{self.settings.host}:{self.http.server.port}")
-        )
+        self._telling = asyncio.ensure_future(announce("reader", self.ready, self.address))
 
 
 def _identity(key: bytes | None, value: bytes | None) -> bytes:

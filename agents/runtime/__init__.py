@@ -1,29 +1,20 @@
-"""What every role has: start, HTTP port, clean stop, and all roles together on one machine.
+"""What every role has: checks before it starts, an event loop, an HTTP port, a clean stop; several in one process.
 
-Promises: a role that cannot go on ends with one line; no role outlives the process that started it.
+Promises: a role that cannot go on ends with one line that says what to do.
 """
 
-from .parent_watch import end_with_parent
 from .preflight import enter, prepare, source_topics
-from .priority import give_way
-from .ready import announce
-from .role import READY_LINE, HttpPort, run_app, run_role, set_up_logging
-from .signals import stop_on_signals
-from .supervisor import Supervisor, run_together
+from .role import HttpPort, run_app, run_role, set_up_logging, stop_event
+from .sharing import run_shared
 
 __all__ = [
-    "READY_LINE",
     "HttpPort",
-    "Supervisor",
-    "announce",
-    "end_with_parent",
     "enter",
-    "give_way",
     "prepare",
     "run_app",
     "run_role",
-    "run_together",
+    "run_shared",
     "set_up_logging",
     "source_topics",
-    "stop_on_signals",
+    "stop_event",
 ]

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -17,13 +19,12 @@ from streams.errors import StreamwiseError
 from streams.supervision import end_process
 from streams.transport import App
 
-READY_LINE = "ready"  # what a role prints when it takes events: `streamwise up` and tests wait for it
 
-
-def set_up_logging(level: int = logging.WARNING) -> None:
-    """Plain lines on standard error."""
+def set_up_logging(level: int = logging.WARNING, *, shared: bool = False) -> None:
+    """Plain lines on standard error. `shared`: with the thread, which is named after its role."""
+    place = "%(threadName)s %(name)s" if shared else "%(name)s"
     logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=level, stream=sys.stderr, format=f"%(asctime)s %(levelname)s {place}: %(message)s"
     )
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
 
@@ -55,12 +56,36 @@ class HttpPort:
         self.server.stop()
 
 
+_asked = threading.Event()
+_waiting: dict[threading.Thread, tuple[asyncio.AbstractEventLoop, asyncio.Event]] = {}
+
+
+def stop_event() -> asyncio.Event:
+    """Set when this role is to stop: by a signal, or, of one that is not in the main thread, by `stop_all`."""
+    loop, stop, thread = asyncio.get_running_loop(), asyncio.Event(), threading.current_thread()
+    if thread is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        return stop
+    _waiting[thread] = loop, stop
+    if _asked.is_set():
+        stop.set()
+    return stop
+
+
+def stop_all() -> list[threading.Thread]:
+    """Stop the roles that have a thread of their own; the threads of those that have begun to work."""
+    _asked.set()
+    waiting = dict(_waiting)
+    for loop, stop in waiting.values():
+        with suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(stop.set)
+    return list(waiting)
+
+
 async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> None:
     """Run a Faust app until it stops or a signal asks it to."""
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_event()
     await app.start()
     if on_started is not None:
         on_started()
@@ -68,7 +93,7 @@ async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> 
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
     if app.crash_reason is not None:  # a clean stop would wait for what has crashed
-        end_process(_line(app.crash_reason))
+        end_process(line_of(app.crash_reason))
     asked.cancel()
     await app.stop()
     crashed.cancel()
@@ -76,7 +101,7 @@ async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> 
         raise app.crash_reason
 
 
-def _line(error: BaseException) -> str:
+def line_of(error: BaseException) -> str:
     """Why a role ends."""
     if isinstance(error, StreamwiseError):
         return str(error)
@@ -92,6 +117,6 @@ def run_role(main: Callable[[], Any]) -> int:
     try:
         asyncio.run(main())
     except (StreamwiseError, KafkaError) as error:
-        sys.stderr.write(f"streamwise: {_line(error)}\n")
+        sys.stderr.write(f"streamwise: {line_of(error)}\n")
         return 1
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import signal
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,7 +14,8 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from agents.runtime import READY_LINE
+from agents.processes import say_ready
+from agents.runtime import stop_event
 from config.settings import Settings
 from console.app import LOOPBACK_NAMES, create_app, run_page
 from console.board import Board
@@ -70,20 +70,22 @@ class ServerRole:
         """The server counts nothing itself."""
         return {"role": "server"}
 
+    @property
+    def address(self) -> str:
+        """host:port of the page."""
+        return f"{self.settings.host}:{self.page.port}"
+
     async def run(self) -> None:
         """Serve until stopped."""
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+        stop = stop_event()
         self.poller.start()
         self.reasons.start()
         self.feed.start()
         self.outlook_feed.start()
         self.watchdog.start()
-        print(f"server {READY_LINE} http://{self.settings.host}:{self.page.port}", flush=True)
+        say_ready("server", self.address)
         await stop.wait()
-        await loop.run_in_executor(None, self._stop)
+        await asyncio.get_running_loop().run_in_executor(None, self._stop)
 
     def _stop(self) -> None:
         self.watchdog.stop()

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from agents.processes import say_ready
 from agents.registry import SnapshotFeed
-from agents.runtime import READY_LINE, HttpPort, run_app
+from agents.runtime import HttpPort, run_app
 from agents.topology import groups, topics
 from config.settings import Settings
 from models.scoring import Snapshot
@@ -293,4 +294,4 @@ class Worker:
     async def _tell_ready(self) -> None:
         while not self.ready()[0]:
             await asyncio.sleep(0.05)
-        print(f"worker {READY_LINE} http://{self.settings.host}:{self.http.server.port}", flush=True)
+        say_ready("worker", f"{self.settings.host}:{self.http.server.port}")

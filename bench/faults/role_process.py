@@ -13,7 +13,8 @@ from typing import Any
 
 from agents.learner import LearnerRole
 from agents.ledger import GROUP, LedgerRole
-from agents.runtime import end_with_parent, prepare, run_role, set_up_logging
+from agents.processes import end_with_parent
+from agents.runtime import prepare, run_role, set_up_logging
 from agents.worker import Worker
 from config.settings import load_settings
 from streams.durability import CommitCycle

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from agents.runtime import Supervisor
+from agents.processes import Supervisor
 from agents.server import open_decision_feed
 from config.settings import Settings
 from console.board import Board

@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from agents.runtime import Supervisor
+from agents.processes import Supervisor
 from agents.topology import topics
 from config.kafka import OPEN
 from config.settings import Settings, load_settings

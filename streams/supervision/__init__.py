@@ -4,10 +4,11 @@ Promises: what stands still is named within its bound; nothing else catches an u
 """
 
 from .failpoints import Points, arm, reached
-from .guards import end_process, guarded
+from .guards import EXIT_FATAL, end_process, guarded, in_role
 from .watchdog import LONGER, STALL_S, Functions, Steps, Watch, Watchdog
 
 __all__ = [
+    "EXIT_FATAL",
     "LONGER",
     "STALL_S",
     "Functions",
@@ -18,5 +19,6 @@ __all__ = [
     "arm",
     "end_process",
     "guarded",
+    "in_role",
     "reached",
 ]

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 from streams.errors import StreamwiseError
@@ -15,9 +16,18 @@ log = logging.getLogger(__name__)
 EXIT_FATAL = 1
 
 
+_role: ContextVar[str] = ContextVar("role", default="")
+
+
+def in_role(name: str) -> None:
+    """What this thread, and its tasks, do from now on they do as this role, one of several of the process."""
+    _role.set(name)
+
+
 def end_process(message: str) -> None:
     """End this process at once with one line. Nothing more is committed: what was in hand is replayed."""
-    sys.stderr.write(f"streamwise: {message}\n")
+    role = _role.get()
+    sys.stderr.write(f"streamwise: {role}: {message}\n" if role else f"streamwise: {message}\n")
     sys.stderr.flush()
     logging.shutdown()
     os._exit(EXIT_FATAL)

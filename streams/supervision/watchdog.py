@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
 from types import FrameType, MappingProxyType
 from typing import Any, NamedTuple
@@ -107,7 +108,8 @@ class Watchdog:
     def start(self) -> Watchdog:
         """Watch until `stop`."""
         self._running, self._checked_at = True, self._clock()
-        threading.Thread(target=self._run, name="watchdog", daemon=True).start()
+        as_now = copy_context()  # of which role it is
+        threading.Thread(target=as_now.run, args=(self._run,), name="watchdog", daemon=True).start()
         return self
 
     def stop(self) -> None:

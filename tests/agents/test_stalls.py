@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import schemas
-from agents.runtime.supervisor import environment
+from agents.processes.supervisor import environment
 from config.settings import load_settings
 from streams.kafka.embedded_broker import PARTITIONS, EmbeddedBroker
 from tests.fixtures.roles import FEATURES, Broker

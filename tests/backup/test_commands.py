@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from agents.runtime.supervisor import environment
+from agents.processes.supervisor import environment
 from backup.file.archive import ArchiveWriter
 from backup.file.key import new_key, read_key
 from backup.file.summary import FULL, INCREMENT, Header, Summary

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from faust.auth import SASLCredentials, SSLCredentials
 
-from agents.runtime.supervisor import environment
+from agents.processes.supervisor import environment
 from config.kafka import OPEN
 from config.settings import Settings, load_settings
 from streams.errors import ConfigError

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from sqlalchemy import select
 
 import schemas
-from agents.runtime.supervisor import RoleProcess, environment
+from agents.processes.supervisor import RoleProcess, environment
 from agents.topology.topics import topics
 from backup.file.key import read_key
 from bench.faults import oracle

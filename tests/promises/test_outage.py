@@ -22,7 +22,7 @@ import redis
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 import schemas
-from agents.runtime.supervisor import environment
+from agents.processes.supervisor import environment
 from agents.topology.topics import topics
 from agents.worker.role import GROUP, VIEWS_A_TAKE
 from bench.servers import KafkaServer, PostgresServer, RedisServer

@@ -17,7 +17,7 @@ import schemas
 from agents.learner.published import read_published
 from agents.learner.role import GROUP as LEARNER
 from agents.ledger.role import GROUP as LEDGER
-from agents.runtime.supervisor import Supervisor
+from agents.processes.supervisor import Supervisor
 from agents.topology.topics import topics
 from agents.worker.role import GROUP as WORKER
 from bench.servers import KafkaServer

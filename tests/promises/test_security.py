@@ -24,8 +24,8 @@ from confluent_kafka import Producer
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 import cli
+from agents.processes.supervisor import RoleProcess, environment
 from agents.runtime.preflight import prepare
-from agents.runtime.supervisor import RoleProcess, environment
 from agents.topology.acls import ROLES, permissions
 from bench.servers import PostgresServer, RedisServer
 from bench.servers.postgres import BINARIES

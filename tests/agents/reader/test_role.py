@@ -18,9 +18,9 @@ from faust.types.tuples import TP
 
 import agents.reader.role
 import schemas
+from agents.processes.supervisor import environment
 from agents.reader.correction_feed import CorrectionFeed
 from agents.reader.role import LARGEST_BYTES, ReaderRole
-from agents.runtime.supervisor import environment
 from agents.topology.topics import topics
 from config.settings import ROOT, Settings, load_settings
 from models.text.corrections import Correction

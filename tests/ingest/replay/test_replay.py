@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 from rich.console import Console
 
-from agents.runtime.signals import stop_on_signals
+from agents.processes.signals import stop_on_signals
 from ingest.replay import run as engine
 from ingest.replay.pace import Pace, parse_speed
 from ingest.replay.progress_bar import progress_bar

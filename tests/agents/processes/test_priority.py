@@ -10,7 +10,7 @@ import pytest
 
 THREADS = """
 import os, threading
-from agents.runtime.priority import give_way
+from agents.processes.priority import give_way
 give_way()
 found = []
 thread = threading.Thread(target=lambda: found.append(os.sched_getscheduler(0)))

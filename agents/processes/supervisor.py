@@ -1,4 +1,4 @@
-"""All roles on one machine, each its own process, started and stopped together."""
+"""All roles on one machine, as processes that are started and stopped together; small ones may share one."""
 
 from __future__ import annotations
 
@@ -13,35 +13,48 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 from config.settings import Settings
 from streams.errors import Fatal
 
-from .role import READY_LINE
+from .ready import READY_LINE
 
 ROLES = ("worker", "learner", "ledger", "analyst", "server")
 READER = "reader"  # started too where messages can be read
 LEXICONS = ("vaderSentiment", "jionlp")
 BACKUP = "backup"  # started too when a folder for backups is set
+SHARED = "shared"  # the command that runs several in one process
+SMALL = ("learner", "ledger", "analyst", READER, "server")  # the worker keeps a core to itself
+FIRST = "prepare"  # the command for what comes before any role
 READY_TIMEOUT_S = 120.0  # a first start compiles the kernels
 STOP_TIMEOUT_S = 15.0
 TIED = "--tied"  # a role's hidden flag: end when standard input does, so that no role outlives its parent
 _CHECK_S = 0.5
 _LINES = 20  # of a role's output, kept to explain its end
-_READY = re.compile(rf"^\w+ {READY_LINE} http://(\S+)$")
+_READY = re.compile(rf"^(\w+) {READY_LINE} http://(\S+)$")
 
 
 class RoleProcess:
-    """One role as a child process. It ends when this process does, however that happens."""
+    """A child process with one role, or with several. It ends when this process does, however that happens.
+
+    `addresses`: host:port of the HTTP port of each role that is ready.
+    """
 
     def __init__(
-        self, role: str, arguments: Sequence[str], environment: Mapping[str, str], folder: Path
+        self,
+        role: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        roles: Sequence[str] = (),
     ) -> None:
-        self.role = role
-        self.address = ""
+        """`role`: the command; `roles`: those that it runs, if they are others."""
+        self.roles = tuple(roles) or (role,)
+        self.addresses: dict[str, str] = {}
         self.log = folder / f"{role}.log"
-        self._ready = threading.Event()
+        self._ready = {name: threading.Event() for name in self.roles}
         self._last: deque[str] = deque(maxlen=_LINES)
         folder.mkdir(parents=True, exist_ok=True)
         self.process = subprocess.Popen(
@@ -57,6 +70,11 @@ class RoleProcess:
         self._reader = threading.Thread(target=self._read, name=f"{role} output", daemon=True)
         self._reader.start()
 
+    @property
+    def address(self) -> str:
+        """Of the one role that it runs."""
+        return self.addresses.get(self.roles[0], "")
+
     def _read(self) -> None:
         output = self.process.stdout
         assert output is not None
@@ -66,21 +84,25 @@ class RoleProcess:
                 log.flush()
                 self._last.append(line.rstrip())
                 found = _READY.match(line.rstrip())
-                if found:
-                    self.address = found[1]
-                    self._ready.set()
+                if found and found[1] in self._ready:
+                    self.addresses[found[1]] = found[2]
+                    self._ready[found[1]].set()
 
-    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S, stop: threading.Event | None = None) -> bool:
-        """Wait until it takes events; False when `stop` was set meanwhile. Raises `Fatal` with its own last line."""
+    def wait_ready(
+        self, timeout_s: float = READY_TIMEOUT_S, stop: threading.Event | None = None, role: str = ""
+    ) -> bool:
+        """Wait until it takes events (`role`: one of several); False when `stop` was set meanwhile.
+
+        Raises `Fatal` with its own last line.
+        """
+        role = role or self.roles[0]
         until = time.monotonic() + timeout_s
-        while not self._ready.wait(0.05):
+        while not self._ready[role].wait(0.05):
             if stop is not None and stop.is_set():
                 return False
             self.check()
             if time.monotonic() > until:
-                raise Fatal(
-                    f"the {self.role} was not ready after {timeout_s:.0f} s; its output is in {self.log}"
-                )
+                raise Fatal(f"the {role} was not ready after {timeout_s:.0f} s; its output is in {self.log}")
         return True
 
     def check(self) -> None:
@@ -90,7 +112,10 @@ class RoleProcess:
             self._reader.join(timeout=2)
             said = [line for line in self._last if line.startswith("streamwise:")] or list(self._last)
             last = said[-1].removeprefix("streamwise: ") if said else "it said nothing"
-            raise Fatal(f"the {self.role} ended with status {status}: {last} (its output is in {self.log})")
+            role, colon, rest = last.partition(": ")
+            if not colon or role not in self.roles:  # one that is alone does not say who it is
+                role, rest = ", ".join(self.roles), last
+            raise Fatal(f"the {role} ended with status {status}: {rest} (its output is in {self.log})")
 
     def terminate(self) -> None:
         """Ask it to end after a last commit."""
@@ -120,9 +145,14 @@ class Supervisor:
         free_ports: bool = False,
         learner: Sequence[str] = (),
         names: Sequence[str] = ROLES,
+        shared: Sequence[str] = (),
     ) -> None:
-        """`names`: the roles to start, the server last; `learner`: more arguments for it."""
+        """`names`: the roles to start, the server last; `learner`: more arguments for it.
+
+        `shared`: those of them that run in one process, the server among them; it takes no further arguments.
+        """
         self._settings, self._arguments, self._names = settings, {"learner": learner}, names
+        self._shared = [name for name in names if name in shared]
         self._folder = settings.state.resolve()
         self._environment = environment(settings, free_ports)
         self.running: dict[str, RoleProcess] = {}
@@ -130,37 +160,56 @@ class Supervisor:
     @property
     def addresses(self) -> dict[str, str]:
         """Where the roles that are ready answer."""
-        return {role: process.address for role, process in self.running.items() if process.address}
+        found: dict[str, str] = {}
+        for process in self._processes():
+            found |= process.addresses
+        return found
 
     def start(
         self, stop: threading.Event | None = None, told: Callable[[str], None] = lambda role: None
     ) -> bool:
         """Start all and wait until each is ready; `told(role)` as they are. False when `stop` was set meanwhile."""
-        for role in self._names[:-1]:
+        last = self._shared or [self._names[-1]]  # the server has to know where the others are
+        first = [name for name in self._names if name not in last]
+        for role in first:
             self._start(role, {})
-        for role in self._names[:-1]:
-            if not self.running[role].wait_ready(stop=stop):
-                return False
-            told(role)
-        pairs = ",".join(f"{role}={address}" for role, address in self.addresses.items())
-        self._start("server", {"STREAMWISE_ROLES": pairs})  # it has to know where the others are
-        if not self.running["server"].wait_ready(stop=stop):
+        if not self._all_ready(first, stop, told):
             return False
-        told("server")
+        pairs = {"STREAMWISE_ROLES": ",".join(f"{role}={at}" for role, at in self.addresses.items())}
+        if self._shared:
+            process = RoleProcess(
+                SHARED, self._shared, {**self._environment, **pairs}, self._folder, roles=self._shared
+            )
+            self.running |= dict.fromkeys(self._shared, process)
+        else:
+            self._start(last[0], pairs)
+        if not self._all_ready(last, stop, told):
+            return False
         if self._settings.backup_dir:
             self._start(BACKUP, {})
-            if not self.running[BACKUP].wait_ready(stop=stop):
+            return self._all_ready([BACKUP], stop, told)
+        return True
+
+    def _all_ready(
+        self, roles: Sequence[str], stop: threading.Event | None, told: Callable[[str], None]
+    ) -> bool:
+        for role in roles:
+            if not self.running[role].wait_ready(stop=stop, role=role):
                 return False
-            told(BACKUP)
+            told(role)
         return True
 
     def _start(self, role: str, more: Mapping[str, str]) -> None:
         arguments = ["--watch"] if role == BACKUP else self._arguments.get(role, ())
         self.running[role] = RoleProcess(role, arguments, {**self._environment, **more}, self._folder)
 
+    def _processes(self) -> list[RoleProcess]:
+        """Each once."""
+        return list(dict.fromkeys(self.running.values()))
+
     def check(self) -> None:
         """Raise `Fatal` if one has ended."""
-        for process in self.running.values():
+        for process in self._processes():
             process.check()
 
     def stop(self) -> dict[str, int]:
@@ -209,15 +258,39 @@ def can_read(settings: Settings) -> bool:
     return installed and settings.phrases.is_file()
 
 
-def _close(pipe: IO[str] | None) -> None:
+def _close(pipe: IO[Any] | None) -> None:
     if pipe is not None:
         pipe.close()
 
 
-def run_together(settings: Settings, stop: threading.Event, told: Callable[[str], None]) -> None:
-    """All roles until `stop` is set; raises `Fatal` when one of them ends by itself."""
+def run_first(settings: Settings, stop: threading.Event) -> int:
+    """What comes before any role, in a process that ends: what it imports would stay. Returns its exit status."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "cli", FIRST, TIED],
+        stdin=subprocess.PIPE,
+        env={**os.environ, **environment(settings, False)},
+        start_new_session=True,
+    )
+    while child.poll() is None:
+        if stop.wait(0.05):
+            child.terminate()
+            child.wait()
+    _close(child.stdin)
+    return 0 if stop.is_set() else child.returncode
+
+
+def run_together(
+    settings: Settings, stop: threading.Event, told: Callable[[str], None], *, apart: bool = False
+) -> None:
+    """All roles until `stop` is set; raises `Fatal` when one of them ends by itself.
+
+    `apart`: each in a process of its own; else the small ones share one.
+    """
     more = [READER] if can_read(settings) else []
-    with Supervisor(settings, names=[*ROLES[:-1], *more, ROLES[-1]]) as roles:
+    names = [*ROLES[:-1], *more, ROLES[-1]]
+    with Supervisor(settings, names=names, shared=() if apart else SMALL) as roles:
+        if not apart:
+            told(f"in one process: {', '.join(name for name in names if name in SMALL)}")
         if roles.start(stop, lambda role: told(f"{role}: http://{roles.addresses[role]}")):
             while not stop.wait(_CHECK_S):
                 roles.check()

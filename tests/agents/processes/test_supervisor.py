@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agents.runtime.supervisor import READER, RoleProcess, Supervisor, can_read, environment
+from agents.processes.supervisor import READER, RoleProcess, Supervisor, can_read, environment
 from config.settings import ROOT, Settings, load_settings
 from streams.errors import Fatal, Retryable
 from streams.kafka.wait_for_broker import reach

@@ -1,0 +1,24 @@
+"""Roles as processes of one machine: started, watched and stopped together, by a parent that imports nothing heavy.
+
+Promises: no role outlives the process that started it; a role that ends is named with its own last line.
+"""
+
+from .parent_watch import end_with_parent
+from .priority import give_way
+from .ready import READY_LINE, announce, say_ready
+from .signals import stop_on_signals
+from .supervisor import RoleProcess, Supervisor, environment, run_first, run_together
+
+__all__ = [
+    "READY_LINE",
+    "RoleProcess",
+    "Supervisor",
+    "announce",
+    "end_with_parent",
+    "environment",
+    "give_way",
+    "run_first",
+    "run_together",
+    "say_ready",
+    "stop_on_signals",
+]
