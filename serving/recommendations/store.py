@@ -35,6 +35,7 @@ class RecommendationWriter:
     def __init__(self, store: ViewStore | None, score: Score) -> None:
         self._store, self._score = store, score
         self._waiting: dict[bytes, None] = {}
+        self._changed = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self.written = self.failures = 0
         self._failures_in_a_row = 0
@@ -43,6 +44,7 @@ class RecommendationWriter:
         """Theirs have changed."""
         if self._store is not None:
             self._waiting.update(dict.fromkeys(customers))
+            self._changed.set()
 
     def answer(self, customer: bytes) -> Mapping[str, Any] | None:
         """The recommendations of one customer, for the port, or what is popular: another thread waits for the event
@@ -62,8 +64,11 @@ class RecommendationWriter:
         """Answer and write until cancelled."""
         self._loop = asyncio.get_running_loop()
         while True:
-            more = bool(self._waiting) and await self.write_some()
-            await asyncio.sleep(0 if more else self._pause_s())
+            await self._changed.wait()
+            self._changed.clear()
+            while self._waiting:
+                more = await self.write_some()
+                await asyncio.sleep(0 if more else self._pause_s())
 
     def _pause_s(self) -> float:
         return min(BACKOFF_MAX_S, PAUSE_S * 2.0 ** min(self._failures_in_a_row, 16))

@@ -25,7 +25,7 @@ STALL_S = (
     60.0  # commits run every few seconds; a minute without any progress while something waits is no hiccup
 )
 CHECK_S = 2.0
-BEAT_S = 0.5
+BEAT_S = 1.0
 DEAF_S = 60.0  # on top, until an interpreter that gives no thread a turn is ended from outside of it
 ASK_SHARE, ASK_PAUSE_SHARE = (
     1 / 3,

@@ -27,6 +27,7 @@ FETCH_PACE_S, LONGEST_PACE_S, PACE_PER_EVENT_S = 0.004, 0.008, 15e-6
 
 # While events come, other topics (the rows that a standby follows) give way: a piece is applied in a few milliseconds.
 LIVE_S, ASIDE_BYTES, ASIDE_PACE_S = 0.1, 128 << 10, 0.02
+LOOK_S = 0.2  # aiokafka looks so often whether there is anything to ask for; what it waits for wakes it, too
 UNSURE_MS = 1000  # twice as long as a fetch takes while there is nothing new
 TOPICS_PATIENCE_S, TOPICS_PAUSE_S = 20.0, 0.1  # less than a member may take to join
 
@@ -97,6 +98,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return [], {}, self._next_fetch_s - now, False, []
         own = self._ensure_consumer()._fetcher
         own._fetch_max_wait_ms = self._max_wait_ms(own, assignment, now)
+        own._fetcher_timeout = max(LOOK_S, 2e-3 * own._fetch_max_wait_ms)
         actions = self._actions(assignment)
         if actions[0]:
             self._next_fetch_s = now + min(LONGEST_PACE_S, FETCH_PACE_S + PACE_PER_EVENT_S * self._brought)
