@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
 from models.forecasting import Forecaster
-from models.recommendation import NAME_BYTES, Assortment, CustomerItems, Recommender, words
+from models.recommendation import NAME_BYTES, Assortment, CustomerItems, Recommender, Table, words
 from schemas.topics import ANALYST_CHANGELOG
 from streams.durability import CONTROL_KEY
 from streams.errors import Fatal, Poison, Retryable
@@ -36,6 +36,7 @@ CONTROL: Final = CONTROL_KEY
 ITEM, ASSORTMENT, FORECAST = b"\0item/", b"\0assortment/", b"\0forecast/"
 TIMEOUT_S: Final = 30.0
 FORMAT: Final = 1
+ITEMS_A_LOOK: Final = 256  # 400 kB
 
 
 class Control(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,6 +77,7 @@ class StateLog:
 
     def __init__(self) -> None:
         self._rows: NDArray[np.int64] | None = None
+        self._compared = -1  # how many events were learned when the items were looked through last
         self._pieces: dict[bytes, bytes | None] = {}
         self._assortment = 0  # the version that the log holds
         self._control = b""
@@ -118,17 +120,25 @@ class StateLog:
         return None if shopper is None else shopper.to_bytes()
 
     def _items(self, analysis: Analysis) -> Iterator[dict[str, Any]]:
-        rows = words(analysis.shop.recommender.table)
-        before = np.zeros_like(rows) if self._rows is None else self._rows
-        keys, names = analysis.shop.recommender.table.keys, analysis.shop.names
-        for place in np.flatnonzero((rows != before).any(axis=1)).tolist():
-            if not keys[place]:
-                yield _message(ITEM + b"%d" % place, None)
-                continue
-            name = names[int(keys[place])]
-            row = rows[place].astype("<i8").tobytes() + name.encode()
-            yield _message(ITEM + b"%d" % place, bytes(cramjam.lz4.compress_block(row)))
-        self._rows = rows
+        """Looks at some items at a time: the words of all of them are as large as the table."""
+        if analysis.events == self._compared:
+            return
+        self._compared = analysis.events
+        table, names = analysis.shop.recommender.table, analysis.shop.names
+        if self._rows is None:
+            self._rows = _no_rows(table)
+        for first in range(0, len(table.keys), ITEMS_A_LOOK):
+            rows = words(_part(table, first, first + ITEMS_A_LOOK))
+            before = self._rows[first : first + ITEMS_A_LOOK]
+            changed = np.flatnonzero((rows != before).any(axis=1))
+            for at in changed.tolist():
+                key = ITEM + b"%d" % (first + at)
+                if not rows[at, 0]:
+                    yield _message(key, None)
+                    continue
+                row = rows[at].astype("<i8").tobytes() + names[int(rows[at, 0])].encode()
+                yield _message(key, bytes(cramjam.lz4.compress_block(row)))
+            before[changed] = rows[changed]
 
     def _forecasts(self, analysis: Analysis) -> Iterator[tuple[bytes, bytes]]:
         for name, forecaster in analysis.forecasters.items():
@@ -200,12 +210,21 @@ class StateLog:
                 analysis.shop.changed.add(key)
             elif key.startswith(ITEM):
                 if self._rows is None:
-                    self._rows = np.zeros_like(words(analysis.shop.recommender.table))
+                    self._rows = _no_rows(analysis.shop.recommender.table)
                 self._rows[int(key[len(ITEM) :])] = -1
             elif key != CONTROL:
                 self._pieces[key] = None
                 if key.startswith(ASSORTMENT):
                     self._assortment = 0
+
+
+def _no_rows(table: Table) -> NDArray[np.int64]:
+    """The `words` of an empty table of this size; pages that stay empty take no memory."""
+    return np.zeros((len(table.keys), words(_part(table, 0, 1)).shape[1]), np.int64)
+
+
+def _part(table: Table, first: int, end: int) -> Table:
+    return Table._make(array[first:end] for array in table)
 
 
 def read_state(kafka: Kafka) -> Kept:

@@ -26,6 +26,8 @@ LEXICONS = ("vaderSentiment", "jionlp")
 BACKUP = "backup"  # started too when a folder for backups is set
 SHARED = "shared"  # the command that runs several in one process
 SMALL = ("learner", "ledger", "analyst", READER, "server")  # the worker keeps a core to itself
+# glibc gives each of many threads an arena of its own, up to eight a core: what is free in one no other thread uses
+FEW_ARENAS = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
 FIRST = "prepare"  # the command for what comes before any role
 READY_TIMEOUT_S = 120.0  # a first start compiles the kernels
 STOP_TIMEOUT_S = 15.0
@@ -177,9 +179,8 @@ class Supervisor:
             return False
         pairs = {"STREAMWISE_ROLES": ",".join(f"{role}={at}" for role, at in self.addresses.items())}
         if self._shared:
-            process = RoleProcess(
-                SHARED, self._shared, {**self._environment, **pairs}, self._folder, roles=self._shared
-            )
+            given = {**FEW_ARENAS, **self._environment, **pairs}
+            process = RoleProcess(SHARED, self._shared, given, self._folder, roles=self._shared)
             self.running |= dict.fromkeys(self._shared, process)
         else:
             self._start(last[0], pairs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 
 from config.settings import Settings
 from streams.errors import ConfigError, Fatal
+from streams.kernels import give_back
 from streams.supervision import EXIT_FATAL, in_role
 
 from .role import line_of, stop_all
@@ -34,6 +36,8 @@ CLASSES: Mapping[str, tuple[str, str]] = {
 EXIT_CONFIG = 2
 STOP_TIMEOUT_S = 12.0  # less than whoever started this waits
 START_TIMEOUT_S = 60.0
+STARTED_S = 10.0  # what imports and first reads took is free by then, and would stay
+GIVE_BACK_S = 60.0
 
 
 class Role(Protocol):
@@ -62,9 +66,9 @@ class _Wake:
         self.called = True
         os.write(self._write, b"!")
 
-    def wait(self) -> None:
-        """Sleep until it is woken."""
-        os.read(self._read, 1)
+    def wait(self, timeout_s: float) -> bool:
+        """Sleep until it is woken; False when the time is over before."""
+        return bool(select.select([self._read], [], [], timeout_s)[0])
 
 
 class _Hosted:
@@ -117,7 +121,10 @@ def run_shared(names: Sequence[str], settings: Settings, make: Make | None = Non
         hosted[-1].start()
         if wake.called:
             break
-    wake.wait()
+    pause_s = STARTED_S
+    while not wake.wait(pause_s):
+        give_back()
+        pause_s = GIVE_BACK_S
     held = stop_all()
     until = time.monotonic() + STOP_TIMEOUT_S
     for thread in held:

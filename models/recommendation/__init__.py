@@ -5,7 +5,7 @@ Promises: bounded memory; what may not be recommended never is.
 
 from .assortment import Assortment, Recommendations
 from .config import RecommendSpec, load_recommendations
-from .item_table import words
+from .item_table import Table, words
 from .recent_items import HALF_LIFE_MS, RECENT, nothing
 from .recommender import DAY_MS, POPULAR_HALF_LIFE_MS, Recommender
 from .shop import NAME_BYTES, NOBODY, RecommendationState, Recommended, warm
@@ -27,6 +27,7 @@ __all__ = [
     "Recommended",
     "Recommender",
     "Stock",
+    "Table",
     "load_recommendations",
     "nothing",
     "warm",
