@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from config.settings import Settings
+from config.settings import ROOT, Settings
 from streams.errors import Fatal
 
 from .ready import READY_LINE
@@ -250,7 +250,9 @@ def environment(settings: Settings, free_ports: bool) -> dict[str, str]:
         found[f"STREAMWISE_{name.upper()}"] = str(value)
     if not settings.ledger:
         found["STREAMWISE_LEDGER"] = f"sqlite:///{settings.state.resolve() / 'ledger.db'}"
-    return {**found, "PYTHONUNBUFFERED": "1"}
+    # children run the code of their parent, in whatever folder they start
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**found, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path}
 
 
 def can_read(settings: Settings) -> bool:
