@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any, Protocol
@@ -55,16 +56,24 @@ Make = Callable[[str, Settings], Role]
 
 
 class _Wake:
-    """What the main thread sleeps on: any thread may wake it, and so may a signal, at any moment."""
+    """What the main thread sleeps on: any thread may wake it, and so do signals, whichever thread they meet."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
+        os.set_blocking(self._write, False)
         self.called = False
+
+    def on_signals(self) -> None:
+        """SIGINT and SIGTERM wake it."""
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.call)
 
     def call(self, *_signal: Any) -> None:
         """Wake it."""
         self.called = True
-        os.write(self._write, b"!")
+        with suppress(BlockingIOError):  # it has been woken often
+            os.write(self._write, b"!")
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until it is woken; False when the time is over before."""
@@ -110,8 +119,7 @@ def run_shared(names: Sequence[str], settings: Settings, make: Make | None = Non
     The server is made last, as it is told where the others are.
     """
     wake = _Wake()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, wake.call)
+    wake.on_signals()
     hosted: list[_Hosted] = []
     for name in sorted(names, key=lambda name: name == "server"):
         given = settings
