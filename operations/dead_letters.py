@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-
 import schemas
 from schemas.topics import DEAD_LETTERS
 from streams.engine import LETTER_BYTES
-from streams.errors import Fatal, Retryable
-from streams.kafka import Kafka, librdkafka_settings
+from streams.errors import Fatal
+from streams.kafka import Kafka, read_to_end
 
 # A record under this key, followed by the letter's id, says that the letter was replayed. It stands in the
 # letter's own partition behind it, so that retention never takes it away first.
 REPLAYED_KEY = b"\0replayed:"
-TIMEOUT_S = 30.0
+GROUP = "streamwise-dead-letters"  # joined by nobody
 
 
 class Letter(NamedTuple):
@@ -94,59 +90,11 @@ class DeadLetterIndex:
 
 
 def read_letters(bootstrap: Kafka) -> DeadLetterIndex:
-    """All that is there now, without what belongs to a transaction that was rolled back."""
+    """All that is there now. Raises `Retryable` when the topic cannot be read to its end."""
     box = DeadLetterIndex()
-    consumer = open_consumer(bootstrap)
-    try:
-        for message in _all_of(consumer):
-            box._take(message.partition(), message.key() or b"", message.value() or b"")
-    except KafkaException as error:
-        raise Fatal(f"topic {DEAD_LETTERS} cannot be read: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
+    for record in read_to_end(bootstrap, DEAD_LETTERS, group=GROUP):
+        box._take(record.partition, record.key or b"", record.value or b"")
     return box
-
-
-def open_consumer(bootstrap: Kafka) -> Any:
-    """A consumer that belongs to no group."""
-    return Consumer(
-        {
-            **librdkafka_settings(bootstrap),
-            "group.id": "streamwise-dead-letters",  # never used: partitions are assigned by hand
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 20,
-            "log_level": 0,
-        }
-    )
-
-
-def _all_of(consumer: Any) -> Iterator[Any]:
-    found = consumer.list_topics(DEAD_LETTERS, timeout=TIMEOUT_S).topics[DEAD_LETTERS]
-    if found.error is not None:
-        raise Fatal(f"topic {DEAD_LETTERS} is not there; make it with `streamwise topics`")
-    starts = []
-    for number in found.partitions:
-        at = TopicPartition(DEAD_LETTERS, number)
-        at.offset = consumer.get_watermark_offsets(at, timeout=TIMEOUT_S)[0]
-        starts.append(at)
-    consumer.assign(starts)
-    waiting = set(found.partitions)
-    until = time.monotonic() + TIMEOUT_S
-    while waiting:
-        for message in consumer.consume(1000, 0.2):
-            error = message.error()
-            if error is None:
-                yield message
-                until = time.monotonic() + TIMEOUT_S
-            elif error.code() == KafkaError._PARTITION_EOF:
-                waiting.discard(message.partition())
-        if waiting and time.monotonic() > until:
-            raise Retryable(
-                f"topic {DEAD_LETTERS} could not be read to its end in {TIMEOUT_S:.0f} s; check the broker"
-            )
 
 
 # -- what the commands tell ------------------------------------------------------------------------------

@@ -18,9 +18,9 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from schemas.topics import ALERTS, DEAD_LETTERS, EXAMPLES, MESSAGES, OFFERS, OUTCOMES
 from streams.errors import Fatal, Retryable
-from streams.kafka import Kafka, librdkafka_settings
+from streams.kafka import TIMEOUT_S, Kafka, librdkafka_settings, open_consumer
 
-from .dead_letters import REPLAYED_KEY, TIMEOUT_S, DeadLetterFilter, Letter, open_consumer, read_letters
+from .dead_letters import GROUP, REPLAYED_KEY, DeadLetterFilter, Letter, read_letters
 
 ORIGIN_HEADER = "streamwise-dead-letter"  # of a record that was replayed: where it stood before
 TRANSACTION_LETTERS = 200  # readers wait for the end of a transaction: it is short
@@ -138,7 +138,7 @@ class CommittedOffsets:
 
 def originals(bootstrap: Kafka, letters: list[Letter]) -> Iterator[tuple[Letter, Record | None]]:
     """Each letter with the record that it tells of, read where it stood; None when that is gone."""
-    consumer = open_consumer(bootstrap)
+    consumer = open_consumer(bootstrap, GROUP, {"auto.offset.reset": "error"})
     try:
         for (topic, partition), some in groupby(letters, key=lambda letter: letter[:2]):
             yield from _of_partition(consumer, topic, partition, list(some))

@@ -8,7 +8,6 @@ a zero byte, which no customer's does.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,15 +15,14 @@ from typing import Any, Final
 import cramjam
 import msgspec
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
 from models.forecasting import Forecaster
 from models.recommendation import NAME_BYTES, Assortment, CustomerItems, Recommender, Table, words
 from schemas.topics import ANALYST_CHANGELOG
 from streams.durability import CONTROL_KEY
-from streams.errors import Fatal, Poison, Retryable
-from streams.kafka import Kafka, librdkafka_settings
+from streams.errors import Fatal, Poison
+from streams.kafka import Kafka, read_to_end
 
 from .analysis import Analysis
 
@@ -34,7 +32,7 @@ PARTITION: Final = 0
 PIECE_BYTES: Final = 512 << 10  # a broker takes a record of 1 MB as it is set up
 CONTROL: Final = CONTROL_KEY
 ITEM, ASSORTMENT, FORECAST = b"\0item/", b"\0assortment/", b"\0forecast/"
-TIMEOUT_S: Final = 30.0
+GROUP: Final = "streamwise-analyst-state"  # joined by nobody
 FORMAT: Final = 1
 ITEMS_A_LOOK: Final = 256  # 400 kB
 
@@ -229,47 +227,16 @@ def _part(table: Table, first: int, end: int) -> Table:
 
 def read_state(kafka: Kafka) -> Kept:
     """The newest records of the changelog by key. Raises `Retryable` when it cannot be read to its end."""
-    consumer = Consumer(
-        {
-            **librdkafka_settings(kafka),
-            "group.id": "streamwise-analyst-state",  # never used: the partition is assigned by hand
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": 20,
-            "log_level": 0,
-        }
-    )
-    try:
-        return _read(consumer)
-    except KafkaException as error:
-        raise Retryable(f"topic {ANALYST_CHANGELOG} cannot be read: {error.args[0].str()}") from error
-    finally:
-        consumer.close()
-
-
-def _read(consumer: Any) -> Kept:
     kept, pending = Kept(), dict[bytes, bytes | None]()
-    consumer.assign([TopicPartition(ANALYST_CHANGELOG, PARTITION, 0)])
-    until = time.monotonic() + TIMEOUT_S
-    while True:
-        for message in consumer.consume(1000, 0.2):
-            error = message.error()
-            if error is not None and error.code() == KafkaError._PARTITION_EOF:
-                kept.torn = set(pending)
-                return kept
-            if error is not None:
-                continue
-            until = time.monotonic() + TIMEOUT_S
-            key = message.key() or b""
-            pending.pop(key, None)
-            pending[key] = message.value()
-            if key == CONTROL:
-                kept.put(pending)
-                pending = {}
-        if time.monotonic() > until:
-            raise Retryable(f"topic {ANALYST_CHANGELOG} gave nothing for {TIMEOUT_S:.0f} s; check the broker")
+    for record in read_to_end(kafka, ANALYST_CHANGELOG, group=GROUP, partitions=[PARTITION]):
+        key = record.key or b""
+        pending.pop(key, None)
+        pending[key] = record.value
+        if key == CONTROL:
+            kept.put(pending)
+            pending = {}
+    kept.torn = set(pending)
+    return kept
 
 
 def _message(key: bytes, value: bytes | None) -> dict[str, Any]:

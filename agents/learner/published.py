@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zlib import crc32
-
-from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from agents.registry import check_key, read_snapshot
 from models.config import MAIN, Learning, ModelSpec
 from models.learning import DEFAULT, Learner
 from models.scoring import LARGEST_VERSION, Snapshot
 from models.selection import Champion, champion_of
-from streams.errors import Poison, Retryable
-from streams.kafka import Kafka, librdkafka_settings
+from streams.errors import Poison
+from streams.kafka import Kafka, read_to_end
 
 log = logging.getLogger(__name__)
-
-TIMEOUT_S = 30.0
 
 
 def partition_of(model: str, partitions: int) -> int:
@@ -69,40 +64,9 @@ class ModelSnapshots:
 
 def read_published(bootstrap: Kafka, topic: str) -> dict[str, ModelSnapshots]:
     """All snapshots in `topic` by model. Raises `Retryable` when the topic cannot be read to its end."""
-    settings = {
-        **librdkafka_settings(bootstrap),
-        "group.id": "streamwise-published",
-        "enable.auto.commit": False,
-    }
-    more = {
-        "auto.offset.reset": "earliest",
-        "enable.partition.eof": True,
-        "log_level": 0,
-        "fetch.wait.max.ms": 20,
-    }
-    consumer = Consumer({**settings, **more})
-    try:
-        return _read(consumer, topic)
-    finally:
-        consumer.close()
-
-
-def _read(consumer: Any, topic: str) -> dict[str, ModelSnapshots]:
     found: dict[str, ModelSnapshots] = {}
-    waiting = set(consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions)
-    consumer.assign([TopicPartition(topic, number, 0) for number in waiting])
-    until = time.monotonic() + TIMEOUT_S
-    while waiting:
-        for message in consumer.consume(100, 0.2):
-            error = message.error()
-            if error is None:
-                _take(found, message.key() or b"", message.value())
-            elif error.code() == KafkaError._PARTITION_EOF:
-                waiting.discard(message.partition())
-        if time.monotonic() > until:
-            raise Retryable(
-                f"topic {topic} could not be read to its end in {TIMEOUT_S:.0f} s; check the broker"
-            )
+    for record in read_to_end(bootstrap, topic, group="streamwise-published"):
+        _take(found, record.key or b"", record.value)
     return found
 
 

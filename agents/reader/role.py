@@ -26,7 +26,7 @@ from serving.monitoring import RoleStatus
 from streams.batches import RawBatch, records
 from streams.errors import Poison
 from streams.intake import WINDOW, Batches, Bounds, DeadLetters, Intake, RecentIds, identity_of
-from streams.kafka import BrokerProbe, Outputs, librdkafka_settings, read_tail
+from streams.kafka import BrokerProbe, Outputs, Record, librdkafka_settings, read_to_end
 from streams.supervision import STALL_S, Points, Watch, Watchdog, reached
 
 from .correction_feed import PARTITION, CorrectionFeed
@@ -86,12 +86,17 @@ class ReaderRole:
         loop = asyncio.get_running_loop()
         self._seen = seen = RecentIds()
         if waiting:
-            tail = await loop.run_in_executor(
-                None, read_tail, self.settings.access, SOCIAL, waiting, WINDOW, groups.CORRECTIONS
-            )
-            for number, key, value in tail:
-                seen.enter(number, _identity(key, value))
+            for record in await loop.run_in_executor(None, self._tail, waiting):
+                seen.enter(record.partition, _identity(record.key, record.value))
         return {tp: start for tp, (start, _) in bounds.items()}
+
+    def _tail(self, numbers: list[int]) -> list[Record]:
+        """The newest events of some partitions."""
+        return list(
+            read_to_end(
+                self.settings.access, SOCIAL, group=groups.CORRECTIONS, partitions=numbers, last=WINDOW
+            )
+        )
 
     async def take(self, batches: Batches) -> None:
         """Read what a fetch brought, a slice at a time."""

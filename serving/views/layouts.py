@@ -9,12 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-
 from customers.row import Described, Layout
 from schemas.topics import LAYOUTS
-from streams.errors import Retryable
-from streams.kafka import Kafka, librdkafka_settings
+from streams.kafka import Kafka, read_to_end
 
 TIMEOUT_S = 5.0
 AGAIN_S = 1.0  # the topic is not read more often than this, however many unknown layouts are asked for
@@ -46,35 +43,8 @@ class Layouts:
 
 
 def _read(bootstrap: Kafka) -> dict[int, Described]:
-    consumer = Consumer(
-        {
-            **librdkafka_settings(bootstrap),
-            "group.id": "streamwise-layouts",  # never used: partitions are assigned by hand
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": 20,
-            "log_level": 0,
-        }
-    )
     found: dict[int, Described] = {}
-    try:
-        waiting = set(consumer.list_topics(LAYOUTS, timeout=TIMEOUT_S).topics[LAYOUTS].partitions)
-        consumer.assign([TopicPartition(LAYOUTS, number, 0) for number in waiting])
-        until = time.monotonic() + TIMEOUT_S
-        while waiting:
-            for message in consumer.consume(100, 0.1):
-                error = message.error()
-                if error is None and message.value() is not None:
-                    found[int(message.key())] = Described.of(message.value())
-                elif error is not None and error.code() == KafkaError._PARTITION_EOF:
-                    waiting.discard(message.partition())
-            if waiting and time.monotonic() > until:
-                raise Retryable(
-                    f"topic {LAYOUTS} could not be read to its end in {TIMEOUT_S:.0f} s; check the broker"
-                )
-    except KafkaException as error:
-        raise Retryable(f"topic {LAYOUTS} cannot be read: {error.args[0].str()}; check the broker") from error
-    finally:
-        consumer.close()
+    for record in read_to_end(bootstrap, LAYOUTS, group="streamwise-layouts", timeout_s=TIMEOUT_S):
+        if record.key is not None and record.value is not None:
+            found[int(record.key)] = Described.of(record.value)
     return found

@@ -11,12 +11,13 @@ from .permissions import TRANSACTIONS, Operation, Permission, check
 from .producer import Outputs
 from .topic_admin import TopicSpec, ensure, existing, topic_id
 from .topic_feed import WAIT_S, TopicFeed
-from .topic_reader import read_tail
+from .topic_reader import TIMEOUT_S, Record, open_consumer, read_to_end
 from .wait_for_broker import PATIENCE_S, reach
 
 __all__ = [
     "PARTITIONS",
     "PATIENCE_S",
+    "TIMEOUT_S",
     "TRANSACTIONS",
     "WAIT_S",
     "BrokerProbe",
@@ -26,6 +27,7 @@ __all__ = [
     "Operation",
     "Outputs",
     "Permission",
+    "Record",
     "TopicFeed",
     "TopicSpec",
     "as_connection",
@@ -34,7 +36,8 @@ __all__ = [
     "ensure",
     "existing",
     "librdkafka_settings",
+    "open_consumer",
     "reach",
-    "read_tail",
+    "read_to_end",
     "topic_id",
 ]

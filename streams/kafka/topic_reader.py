@@ -1,58 +1,107 @@
-"""The newest records of some partitions, read once."""
+"""A topic read by hand to its end, in no group's name: what it holds now."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from streams.errors import Retryable
 
 from .connection import Kafka, librdkafka_settings
 
 TIMEOUT_S = 30.0
-Newest = tuple[int, bytes | None, bytes | None]  # partition, key, value
+AT_ONCE, WAIT_S = 1000, 0.1  # records asked for at a time, and how long for so many
 
 
-def read_tail(bootstrap: Kafka, topic: str, numbers: Sequence[int], window: int, group: str) -> list[Newest]:
-    """The last `window` records of each partition, in its order; `group` is joined by nobody.
+class Record(NamedTuple):
+    """One record of a topic; a `value` of None is a tombstone."""
 
-    Raises `Retryable` when they cannot be read.
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+def read_to_end(
+    kafka: Kafka,
+    topic: str,
+    *,
+    group: str,
+    partitions: Sequence[int] | None = None,
+    last: int | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> Iterator[Record]:
+    """Each record of a partition in its order, from the first that is there (the `last` offsets only, if given) to the
+    end that it has when it is reached.
+
+    All partitions, unless some are named. Of a transaction nothing comes before it is committed, nor what stands behind
+    an open one; what was rolled back or compacted away is passed over. Raises `Retryable` when the topic or the broker
+    is not there, refuses, or gives nothing for `timeout_s`: then what came is not all. `group` is joined by nobody;
+    librdkafka asks for its coordinator all the same, so the broker's permissions name it.
     """
-    consumer = Consumer(
-        {
-            **librdkafka_settings(bootstrap),
-            "group.id": group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-            "fetch.wait.max.ms": 20,
-            "log_level": 0,
-        }
-    )
-    found: list[Newest] = []
+    consumer = open_consumer(kafka, group, {"auto.offset.reset": "earliest"})
     try:
-        places = []
-        for number in numbers:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
-            places.append(TopicPartition(topic, number, max(low, high - window)))
-        consumer.assign(places)
-        waiting = set(numbers)
-        until = time.monotonic() + TIMEOUT_S
-        while waiting:
-            for message in consumer.consume(1000, 0.1):
-                error = message.error()
-                if error is None:
-                    found.append((message.partition(), message.key(), message.value()))
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    waiting.discard(message.partition())
-            if waiting and time.monotonic() > until:
-                raise Retryable(
-                    f"topic {topic} could not be read to its end in {TIMEOUT_S:.0f} s; check the broker"
-                )
+        numbers = _partitions(consumer, topic, timeout_s) if partitions is None else partitions
+        consumer.assign([_start(consumer, topic, number, last, timeout_s) for number in numbers])
+        yield from _read(consumer, topic, set(numbers), timeout_s)
     except KafkaException as error:
-        raise Retryable(f"topic {topic} cannot be read: {error.args[0].str()}; check the broker") from error
+        raise _unreadable(topic, error.args[0].str()) from error
     finally:
         consumer.close()
-    return found
+
+
+def open_consumer(kafka: Kafka, group: str, more: dict[str, Any]) -> Any:
+    """A consumer to which partitions are assigned by hand."""
+    return Consumer(
+        {
+            **librdkafka_settings(kafka),
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "fetch.wait.max.ms": 20,
+            "log_level": 0,
+            **more,
+        }
+    )
+
+
+def _partitions(consumer: Any, topic: str, timeout_s: float) -> list[int]:
+    found = consumer.list_topics(topic, timeout=timeout_s).topics[topic]
+    if found.error is not None:
+        raise Retryable(f"topic {topic} is not there; make it with `streamwise topics`")
+    return list(found.partitions)
+
+
+def _start(consumer: Any, topic: str, number: int, last: int | None, timeout_s: float) -> TopicPartition:
+    if last is None:
+        return TopicPartition(topic, number, OFFSET_BEGINNING)
+    low, high = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=timeout_s)
+    return TopicPartition(topic, number, max(low, high - last))
+
+
+def _read(consumer: Any, topic: str, waiting: set[int], timeout_s: float) -> Iterator[Record]:
+    until, why = time.monotonic() + timeout_s, f"it gave nothing for {timeout_s:.0f} s"
+    while waiting:
+        messages = consumer.consume(AT_ONCE, WAIT_S)
+        for message in messages:
+            error = message.error()
+            if error is None:
+                yield Record(message.partition(), message.offset(), message.key(), message.value())
+            elif error.code() == KafkaError._PARTITION_EOF:
+                waiting.discard(message.partition())
+            elif message.topic() is None:  # a broker or a coordinator that does not answer may do so soon
+                why = error.str()
+                continue
+            else:
+                raise _unreadable(topic, error.str())
+            until = time.monotonic() + timeout_s
+        if waiting and time.monotonic() > until:
+            raise _unreadable(topic, why)
+
+
+def _unreadable(topic: str, why: str) -> Retryable:
+    return Retryable(f"topic {topic} cannot be read to its end: {why}; check the broker")

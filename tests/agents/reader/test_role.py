@@ -28,6 +28,7 @@ from models.text.message_reader import MessageReader
 from schemas.topics import CORRECTIONS, MESSAGES, SOCIAL
 from streams.batches.builder import raw_batch
 from streams.errors import Fatal
+from streams.kafka.topic_reader import Record as Tail
 from tests.agents.fuzz import spoilt
 from tests.doubles import CapturedOutputs, Rig
 from tests.reference import batches
@@ -146,11 +147,11 @@ def test_what_was_sent_before_a_crash_is_not_sent_again(
 ) -> None:
     asked: list[Any] = []
 
-    def tail(access: Any, topic: str, numbers: Any, *_: Any) -> list[tuple[int, bytes, bytes]]:
-        asked.append((topic, numbers))
-        return [(0, b"k", message(1)), (0, b"other", message(2))]
+    def tail(access: Any, topic: str, *, partitions: Any, **_: Any) -> list[Tail]:
+        asked.append((topic, partitions))
+        return [Tail(0, 0, b"k", message(1)), Tail(0, 1, b"other", message(2))]
 
-    monkeypatch.setattr(agents.reader.role, "read_tail", tail)
+    monkeypatch.setattr(agents.reader.role, "read_to_end", tail)
     bounds = {TP(MESSAGES, 0): (5, 9), TP(MESSAGES, 1): (4, 4)}
     assert asyncio.run(role.begin(bounds)) == {TP(MESSAGES, 0): 5, TP(MESSAGES, 1): 4}
     assert asked == [(SOCIAL, [0])]  # where nothing waits, nothing can be repeated

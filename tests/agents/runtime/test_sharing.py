@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agents import sharing
 from agents.processes.supervisor import SHARED, SMALL, RoleProcess, Supervisor, environment, run_first
+from agents.runtime import sharing
 from agents.runtime.role import stop_event
 from agents.runtime.sharing import run_shared
 from config.settings import Settings, load_settings
