@@ -23,8 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.harness import keep, say
-from bench.servers import KafkaServer
-from bench.servers.process import free_ports
+from bench.servers import KafkaServer, free_ports
 
 PARTITIONS = 12
 ROLES = ("worker", "learner", "ledger", "analyst", "reader", "server")

@@ -94,4 +94,4 @@ def install() -> None:
     fetcher.PartitionRecords = RawPartitionRecords
     fetcher.MemoryRecords = _MemoryRecordsPy
     frames.install()
-    faust.transport.by_url.__self__.aliases[SCHEME] = f"{__name__}:Transport"
+    faust.transport.by_url.__self__.aliases[SCHEME] = f"{__package__}.consumer:Transport"
