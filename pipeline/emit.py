@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams.avro import digits, put_decimal, put_long, put_raw
-from streams.kernels import inlined, kernel
+from streams.kernels import inlined, inner
 from streams.state import key_size, key_start
 
 from .arrays import OutboxArrays, PartitionArrays
@@ -21,7 +21,7 @@ def room_left(out: OutboxArrays, records: int) -> Any:
     return out.used[0] + records <= len(out.at) and out.used[1] + records * out.largest <= len(out.data)
 
 
-@kernel
+@inner
 def finish(out: OutboxArrays, start: int, stop: int, slot: int, topic: int, label: int) -> None:
     record = out.used[0]
     out.at[record] = start
@@ -33,14 +33,14 @@ def finish(out: OutboxArrays, start: int, stop: int, slot: int, topic: int, labe
     out.used[1] = stop
 
 
-@kernel
+@inner
 def put_text(data: Any, p: int, names: Any, number: int) -> int:
     start = names.ends[number]
     stop = names.ends[number + 1]
     return put_raw(data, put_long(data, p, stop - start), names.data, start, stop)
 
 
-@kernel
+@inner
 def put_joined(
     data: Any,
     p: int,
@@ -72,7 +72,7 @@ def put_joined(
     return p
 
 
-@kernel
+@inner
 def put_position(
     data: Any, p: int, plan: PassPlan, topic: int, partition: int, offset: int, policy: int
 ) -> int:
@@ -91,7 +91,7 @@ def put_position(
     return put_raw(data, p + 1, plan.policy_names.data, c, d)
 
 
-@kernel
+@inner
 def put_key(data: Any, p: int, table: PartitionArrays, slot: int) -> int:
     start = key_start(table.spans, slot)
     stop = start + key_size(table.spans, slot)

@@ -10,7 +10,7 @@ from customers.row import EXAMPLE_HEAD
 from decisions.conditions import evaluate
 from models.scoring import Weights
 from streams.avro import put_double, put_frame, put_long
-from streams.kernels import inlined, kernel
+from streams.kernels import inlined, inner
 
 from .arrays import OutboxArrays, PartitionArrays, Scratch
 from .emit import finish, put_joined, put_key, put_text
@@ -29,7 +29,7 @@ from .rules import _gather
 from .scores import look, score_of
 
 
-@kernel
+@inner
 def close_example(
     table: PartitionArrays,
     plan: PassPlan,
@@ -46,11 +46,12 @@ def close_example(
     data = out.data
     start = out.used[1]
     p = put_frame(data, start, plan.example_schema)
-    p = put_joined(data, p, table, slot, plan.model_names, model, np.int64(opened), plan.model_names, -1)
+    opened_ms = np.int64(opened)
+    p = put_joined(data, p, table, slot, plan.model_names, model, opened_ms, plan.model_names, np.int64(-1))
     p = put_key(data, p, table, slot)
     p = put_text(data, p, plan.model_names, model)
     p = put_long(data, p, label)
-    p = put_long(data, p, np.int64(opened))
+    p = put_long(data, p, opened_ms)
     p = put_long(data, p, np.int64(table.rows[row, word + 1]))
     p = put_long(data, p, np.int64(label_time))
     p = put_double(data, p, table.rows[row, word + 2])
@@ -70,7 +71,7 @@ def close_example(
     p += 1
     if total > 0:
         p = put_double(data, p, table.rows[row, total])
-    finish(out, start, p, slot, EXAMPLES, model)
+    finish(out, start, p, slot, np.int64(EXAMPLES), model)
     for w in range(word, word + plan.models.about[model, WORDS]):
         table.rows[row, w] = 0.0
 
@@ -94,13 +95,14 @@ def may_open(
     if gate < 0:
         return True
     now = table.rows[row, 0]
-    _gather(table, plan, room, row, gate, now, 0, kind, fields, event)
+    _gather(table, plan, room, row, gate, now, np.int64(0), kind, fields, event)
     rules = plan.rules
-    start, stop = rules.when_start[gate], rules.when_stop[gate]
+    start = np.int64(rules.when_start[gate])
+    stop = np.int64(rules.when_stop[gate])
     return evaluate(rules.code, start, stop, rules.constants, room.inputs, room.stack) == 1.0
 
 
-@kernel
+@inner
 def open_example(
     table: PartitionArrays, plan: PassPlan, weights: Weights, room: Scratch, row: int, model: int, time: float,
     fields: Any, event: int

@@ -11,7 +11,7 @@ from decisions.conditions import evaluate
 from decisions.policies import FIELD, SCORE, VIEW
 from models.scoring import Weights
 from streams.avro import put_doubles, put_frame, put_long, put_raw
-from streams.kernels import inlined, kernel
+from streams.kernels import inlined, inner
 
 from .arrays import OutboxArrays, PartitionArrays, Scratch
 from .emit import finish, put_joined, put_key, put_position, put_text
@@ -32,7 +32,7 @@ def event_field(fields: Any, event: int, index: int, plan: PassPlan) -> Any:
     return value
 
 
-@kernel
+@inner
 def _decide(
     table: PartitionArrays, plan: PassPlan, weights: Weights, out: OutboxArrays, room: Scratch, slot: int,
     row: int, policy: int, now: float,
@@ -87,10 +87,10 @@ def _decide(
         room.fields[f] = event_field(fields, event, f, plan)
     p = put_doubles(data, p, room.fields, fields.shape[1])
     p = put_doubles(data, p, room.all_views, len(room.all_views))
-    finish(out, start, p, slot, plan.rules.topic[policy], policy)
+    finish(out, start, p, slot, np.int64(plan.rules.topic[policy]), policy)
 
 
-@kernel
+@inner
 def holds(
     table: PartitionArrays, plan: PassPlan, weights: Weights, room: Scratch, row: int, policy: int, now: float,
     start: int, stop: int
@@ -105,7 +105,8 @@ def holds(
     first = rules.input_start[policy]
     for i in range(first, rules.input_start[policy + 1]):
         if rules.input_type[i] == SCORE:
-            room.inputs[i - first] = score_of(table, plan, weights, room, row, rules.input_index[i], now)
+            model = np.int64(rules.input_index[i])
+            room.inputs[i - first] = score_of(table, plan, weights, room, row, model, now)
     return evaluate(rules.code, start, stop, rules.constants, room.inputs, room.stack) == 1.0
 
 
@@ -120,7 +121,7 @@ def _gather(
     first = rules.input_start[policy]
     for i in range(first, rules.input_start[policy + 1]):
         kind = rules.input_type[i]
-        index = rules.input_index[i]
+        index = np.int64(rules.input_index[i])
         if kind == VIEW:
             v = plan.views
             value = view(table.rows, table.bits, row, v.opcode[index], v.word[index], v.parameter[index], now)
@@ -144,8 +145,8 @@ def judge(
     rules = plan.rules
     _gather(table, plan, room, row, policy, now, topic, cause, fields, event)
     word = rules.word[policy]
-    exit_start = rules.exit_start[policy]
-    exit_stop = rules.exit_stop[policy]
+    exit_start = np.int64(rules.exit_start[policy])
+    exit_stop = np.int64(rules.exit_stop[policy])
     hysteresis = exit_stop > exit_start
     if hysteresis and table.rows[row, word + 1] != 0.0:
         if not holds(table, plan, weights, room, row, policy, now, exit_start, exit_stop):
@@ -154,7 +155,9 @@ def judge(
     fired = table.rows[row, word]
     if fired != 0.0 and now - fired < rules.cooldown_ms[policy]:
         return
-    if holds(table, plan, weights, room, row, policy, now, rules.when_start[policy], rules.when_stop[policy]):
+    when_start = np.int64(rules.when_start[policy])
+    when_stop = np.int64(rules.when_stop[policy])
+    if holds(table, plan, weights, room, row, policy, now, when_start, when_stop):
         table.rows[row, word] = now
         if hysteresis:
             table.rows[row, word + 1] = 1.0

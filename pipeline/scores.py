@@ -8,7 +8,7 @@ import numpy as np
 
 from customers.row import view
 from models.scoring import Weights, score, transform
-from streams.kernels import kernel
+from streams.kernels import inner
 
 from .arrays import PartitionArrays, Scratch
 from .plan import (
@@ -16,7 +16,7 @@ from .plan import (
 )
 
 
-@kernel
+@inner
 def look(table: PartitionArrays, plan: PassPlan, room: Scratch, row: int, now: float) -> None:
     """Make the feature vector of a row as of `now`, unless it is there."""
     if room.ready[-1]:
@@ -44,7 +44,7 @@ def look(table: PartitionArrays, plan: PassPlan, room: Scratch, row: int, now: f
     room.ready[-1] = 1
 
 
-@kernel
+@inner
 def score_of(
     table: PartitionArrays, plan: PassPlan, weights: Weights, room: Scratch, row: int, model: int, now: float
 ) -> Any:

@@ -1,4 +1,8 @@
-"""Steps 5 to 7 and 10 for one partition: the loop over merged events, compiled. docs/steps/05-fold.md is its text."""
+"""Steps 5 to 7 and 10 for one partition: the loop over merged events, compiled. docs/steps/05-fold.md is its text.
+
+Numbers are made int64 where they are read (`np.int64(...)`), constants too: a function that one caller hands an int32
+or a constant, and another an int64, would be compiled for each of them, with all that it calls.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import numpy as np
 from customers.row import decay, fold
 from models.scoring import Weights
 from streams.engine import CHANGELOG, TAKEN, VIEWS, keep_taken
-from streams.kernels import inlined, kernel, prefetch
+from streams.kernels import inlined, inner, kernel, prefetch
 from streams.state import NEXT, SOON, ask_row, earliest, has_room, place_of, pop, push
 
 from .arrays import InboxArrays, OutboxArrays, PartitionArrays, Scratch
@@ -44,7 +48,7 @@ def _mark(table: PartitionArrays, slot: int, row: int) -> None:
     table.dirty[slot] = CHANGELOG | VIEWS
 
 
-@kernel
+@inner
 def _schedule(table: PartitionArrays, plan: PassPlan, slot: int, row: int) -> None:
     """Enter the row's earliest deadline into the heap, if it is earlier than what stands there."""
     due, which = earliest(table.rows, row, plan.deadline_words)
@@ -54,10 +58,11 @@ def _schedule(table: PartitionArrays, plan: PassPlan, slot: int, row: int) -> No
         )
 
 
-@kernel
+@inner
 def _fire(table: PartitionArrays, plan: PassPlan, weights: Weights, out: OutboxArrays, room: Scratch) -> bool:
     """Fire every deadline that is due, in order. False: the outbox or the places for rows are full, call again."""
     policies = len(plan.rules.topic)
+    none, first_row = np.int64(-1), np.int64(0)
     while table.counts[2] > 0 and table.heap_times[0] <= table.clocks[0]:
         woken = table.heap_times[0]
         slot = table.heap_slots[0]
@@ -83,15 +88,16 @@ def _fire(table: PartitionArrays, plan: PassPlan, weights: Weights, out: OutboxA
                 last = plan.rules.deadline_start[which + 1]
                 room.ready[:] = 0
                 for j in range(first, last):
-                    policy = plan.rules.deadline_policy[j]
+                    policy = np.int64(plan.rules.deadline_policy[j])
                     judge(
-                        table, plan, weights, out, room, slot, row, policy, now, -1, -1, which, due, room.no_fields, 0
+                        table, plan, weights, out, room, slot, row, policy, now, none, none, which, due,
+                        room.no_fields, first_row,
                     )  # fmt: skip
         _schedule(table, plan, slot, row)
     return True
 
 
-@kernel
+@inner
 def _start_anew(table: PartitionArrays, plan: PassPlan, row: int) -> None:
     """Forget all of a row but the offsets that are applied to it."""
     for w in range(table.bits.shape[1]):
@@ -129,7 +135,7 @@ def _event(
     """One event, in the order that docs/steps/05-fold.md gives (from 2 on)."""
     rows = table.rows
     slot = events.slots[e]
-    topic = events.topics[e]
+    topic = np.int64(events.topics[e])
     offset = events.offsets[e]
     if offset <= table.bits[row, 1 + topic]:
         out.counters[SKIPPED] += 1
@@ -151,7 +157,7 @@ def _event(
             decay(rows, row, time - previous, plan.fold)
         rows[row, 0] = time
     clock = rows[row, 0]
-    kind = events.kinds[e]
+    kind = np.int64(events.kinds[e])
     models = plan.models
     moved = False
     if kind >= 0:
@@ -190,7 +196,7 @@ def _event(
             open_example(table, plan, weights, room, row, m, time, events.fields, e)
             moved = True
     for j in range(plan.rules.kind_start[kind], plan.rules.kind_start[kind + 1]):
-        policy = plan.rules.kind_policy[j]
+        policy = np.int64(plan.rules.kind_policy[j])
         judge(
             table, plan, weights, out, room, slot, row, policy, clock, topic, offset, kind, 0.0, events.fields, e
         )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.kernels import MASK52, hash64, inlined, is_ascii, kernel, read_varint, valid_utf8
+from streams.kernels import MASK52, hash64, inlined, inner, is_ascii, kernel, read_varint, valid_utf8
 
 from .compiler import (
     BITS,
@@ -68,7 +68,7 @@ def _keep(fields: Any, row: int, destination: int, mode: int, value: float) -> N
         fields[row, destination] = value
 
 
-@kernel
+@inner
 def _big_endian(buf: Any, p: int, size: int) -> float:
     """A two's-complement big-endian integer (Avro's decimal) as a float64."""
     value = 0.0

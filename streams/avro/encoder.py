@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.kernels import kernel
+from streams.kernels import inner, kernel
 
 
 @kernel
@@ -21,14 +21,14 @@ def put_long(data: Any, p: int, value: int) -> int:
     return p + 1
 
 
-@kernel
+@inner
 def put_double(data: Any, p: int, value: float) -> int:
     """Write a float64, little-endian."""
     data[p : p + 8].view(np.float64)[0] = value
     return p + 8
 
 
-@kernel
+@inner
 def put_raw(data: Any, p: int, source: Any, start: int, stop: int) -> int:
     """Copy `source[start:stop]` as it is."""
     for k in range(start, stop):
@@ -59,7 +59,7 @@ def put_decimal(data: Any, p: int, value: int) -> int:
     return end
 
 
-@kernel
+@inner
 def put_frame(data: Any, p: int, schema_id: int) -> int:
     """Write Confluent's framing: a zero byte and the schema id, big-endian."""
     data[p] = 0
@@ -68,7 +68,7 @@ def put_frame(data: Any, p: int, schema_id: int) -> int:
     return p + 5
 
 
-@kernel
+@inner
 def put_doubles(data: Any, p: int, values: Any, count: int) -> int:
     """Write an Avro array of `count` doubles."""
     if count > 0:

@@ -8,7 +8,7 @@ import numpy as np
 
 from streams.avro import AvroProgram
 from streams.batches import Columns, RawBatch, decode_columns
-from streams.kernels import grown, kernel
+from streams.kernels import grown, inner
 from streams.state import (
     BATCH_BYTES,
     KeyIndex,
@@ -31,7 +31,7 @@ LOOKED_AT = 20_000  # slots a sweep looks at: about 2 ms
 GONE = 50_000  # forgotten keys that may wait for the views' store
 
 
-@kernel
+@inner
 def keep_taken(dirty: Any, store: Store, slot: int, row: int) -> None:
     """Before a row changes: keep it for the commit cycle that has taken it and not packed it yet."""
     keep_row(store, slot, row)

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.dispatcher import Dispatcher
+from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic, overload
 
 from .jit_cache import install
@@ -21,7 +23,9 @@ install()
 
 R = TypeVar("R")
 
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+OPTIONS: dict[str, Any] = {
+    "cache": True, "nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True
+}  # fmt: skip
 LINE_BYTES = 64  # of a cache line
 
 
@@ -31,9 +35,30 @@ def kernel(function: Callable[..., R]) -> Callable[..., R]:
     return compiled
 
 
+def inner(function: Callable[..., R]) -> Callable[..., R]:
+    """Compile `function` for other kernels only.
+
+    The wrapper by which Python calls a kernel unpacks each argument: with dozens of arrays it takes longer to compile
+    than the kernel itself.
+    """
+    return _without_wrapper(njit(**OPTIONS, no_cpython_wrapper=True)(function))
+
+
 def inlined(function: Callable[..., R]) -> Callable[..., R]:
-    """Compile `function` into each of its callers: for small ones in inner loops."""
-    compiled: Callable[..., R] = njit(**OPTIONS, forceinline=True)(function)
+    """Compile `function` into each of its callers, which are kernels: for small ones in inner loops."""
+    return _without_wrapper(njit(**OPTIONS, no_cpython_wrapper=True, forceinline=True)(function))
+
+
+class _Inner(CPUDispatcher):  # type: ignore[misc]
+    """Numba would call the wrapper that is not there."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise TypeError(f"{self.__name__} has no wrapper for Python: only a kernel can call it")
+
+
+def _without_wrapper(compiled: Callable[..., R]) -> Callable[..., R]:
+    if isinstance(compiled, Dispatcher):  # a plain function if NUMBA_DISABLE_JIT is set
+        compiled.__class__ = _Inner
     return compiled
 
 

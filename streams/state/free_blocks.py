@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.kernels import inlined, kernel
+from streams.kernels import inlined, inner, kernel
 
 from .packing import (
     packed_words,
@@ -58,7 +58,7 @@ def take_block(store: Store, size: int) -> Any:
     return _new_block(store, size)
 
 
-@kernel
+@inner
 def _new_block(store: Store, size: int) -> int:
     """A block from a gap, or else from the end."""
     counters = store.counters

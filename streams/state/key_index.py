@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from streams.kernels import grown, hash64, inlined, kernel, prefetch, zeros
+from streams.kernels import grown, hash64, inlined, inner, kernel, prefetch, zeros
 
 _LOW32 = np.uint64(0xFFFFFFFF)
 KNOWN, GONE, TOP = range(3)  # `counters`: slots given so far, those free again, bytes used of the arena
@@ -48,7 +48,7 @@ def key_size(spans: Any, slot: int) -> Any:
     return spans[slot] & np.int64(LARGEST)
 
 
-@kernel
+@inner
 def _same(arena: Any, start: int, buf: Any, at: int, size: int) -> bool:
     for k in range(size):
         if arena[start + k] != buf[at + k]:
@@ -61,7 +61,7 @@ def _units(size: int) -> Any:
     return (np.int64(size) + UNIT - 1) // UNIT
 
 
-@kernel
+@inner
 def _enter(index: Index, buf: Any, at: int, size: int, h: Any) -> int:
     """A slot for a new key; -1 when there is no room for one more."""
     counters = index.counters
@@ -98,7 +98,7 @@ def _is(index: Index, slot: int, buf: Any, at: int, size: int) -> bool:
     return key_size(spans, slot) == size and _same(index.arena, key_start(spans, slot), buf, at, size)
 
 
-@kernel
+@inner
 def _look_up(
     buf: Any, key_at: Any, key_size_: Any, status: Any, first: int, stop: int, index: Index, out: Any
 ) -> None:
@@ -127,7 +127,7 @@ def _look_up(
             prefetch(index.arena, key_start(index.spans, out[i]))
 
 
-@kernel
+@inner
 def _find_or_enter(index: Index, buf: Any, at: int, size: int, h: Any) -> int:
     """The slot of a key with hash `h`; -1 when it is new and there is no room for one more."""
     table = index.table

@@ -14,7 +14,7 @@ from aiokafka.record.util import calc_crc32c
 
 from streams.avro import put_long, put_raw
 from streams.batches import CRC_FROM, HEADER, HEADER_BYTES, LENGTH, LENGTH_AT, TRANSACTIONAL
-from streams.kernels import kernel, prefetch
+from streams.kernels import inner, kernel, prefetch
 
 from .key_index import key_size, key_start
 from .packing import ID_WORDS
@@ -65,7 +65,7 @@ def write_records(store: Store, spans: Any, arena: Any, slots: Any, layout_id: i
     return len(slots), p
 
 
-@kernel
+@inner
 def _size(value: int) -> int:
     """Bytes of `value` (>= 0) as a zig-zag varint."""
     size = 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.kernels import inlined, kernel, prefetch
+from streams.kernels import inlined, inner, kernel, prefetch
 
 from .free_blocks import release, take_block
 from .packing import (
@@ -34,7 +34,7 @@ from .store import (
 )
 
 
-@kernel
+@inner
 def fetch(store: Store, slot: int) -> int:
     """Give a slot whose row is not whole a place; -1 when none is free."""
     if store.counters[FREE] == 0:

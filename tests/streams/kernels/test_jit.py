@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numba import config, njit
 
-from streams.kernels.jit import OPTIONS, kernel, prefetch
+from streams.kernels.jit import OPTIONS, inner, kernel, prefetch
 
 
 @kernel
@@ -45,3 +45,20 @@ def test_compiled_it_is_an_instruction() -> None:
     anew = njit(**{**OPTIONS, "cache": False})(function.py_func)
     anew(np.zeros(1), np.zeros((1, 1)), 0)
     assert all("llvm.prefetch" in code for code in anew.inspect_llvm().values())
+
+
+@inner
+def doubled(number: int) -> int:
+    return 2 * number
+
+
+@kernel
+def quadrupled(number: int) -> int:
+    return doubled(doubled(number))
+
+
+@pytest.mark.skipif(bool(config.DISABLE_JIT), reason="nothing is compiled")
+def test_only_a_kernel_can_call_what_has_no_wrapper_for_python() -> None:
+    assert quadrupled(3) == 12
+    with pytest.raises(TypeError, match="doubled has no wrapper for Python"):
+        doubled(3)

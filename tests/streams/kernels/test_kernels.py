@@ -15,6 +15,7 @@ from streams.avro.encoder import put_decimal, put_long
 from streams.batches.records import find_records
 from streams.engine.inbox import NO_LIMIT, merge
 from streams.kernels.hashing import hash64, hash_bytes, hash_text
+from streams.kernels.jit import kernel
 from streams.kernels.utf8 import valid_utf8
 from streams.kernels.varint import read_varint
 from streams.state.deadline_heap import earliest, pop, push, rebuild
@@ -25,6 +26,23 @@ from tests.reference import batches, hashing
 from tests.reference.record import Record
 
 WORD = 2**64 - 1
+
+
+@kernel
+def varint_at(buf: Any, p: int, end: int) -> Any:
+    return read_varint(buf, p, end)
+
+
+@kernel
+def earliest_of(rows: Any, row: int, words: Any) -> Any:
+    return earliest(rows, row, words)
+
+
+@kernel
+def place(store: Any, slot: int) -> Any:
+    return place_of(store, slot)
+
+
 many = settings(max_examples=150, deadline=None)
 
 
@@ -54,10 +72,10 @@ def test_hash_of_text() -> None:
 @given(st.integers(-(2**63), 2**63 - 1), st.binary(max_size=3))
 def test_varints_are_read_as_they_are_written(number: int, behind: bytes) -> None:
     data = batches.varint(number)
-    found, p = read_varint(array(data + behind), 0, len(data))
+    found, p = varint_at(array(data + behind), 0, len(data))
     assert (int(found), int(p)) == (number, len(data))
     for cut in range(len(data)):  # cut short: not read past its end, although the rest of it stands there
-        assert int(read_varint(array(data + behind), 0, cut)[1]) == -1
+        assert int(varint_at(array(data + behind), 0, cut)[1]) == -1
     out = np.zeros(12, np.uint8)
     assert out[: put_long(out, 0, np.int64(number))].tobytes() == data
 
@@ -66,7 +84,7 @@ def test_varints_are_read_as_they_are_written(number: int, behind: bytes) -> Non
     "data", [b"\xff" * 11, b"\xff" * 9 + b"\x02", b"\x80" * 10 + b"\x01", b"\xff" * 9 + b"\x7f"]
 )
 def test_varints_of_more_than_64_bits_are_refused(data: bytes) -> None:
-    assert int(read_varint(array(data), 0, len(data))[1]) == -1
+    assert int(varint_at(array(data), 0, len(data))[1]) == -1
 
 
 @many
@@ -319,7 +337,7 @@ def test_the_heap_is_a_sorted_list(steps: list[tuple[int, int, bool]], seed: int
 def test_the_earliest_deadline_of_a_row_and_on_equal_times_the_first() -> None:
     rows = np.array([[0.0, 0.0, 0.0], [0.0, 7.0, 5.0], [5.0, 5.0, 9.0]])
     words = np.array([0, 1, 2], np.int64)
-    found = [earliest(rows, slot, words) for slot in range(3)]
+    found = [earliest_of(rows, slot, words) for slot in range(3)]
     assert [(int(which), float(due)) for due, which in found] == [(-1, 0.0), (2, 5.0), (0, 5.0)]
 
 
@@ -328,7 +346,7 @@ def test_the_heap_is_rebuilt_from_the_rows_that_there_are() -> None:
     for key in (b"a", b"b", b"c", b"gone", b"new"):
         index.slot_of(key)
     rows.put_whole(np.arange(4), np.array([[0.0, 9.0], [0.0, 0.0], [4.0, 6.0], [1.0, 1.0]]))
-    assert place_of(rows.store, 0) >= 0  # whole; the others are packed
+    assert place(rows.store, 0) >= 0  # whole; the others are packed
     rows.forget(3)
     index.remove(3)
     wake, times, slots = np.full(5, 77.0), np.zeros(8), np.zeros(8, np.int64)

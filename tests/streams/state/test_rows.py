@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.kernels.jit import kernel
 from streams.state.packing import packed
 from streams.state.row_kernels import keep_row, place_of
 from streams.state.rows import LEAST_PLACES, Rows
@@ -30,12 +33,17 @@ steps = st.lists(
 )
 
 
+@kernel
+def place_in(store: Any, slot: int) -> Any:
+    return place_of(store, slot)
+
+
 def whole(rows: Rows, slot: int) -> int:
     """The row's place, room made for it when there is none: as the engine does it."""
-    place = place_of(rows.store, slot)
+    place = place_in(rows.store, slot)
     if place < 0:
         rows.make_room()
-        place = place_of(rows.store, slot)
+        place = place_in(rows.store, slot)
     assert place >= 0
     return int(place)
 
@@ -164,10 +172,10 @@ def test_when_all_blocks_are_free_the_array_is_as_at_first(monkeypatch: pytest.M
 def test_a_full_store_says_so_and_keeps_its_rows() -> None:
     rows = Rows(DEFAULT, LEAST_PLACES)
     for slot in range(LEAST_PLACES):
-        rows.store.rows[place_of(rows.store, slot), 5] = slot + 1.0
-    assert place_of(rows.store, LEAST_PLACES) == -1
+        rows.store.rows[place_in(rows.store, slot), 5] = slot + 1.0
+    assert place_in(rows.store, LEAST_PLACES) == -1
     rows.make_room()
-    assert place_of(rows.store, LEAST_PLACES) >= 0
+    assert place_in(rows.store, LEAST_PLACES) >= 0
     assert rows.copy(np.arange(LEAST_PLACES))[:, 5].tolist() == [slot + 1.0 for slot in range(LEAST_PLACES)]
 
 
