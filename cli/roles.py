@@ -42,13 +42,15 @@ def prepare(tied: Tied = False) -> None:
     """What comes before any role: the broker answers, the topics are there, the kernels are compiled."""
     from agents.processes import end_with_parent
     from agents.runtime import prepare as prepare_broker
-    from operations.kernels import warm
+    from operations.kernels import fill_cache
 
     if tied:
         end_with_parent()
     settings = settings_with()
     prepare_broker(settings)
-    warm(settings.config)
+    fill_cache(
+        settings.config, lambda done, count: print(f"compiling kernels: {done} of {count}", flush=True)
+    )
 
 
 @app.command(hidden=True)

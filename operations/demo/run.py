@@ -22,7 +22,7 @@ from agents.topology import topics
 from config.kafka import OPEN
 from config.settings import Settings, load_settings
 from ingest.open_source import source
-from operations.kernels import warm
+from operations.kernels import fill_cache
 from pipeline.config import load_config
 from streams.kafka import PARTITIONS, EmbeddedBroker
 
@@ -45,8 +45,9 @@ def run_demo(
     config = load_config(settings.config)
     journey = source(SOURCE)
     start_ms, end_ms = second_half_ms(journey, limit)
-    console.print("compiling kernels (a minute at most, the first time) …", highlight=False)
-    warm(settings.config)  # before the roles: several processes must not fill Numba's cache at once
+    console.print("compiling kernels (a minute, the first time) …", highlight=False)
+    # before the roles: each would compile them for itself
+    fill_cache(settings.config, lambda done, count: console.print(f"  {done} of {count}", highlight=False))
     sources = {each.topic for each in config.features.sources}
     with _stop_on_signals() as stop, _state(keep) as folder, EmbeddedBroker() as broker:
         own = load_settings(

@@ -5,7 +5,7 @@ Promises: no allocation, no reference counts; a kernel is compiled again when an
 
 from .bits import bits_set
 from .hashing import MASK52, hash64, hash_bytes, hash_text
-from .jit import LINE_BYTES, inlined, inner, kernel, prefetch
+from .jit import LINE_BYTES, inlined, inner, kept, kernel, prefetch
 from .memory import Stretched, give_back, grown, keep_memory, zeros
 from .utf8 import is_ascii, valid_utf8
 from .varint import read_varint
@@ -24,6 +24,7 @@ __all__ = [
     "inner",
     "is_ascii",
     "keep_memory",
+    "kept",
     "kernel",
     "prefetch",
     "read_varint",

@@ -17,7 +17,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic, overload
 
-from .jit_cache import install
+from .jit_cache import install, is_kept
 
 install()
 
@@ -28,10 +28,14 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 LINE_BYTES = 64  # of a cache line
 
+_kernels: list[Any] = []  # of the modules that are imported
+
 
 def kernel(function: Callable[..., R]) -> Callable[..., R]:
     """Compile `function` on its first call. Its arguments go unchecked: Numba takes an `np.int64` for an `int`."""
     compiled: Callable[..., R] = njit(**OPTIONS)(function)
+    if isinstance(compiled, Dispatcher):  # a plain function if NUMBA_DISABLE_JIT is set
+        _kernels.append(compiled)
     return compiled
 
 
@@ -57,9 +61,15 @@ class _Inner(CPUDispatcher):  # type: ignore[misc]
 
 
 def _without_wrapper(compiled: Callable[..., R]) -> Callable[..., R]:
-    if isinstance(compiled, Dispatcher):  # a plain function if NUMBA_DISABLE_JIT is set
+    if isinstance(compiled, Dispatcher):
         compiled.__class__ = _Inner
+        _kernels.append(compiled)
     return compiled
+
+
+def kept() -> tuple[int, int]:
+    """How many kernels of the modules that are imported are in the cache, and how many there are."""
+    return sum(map(is_kept, _kernels)), len(_kernels)
 
 
 def prefetch(array: Any, at: Any) -> None:

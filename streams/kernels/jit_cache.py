@@ -3,18 +3,32 @@
 Numba keeps machine code beside the source file of a kernel until that file changes. But a kernel is compiled with the
 functions and constants of other modules in it: after an upgrade in place it would go on with what these were before,
 and read arrays of another shape. Here the stamp is that of the file and of all of ours that it imports.
+
+Several processes may fill the cache at once. Numba gives the code of each signature a number that its index does not
+have yet, and writes index and code one after the other: of two processes, one may write its code under the number that
+the other's signature has in the index. Here one reads or writes at a time.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from numba import config
-from numba.core.caching import InTreeCacheLocator, UserProvidedCacheLocator, UserWideCacheLocator
+from numba.core import caching
+from numba.core.caching import (
+    IndexDataCacheFile,
+    InTreeCacheLocator,
+    UserProvidedCacheLocator,
+    UserWideCacheLocator,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,8 +58,41 @@ class Wide(_Stamped, UserWideCacheLocator):  # type: ignore[misc]
     """In the user's cache, where the sources cannot be written to."""
 
 
+class Locked(IndexDataCacheFile):  # type: ignore[misc]
+    """The code of one function by signature; one process at a time."""
+
+    _cache_path: str
+
+    def load(self, key: Any) -> Any:
+        """The code for a signature, None if there is none."""
+        with _alone(self._cache_path):
+            return super().load(key)
+
+    def save(self, key: Any, data: Any) -> None:
+        """Keep the code for a signature."""
+        with _alone(self._cache_path):
+            super().save(key, data)
+
+
+@contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_kept(compiled: Any) -> bool:
+    """Whether the cache has code of a kernel as its sources are now, for whichever signature."""
+    return bool(compiled._cache._cache_file._load_index())
+
+
 def install() -> None:
-    """Have Numba ask these where kernels are kept, unless NUMBA_CACHE_LOCATOR_CLASSES names others."""
+    """Have Numba keep kernels so, and where these locators say unless NUMBA_CACHE_LOCATOR_CLASSES names others."""
+    caching.IndexDataCacheFile = Locked
     if not config.CACHE_LOCATOR_CLASSES:
         ours = [f"{__name__}.{locator.__name__}" for locator in (Provided, Beside, Wide)]
         config.CACHE_LOCATOR_CLASSES = ",".join([*ours, "IPythonCacheLocator", "ZipCacheLocator"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from streams.kernels import jit_cache
-from streams.kernels.jit_cache import sources, stamp
+from streams.kernels.jit_cache import Locked, sources, stamp
 
 ROOT = Path(__file__).parents[3]
 
@@ -83,3 +83,74 @@ def test_the_pass_is_made_of_the_rows_the_folds_and_the_scores() -> None:
         "decisions/policies/program.py",
     } <= names
     assert not any(name.startswith(("agents/", "tests/")) for name in names)
+
+
+SAVES = """
+import sys
+from streams.kernels.jit_cache import Locked
+
+folder, process = sys.argv[1:]
+kept = Locked(folder, "kernel", "stamp")
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(50):
+    kept.save((process, number), f"code of {process} {number}")
+"""
+
+
+def test_processes_that_fill_the_cache_at_once_lose_and_mix_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SAVES, str(tmp_path)]
+    processes = [
+        subprocess.Popen([*command, name], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for name in "abc"
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    kept = Locked(str(tmp_path), "kernel", "stamp")
+    for name in "abc":
+        for number in range(50):
+            assert kept.load((name, number)) == f"code of {name} {number}"
+
+
+FILL = """
+from pathlib import Path
+
+from operations.kernels import fill_cache
+
+fill_cache(Path("config"), print)
+"""
+
+WORKER = """
+from streams.kernels.jit import _kernels
+from models.learning import warm as warm_learning
+from models.recommendation import warm as warm_recommendation
+from pipeline.config import load_config
+from pipeline.live_pass import LivePass
+from pipeline.warmup import warm
+
+warm(LivePass(load_config("config")))
+warm_recommendation()
+warm_learning()
+hits, misses = ({kernel.__name__ for kernel in _kernels if counts(kernel)} for counts in (
+    lambda kernel: kernel.stats.cache_hits, lambda kernel: kernel.stats.cache_misses))
+print(len(hits), *sorted(misses))
+"""
+
+
+@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled")
+def test_a_role_compiles_nothing_once_the_cache_is_filled() -> None:
+    for code in (FILL, WORKER):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=280
+        )
+    hits, *misses = done.stdout.split()
+    assert int(hits) > 50
+    assert misses == []
