@@ -20,7 +20,7 @@ from streams.errors import Poison, located
 # what was fetched of them was not taken yet. While nothing comes there are none, and each fetch is answered as soon as
 # there is a record: it may wait longer, and an idle role asks seldom. A broker that does not end a wait for a record
 # (the embedded one) delays the first one by this share of the time in which nothing came.
-FETCH_MAX_WAIT_MS, IDLE_FETCH_MAX_WAIT_MS, IDLE_SHARE = 10, 500, 1 / 20
+FETCH_MAX_WAIT_MS, IDLE_FETCH_MAX_WAIT_MS, IDLE_SHARE = 10, 1000, 1 / 20
 # Between two fetches: what comes meanwhile comes together, which costs less than it delays. A fetch costs the broker,
 # its thread here and the loop as much as some hundred events, so the more come the longer they gather.
 FETCH_PACE_S, LONGEST_PACE_S, PACE_PER_EVENT_S = 0.004, 0.008, 15e-6
@@ -28,7 +28,7 @@ FETCH_PACE_S, LONGEST_PACE_S, PACE_PER_EVENT_S = 0.004, 0.008, 15e-6
 # While events come, other topics (the rows that a standby follows) give way: a piece is applied in a few milliseconds.
 LIVE_S, ASIDE_BYTES, ASIDE_PACE_S = 0.1, 128 << 10, 0.02
 LOOK_S = 0.2  # aiokafka looks so often whether there is anything to ask for; what it waits for wakes it, too
-UNSURE_MS = 1000  # twice as long as a fetch takes while there is nothing new
+UNSURE_MS = 1000  # beyond what a fetch may wait: a hundred times as long as that while events come
 TOPICS_PATIENCE_S, TOPICS_PAUSE_S = 20.0, 0.1  # less than a member may take to join
 
 FULL_PAUSE_S = 0.01  # while enough of every partition lies decoded
@@ -54,6 +54,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     _live_until_s = _next_aside_s = 0.0
     _quiet_since_s = 0.0
     _quiet_assignment: Any = None
+    _waits_ms: Mapping[int, int] = {}  # how long the latest fetch of each broker may wait there
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -101,6 +102,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         own._fetcher_timeout = max(LOOK_S, 2e-3 * own._fetch_max_wait_ms)
         actions = self._actions(assignment)
         if actions[0]:
+            self._waits_ms = {**self._waits_ms, **{node: own._fetch_max_wait_ms for node, _ in actions[0]}}
             self._next_fetch_s = now + min(LONGEST_PACE_S, FETCH_PACE_S + PACE_PER_EVENT_S * self._brought)
             if self._brought:
                 self._live_until_s = now + LIVE_S
@@ -189,10 +191,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return set()
         held = self._ensure_consumer()._fetcher._records
         newest_ms = max((state.timestamp for _, state in states if state.timestamp is not None), default=0)
+        late_ms = newest_ms - UNSURE_MS - max(self._waits_ms.values(), default=0)
         return {
             tp.partition
             for tp, state in states
-            if tp not in held and (state.timestamp is None or state.timestamp < newest_ms - UNSURE_MS)
+            if tp not in held and (state.timestamp is None or state.timestamp < late_ms)
         }
 
     def _assignment(self) -> Any:

@@ -34,7 +34,6 @@ from streams.transport.consumer_thread import (
     ASIDE_PACE_S,
     FETCH_MAX_WAIT_MS,
     IDLE_FETCH_MAX_WAIT_MS,
-    UNSURE_MS,
     ConsumerThread,
     NotifyingRecords,
 )
@@ -405,17 +404,19 @@ def _decoded(batch: RawBatch) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize(
-    ("sales_ms", "held", "drained"),
+    ("sales_ms", "wait_ms", "held", "drained"),
     [
-        (5_000, [], [0, 1]),  # told by the same fetch
-        (4_500, [], [0, 1]),
-        (1_000, [], [1]),  # refused since the broker is back
-        (None, [], [1]),  # not fetched yet
-        (1_000, [TopicPartition("sales.events", 0)], [0, 1]),  # it lies here and is not fetched again
+        (5_000, 10, [], [0, 1]),  # told by the same fetch
+        (4_500, 10, [], [0, 1]),
+        (3_500, 10, [], [1]),
+        (3_500, 1_000, [], [0, 1]),  # another broker's fetch still waits for its first record
+        (1_000, 1_000, [], [1]),  # refused since the broker is back
+        (None, 1_000, [], [1]),  # not fetched yet
+        (1_000, 10, [TopicPartition("sales.events", 0)], [0, 1]),  # it lies here and is not fetched again
     ],
 )
 def test_a_partition_number_waits_for_the_topic_that_was_not_told_lately(
-    sales_ms: int | None, held: list[TopicPartition], drained: list[int]
+    sales_ms: int | None, wait_ms: int, held: list[TopicPartition], drained: list[int]
 ) -> None:
     told: dict[TopicPartition, int | None] = {
         TopicPartition(topic, number): 5_000 for topic in ("web.events", "sales.events") for number in (0, 1)
@@ -429,6 +430,7 @@ def test_a_partition_number_waits_for_the_topic_that_was_not_told_lately(
         _subscription=subscription, _fetcher=SimpleNamespace(_records=dict.fromkeys(held))
     )
     thread._crashed = False
+    thread._waits_ms = {1: 10, 2: wait_ms}
     thread.app = SimpleNamespace(bundled=frozenset({"web.events", "sales.events"}))
     asked: list[set[TP]] = []
 
@@ -548,7 +550,7 @@ def waiting() -> tuple[ConsumerThread, Callable[[Any, float], int], dict[Any, An
 
     def actions(assignment: Any) -> Any:
         asked.append(own._fetch_max_wait_ms)
-        return [], {}, 0.2, False, []
+        return [(7, FetchRequest(10, 1, 1 << 20, READ_COMMITTED, []))], {}, 0.2, False, []
 
     thread._actions = actions
 
@@ -562,16 +564,11 @@ def waiting() -> tuple[ConsumerThread, Callable[[Any, float], int], dict[Any, An
 
 
 def test_the_longer_nothing_comes_the_longer_a_fetch_waits_for_it() -> None:
-    _, ask, _ = waiting()
+    thread, ask, _ = waiting()
     assignment = object()
-    assert [ask(assignment, 100.0 + idle_s) for idle_s in (0.0, 0.1, 1.0, 5.0, 60.0)] == [
-        10,
-        10,
-        50,
-        250,
-        500,
-    ]
-    assert IDLE_FETCH_MAX_WAIT_MS < UNSURE_MS  # or a partition would be taken for one that is refused
+    idle_s = (0.0, 0.1, 1.0, 5.0, 60.0)
+    assert [ask(assignment, 100.0 + each) for each in idle_s] == [10, 10, 50, 250, 1000]
+    assert thread._waits_ms == {7: IDLE_FETCH_MAX_WAIT_MS}
 
 
 def test_a_fetch_is_short_again_once_something_came_or_waits_or_partitions_changed(
