@@ -21,8 +21,7 @@ from typing import Any
 
 from faust.types.tuples import TP
 
-from agents.processes import announce
-from agents.runtime import HttpPort, run_app
+from agents.runtime import IntakeRole
 from agents.topology import groups
 from config.settings import Settings
 from models.forecasting import load_forecasts
@@ -35,9 +34,8 @@ from serving.recommendations import RecommendationWriter, recommendation_writer
 from streams.avro import AvroProgram
 from streams.durability import FencedChangelog
 from streams.errors import Fatal
-from streams.intake import WINDOW, Batches, Bounds, EventReader, Intake, TimeMerge
-from streams.kafka import Outputs, librdkafka_settings
-from streams.supervision import STALL_S, Points, Watch, Watchdog, reached
+from streams.intake import WINDOW, Batches, Bounds, EventReader, TimeMerge
+from streams.supervision import STALL_S, Watch, reached
 
 from .analysis import Analysis
 from .results import Results
@@ -52,14 +50,12 @@ IDLE_MS = 60_000  # a live source that is silent for so long lets the forecasts 
 LIVE_MS = 3_600_000  # a source is live when its events are appended so soon
 
 
-class AnalystRole:
-    """Implements `streams.intake.intake.Taker` for the events that are analysed.
-
-    `failpoints[name]()` is called where `POINTS` says, for tests.
-
-    Two analysts would each learn a part: while partitions are missing here, nothing is learned.
+class AnalystRole(IntakeRole):
+    """Takes the events that are analysed. Two analysts would each learn a part: while partitions are missing here,
+    nothing is learned.
     """
 
+    NAME = "analyst"
     # results are sent; they are there; the state is on its way; it is there, offsets are not committed
     POINTS = ("sent", "acknowledged", "written", "settled")
 
@@ -71,51 +67,27 @@ class AnalystRole:
         wall_clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
         stall_s: float = STALL_S,
     ) -> None:
-        self.settings = settings
         self._wall_clock_ms = wall_clock_ms
         self._make = analysis_maker(settings)
         self.analysis = self._make()
         topics = self.analysis.topics
-        self.outputs = Outputs({**librdkafka_settings(settings.access), "log_level": 0})
+        self.recommendation_writer: RecommendationWriter = recommendation_writer(
+            settings.redis, lambda key: self.analysis.shop.recommended(key)
+        )
+        super().__init__(settings, group, topics, stall_s=stall_s, customer=self.recommendation_writer.answer)
+        self.whole = False
         self.results = Results(self.outputs)
         self.changelog = FencedChangelog(ANALYST_CHANGELOG, group, settings.access, transaction_s=math.inf)
-        self.intake = Intake(
-            group,
-            settings.access,
-            topics,
-            self,
-            partitions=settings.partitions,
-            folder=settings.state / "analyst",
-        )
         self.merging = TimeMerge(self.intake.behind)
         programs = _programs(settings)
         self.arrivals = EventReader({topic: programs[topic] for topic in topics})
         self.intake.app.backlog = self.merging.full
         self.state = StateLog()
         self.stock = Stock(self.analysis.shop.spec.out_of_stock)
-        self.shelf: RecommendationWriter = recommendation_writer(
-            settings.redis, lambda key: self.analysis.shop.recommended(key)
-        )
-        self.failpoints: Points = {}
-        self.whole = False
         self.live = False  # events come as they happen
         self._wanted: dict[TP, int] = {}  # where learning begins; before it ids are only noted
         self._written: dict[TP, int] = {}  # the offsets that the newest state names
         self._newest_ms = 0  # when the newest event was appended
-        self._completed_at = time.monotonic()
-        self.watchdog = Watchdog(
-            [Watch(self._publishing, functions={self._learn: "learn"}), *self.intake.watches()],
-            away=self.intake.probe.ask, stall_s=stall_s,
-        )  # fmt: skip
-        self.http = HttpPort(
-            "analyst",
-            settings.host,
-            settings.analyst_port,
-            self.status,
-            self.ready,
-            self.shelf.answer,
-            self.watchdog.live,
-        )
 
     # -- Taker -------------------------------------------------------------------------------------------
 
@@ -142,7 +114,7 @@ class AnalystRole:
         self.analysis, self.state = self._make(), StateLog()
         control = self.state.restore(self.analysis, kept)
         self.analysis.shop.without(self.stock.products)
-        self.shelf.put([NOBODY, *self.analysis.shop.shoppers])
+        self.recommendation_writer.put([NOBODY, *self.analysis.shop.shoppers])
         if control is None:
             return {}
         self.live = control.live
@@ -182,14 +154,14 @@ class AnalystRole:
     async def commit(self) -> dict[TP, int]:
         """Results leave; when it is time the state does, and then all that is learned may be committed."""
         if not (self.intake.assigned and self.whole):
-            self._completed_at = time.monotonic()
+            self.completed_at = time.monotonic()
             return {}
         epoch = self.intake.epoch
         self._learn()
         self._follow_the_clock()
         if self.stock.look():
             self.analysis.shop.without(self.stock.products)
-        self.shelf.put(self.results.send(self.analysis))
+        self.recommendation_writer.put(self.results.send(self.analysis))
         reached(self.failpoints, "sent")
         offsets = self._applied()
         messages = self._changes(offsets) if self._due() else []
@@ -208,9 +180,9 @@ class AnalystRole:
     def _due(self) -> bool:
         """Whether it is time for the state to leave."""
         app, now = self.intake.app, time.monotonic()
-        if now - self._completed_at < self.settings.commit_interval and not (app.hurried or app.should_stop):
+        if now - self.completed_at < self.settings.commit_interval and not (app.hurried or app.should_stop):
             return False
-        self._completed_at = now
+        self.completed_at = now
         return True
 
     def _applied(self) -> dict[TP, int]:
@@ -236,27 +208,19 @@ class AnalystRole:
 
     # -- figures -----------------------------------------------------------------------------------------
 
-    def _publishing(self) -> dict[str, object]:
+    def watches(self) -> list[Watch]:
         """Results and state that are not acknowledged yet."""
+        return [Watch(self._publishing, functions={self._learn: "learn"})]
+
+    def _publishing(self) -> dict[str, object]:
         pending = self.outputs.pending, self.changelog.pending
         return {PUBLISH: pending} if PUBLISH in self.intake.steps else {}
-
-    def ready(self) -> tuple[bool, str]:
-        """Whether events are learned."""
-        away = self.watchdog.away or self.intake.probe.away
-        if away:
-            return False, away
-        if not self.intake.assigned:
-            return False, "partitions are being assigned"
-        if not self.whole:
-            return False, "another analyst is in the group: learning waits until one of them ends"
-        return True, ""
 
     def status(self) -> RoleStatus:
         """Figures for /status, /metrics and the page."""
         analysis, shop = self.analysis, self.analysis.shop
         return {
-            "role": "analyst",
+            **super().status(),
             "analysed": analysis.events,
             "baskets": analysis.baskets,
             "shoppers": len(shop.shoppers),
@@ -266,37 +230,18 @@ class AnalystRole:
             "recommended": self.results.recommended,
             "unreadable": dict(self.arrivals.refused),
             "duplicates": self.arrivals.repeated,
-            "lag": self.intake.lag(),
-            "missed": self.intake.missed,
-            "commit_age_s": time.monotonic() - self._completed_at,
-            "partitions": len(self.intake.positions),
-            "views_written": self.shelf.written,
-            "view_failures": self.shelf.failures,
+            "views_written": self.recommendation_writer.written,
+            "view_failures": self.recommendation_writer.failures,
         }
 
-    # -- life --------------------------------------------------------------------------------------------
+    async def prepare(self) -> None:
+        """Answer with recommendations, and write them."""
+        self._shelving = asyncio.ensure_future(self.recommendation_writer.run())
 
-    @property
-    def address(self) -> str:
-        """host:port of its HTTP port."""
-        return f"{self.settings.host}:{self.http.server.port}"
-
-    async def run(self) -> None:
-        """Analyse until stopped."""
-        self.http.start()
-        self.watchdog.start()  # the start itself may hang, too
-        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
-        self._shelving = asyncio.ensure_future(self.shelf.run())
-        try:
-            await run_app(self.intake.app, on_started=self._started)
-        finally:
-            self._shelving.cancel()
-            await asyncio.get_running_loop().run_in_executor(None, self.changelog.close)
-            self.watchdog.stop()
-            self.http.stop()
-
-    def _started(self) -> None:
-        self._telling = asyncio.ensure_future(announce("analyst", self.ready, self.address))
+    async def finish(self) -> None:
+        """Write no more; let another one write the state."""
+        self._shelving.cancel()
+        await asyncio.get_running_loop().run_in_executor(None, self.changelog.close)
 
 
 def analysis_maker(settings: Settings) -> Callable[[], Analysis]:

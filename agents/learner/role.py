@@ -20,9 +20,8 @@ from typing import Any
 from faust.types.tuples import TP
 
 import schemas
-from agents.processes import announce
 from agents.registry import snapshot_key
-from agents.runtime import HttpPort, run_app
+from agents.runtime import IntakeRole
 from agents.topology import groups
 from config.settings import Settings
 from models.config import load_models
@@ -36,9 +35,8 @@ from serving.views import Layouts
 from streams.batches import RawBatch, records
 from streams.durability import FencedChangelog
 from streams.errors import Fatal, Poison
-from streams.intake import WINDOW, Batches, Bounds, DeadLetters, Intake, RecentIds
-from streams.kafka import Outputs, librdkafka_settings
-from streams.supervision import STALL_S, Points, Watch, Watchdog, reached
+from streams.intake import WINDOW, Batches, Bounds, DeadLetters, RecentIds
+from streams.supervision import STALL_S, Watch, reached
 
 from .published import ModelSnapshots, partition_of, read_published, restore_family
 
@@ -51,15 +49,12 @@ PUBLISH_EXAMPLES = 2000  # at the latest; a busy learner publishes several times
 VERSIONS_KEPT = 20  # a worker that replays needs those that were in force lately
 
 
-class LearnerRole:
-    """Implements `streams.intake.intake.Taker` for training examples.
-
-    `failpoints[name]()` is called where `POINTS` says, for tests.
-
-    Two learners would each learn a part and publish under the same versions: while partitions are missing
-    here, nothing is learned.
+class LearnerRole(IntakeRole):
+    """Takes training examples. Two learners would each learn a part and publish under the same versions: while
+    partitions are missing here, nothing is learned.
     """
 
+    NAME = "learner"
     POINTS = ("published", "acknowledged")  # snapshots are sent; they are there, offsets are not committed
 
     def __init__(
@@ -71,27 +66,16 @@ class LearnerRole:
         wall_clock_ms: Callable[[], int] = lambda: int(time.time() * 1000),
         stall_s: float = STALL_S,
     ) -> None:
-        self.settings = settings
+        super().__init__(settings, group, [EXAMPLES], stall_s=stall_s)
+        self.whole = False
         config = load_models(settings.config / "models.yaml")
         self.features, self.models = config.names, {model.name: model for model in config.models}
         self._wall_clock_ms = wall_clock_ms
-        broker = {**librdkafka_settings(settings.access), "log_level": 0}
         self.layouts = Layouts(settings.access)
-        self.outputs = Outputs(broker)
         self.letters = DeadLetters(self.outputs)
         self.snapshots = FencedChangelog(MODELS, group, settings.access)
-        self.intake = Intake(
-            group,
-            settings.access,
-            [EXAMPLES],
-            self,
-            partitions=settings.partitions,
-            folder=settings.state / "learner",
-        )
         self.families = {name: Champion.of(spec, self.features) for name, spec in self.models.items()}
         self.period = PeriodFigures(period or Period())
-        self.failpoints: Points = {}
-        self.whole = False
         self.taken = 0  # examples since the start of this process; those that are not due yet are not learned
         self._applied: dict[tuple[str, str], dict[int, int]] = {}  # by model and learner
         # by the name that snapshots are published under
@@ -103,17 +87,6 @@ class LearnerRole:
         self._wanted: dict[TP, int] = {}  # where learning begins; before it ids are only noted
         self.repeated = 0
         self._unpublished = 0
-        self._completed_at = time.monotonic()
-        self.watchdog = Watchdog(
-            [
-                Watch(self._publishing, functions={Champion.snapshot: PUBLISH, self._take_one: "learn"}),
-                *self.intake.watches(),
-            ],
-            away=self.intake.probe.ask, stall_s=stall_s,
-        )  # fmt: skip
-        self.http = HttpPort(
-            "learner", settings.host, settings.learner_port, self.status, self.ready, live=self.watchdog.live
-        )
 
     # -- Taker -------------------------------------------------------------------------------------------
 
@@ -271,7 +244,7 @@ class LearnerRole:
     async def commit(self) -> dict[TP, int]:
         """Publish what changed; then everything taken so far may be committed."""
         if not (self.intake.assigned and self.whole):
-            self._completed_at = time.monotonic()
+            self.completed_at = time.monotonic()
             return {}
         positions = self.intake.positions
         offsets = {tp: max(position, self._wanted.get(tp, 0)) for tp, position in positions.items()}
@@ -285,7 +258,7 @@ class LearnerRole:
             await self.outputs.settled(self.outputs.begin_epoch())
             await self.snapshots.settled()
         reached(self.failpoints, "acknowledged")
-        self._completed_at = time.monotonic()
+        self.completed_at = time.monotonic()
         return offsets
 
     def _publish(self, family: Champion, name: str, offsets: dict[TP, int]) -> None:
@@ -302,30 +275,18 @@ class LearnerRole:
 
     # -- figures -----------------------------------------------------------------------------------------
 
-    def _publishing(self) -> dict[str, object]:
+    def watches(self) -> list[Watch]:
         """Snapshots and dead letters that are not acknowledged yet."""
-        return {PUBLISH: self.outputs.pending} if PUBLISH in self.intake.steps else {}
+        return [Watch(self._publishing, functions={Champion.snapshot: PUBLISH, self._take_one: "learn"})]
 
-    def ready(self) -> tuple[bool, str]:
-        """Whether examples are learned."""
-        away = self.watchdog.away or self.intake.probe.away
-        if away:
-            return False, away
-        if not self.intake.assigned:
-            return False, "partitions are being assigned"
-        if not self.whole:
-            return False, "another learner is in the group: learning waits until one of them ends"
-        return True, ""
+    def _publishing(self) -> dict[str, object]:
+        return {PUBLISH: self.outputs.pending} if PUBLISH in self.intake.steps else {}
 
     def status(self) -> RoleStatus:
         """Figures for /status, /metrics and the page."""
         return {
-            "role": "learner",
-            "lag": self.intake.lag(),
-            "missed": self.intake.missed,
+            **super().status(),
             "dead_letters": dict(self.letters.reasons),
-            "commit_age_s": time.monotonic() - self._completed_at,
-            "partitions": len(self.intake.positions),
             "models": {
                 name: {
                     "version": family.leader.version,
@@ -343,27 +304,9 @@ class LearnerRole:
             "period": self.period.figures(),
         }
 
-    # -- life --------------------------------------------------------------------------------------------
-
-    @property
-    def address(self) -> str:
-        """host:port of its HTTP port."""
-        return f"{self.settings.host}:{self.http.server.port}"
-
-    async def run(self) -> None:
-        """Learn until stopped."""
-        self.http.start()
-        self.watchdog.start()  # the start itself may hang, too
-        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
-        try:
-            await run_app(self.intake.app, on_started=self._started)
-        finally:
-            await asyncio.get_running_loop().run_in_executor(None, self.snapshots.close)
-            self.watchdog.stop()
-            self.http.stop()
-
-    def _started(self) -> None:
-        self._telling = asyncio.ensure_future(announce("learner", self.ready, self.address))
+    async def finish(self) -> None:
+        """Let another one publish."""
+        await asyncio.get_running_loop().run_in_executor(None, self.snapshots.close)
 
 
 def _check_log(model: str, applied: dict[str, int], bounds: Bounds) -> None:

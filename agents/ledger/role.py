@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from faust.types.tuples import TP
 
 import schemas
-from agents.processes import announce
-from agents.runtime import HttpPort, run_app
+from agents.runtime import IntakeRole
 from agents.topology import groups
 from config.settings import Settings
 from decisions.receipts import decoder as receipts
@@ -24,9 +23,8 @@ from serving.ledger import TOPICS, Ledger, Record, Written
 from serving.monitoring import RoleStatus
 from streams.batches import RawBatch, records
 from streams.errors import Fatal, Poison, Retryable
-from streams.intake import Batches, Bounds, DeadLetters, Intake
-from streams.kafka import Outputs, librdkafka_settings
-from streams.supervision import STALL_S, Points, Watch, Watchdog, reached
+from streams.intake import Batches, Bounds, DeadLetters
+from streams.supervision import STALL_S, Watch, reached
 
 GROUP = groups.LEDGER
 log = logging.getLogger(__name__)
@@ -47,38 +45,18 @@ class DecodedRecord(NamedTuple):
     time_ms: int
 
 
-class LedgerRole:
-    """Implements `streams.intake.intake.Taker` for the topics that the ledger keeps.
+class LedgerRole(IntakeRole):
+    """Takes the topics that the ledger keeps."""
 
-    `failpoints[name]()` is called where `POINTS` says, for tests.
-    """
-
+    NAME = "ledger"
     POINTS = ("decoded", "written")  # before and after a transaction
 
     def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
-        self.settings = settings
+        super().__init__(settings, group, list(TOPICS), stall_s=stall_s)
         self.ledger = Ledger(settings.ledger_url)
-        self.outputs = Outputs({**librdkafka_settings(settings.access), "log_level": 0})
         self.letters = DeadLetters(self.outputs)
-        self.intake = Intake(
-            group,
-            settings.access,
-            list(TOPICS),
-            self,
-            partitions=settings.partitions,
-            folder=settings.state / "ledger",
-        )
-        self.failpoints: Points = {}
         self.inserted = self.repeated = 0
         self.away: str | None = None  # why SQL is not there, while it is not
-        self._completed_at = time.monotonic()
-        self.watchdog = Watchdog(
-            [Watch(dict, functions={self._decode: "decode"}), *self.intake.watches()],
-            away=self._who_is_away, stall_s=stall_s,
-        )  # fmt: skip
-        self.http = HttpPort(
-            "ledger", settings.host, settings.ledger_port, self.status, self.ready, live=self.watchdog.live
-        )
 
     # -- Taker -------------------------------------------------------------------------------------------
 
@@ -126,7 +104,7 @@ class LedgerRole:
         offsets = dict(self.intake.positions)
         with self.intake.steps("outputs acknowledged"):
             await self.outputs.settled(self.outputs.begin_epoch())
-        self._completed_at = time.monotonic()
+        self.completed_at = time.monotonic()
         return offsets
 
     def _decode(self, tp: TP, batch: RawBatch, position: int) -> list[DecodedRecord]:
@@ -191,28 +169,23 @@ class LedgerRole:
 
     # -- figures -----------------------------------------------------------------------------------------
 
-    def _who_is_away(self) -> str:
-        """Asked in the watchdog's thread, over connections of its own."""
-        return self.intake.probe.ask() or self.ledger.unanswered()
+    def watches(self) -> list[Watch]:
+        """What it does with a fetch before SQL is asked."""
+        return [Watch(dict, functions={self._decode: "decode"})]
 
-    def ready(self) -> tuple[bool, str]:
-        """Whether decisions reach SQL."""
-        away = self.away or self.watchdog.away or self.intake.probe.away
-        if away:
-            return False, away
-        if not self.intake.assigned:
-            return False, "partitions are being assigned"
-        return True, ""
+    def who_is_away(self) -> str:
+        """The broker, or the database."""
+        return super().who_is_away() or self.ledger.unanswered()
+
+    def waits_for(self) -> str:
+        """SQL, which decisions have to reach."""
+        return self.away or ""
 
     def status(self) -> RoleStatus:
         """Figures for /status, /metrics and the page."""
         return {
-            "role": "ledger",
-            "lag": self.intake.lag(),
-            "missed": self.intake.missed,
+            **super().status(),
             "dead_letters": dict(self.letters.reasons),
-            "commit_age_s": time.monotonic() - self._completed_at,
-            "partitions": len(self.intake.positions),
             "ledger_inserted": self.inserted,
             "ledger_repeated": self.repeated,
         }
@@ -227,14 +200,9 @@ class LedgerRole:
     async def run(self) -> None:
         """Keep the ledger until stopped."""
         await asyncio.get_running_loop().run_in_executor(None, self.open)
-        self.http.start()
-        self.watchdog.start()  # the start itself may hang, too
-        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         try:
-            await run_app(self.intake.app, on_started=self._started)
+            await super().run()
         finally:
-            self.watchdog.stop()
-            self.http.stop()
             self.ledger.close()
 
     def open(self) -> None:
@@ -249,9 +217,6 @@ class LedgerRole:
                     raise
                 log.warning("waiting: %s", error)
                 time.sleep(1.0)
-
-    def _started(self) -> None:
-        self._telling = asyncio.ensure_future(announce("ledger", self.ready, self.address))
 
 
 def _decoded(topic: str, value: bytes | None) -> dict[str, object]:

@@ -16,8 +16,7 @@ from collections import Counter
 from faust.types.tuples import TP
 
 import schemas
-from agents.processes import announce
-from agents.runtime import HttpPort, run_app
+from agents.runtime import IntakeRole
 from agents.topology import groups
 from config.settings import Settings
 from models.text import Correction, MessageReader
@@ -25,9 +24,9 @@ from schemas.topics import CORRECTIONS, MESSAGES, SOCIAL
 from serving.monitoring import RoleStatus
 from streams.batches import RawBatch, records
 from streams.errors import Poison
-from streams.intake import WINDOW, Batches, Bounds, DeadLetters, Intake, RecentIds, identity_of
-from streams.kafka import BrokerProbe, Outputs, Record, librdkafka_settings, read_to_end
-from streams.supervision import STALL_S, Points, Watch, Watchdog, reached
+from streams.intake import WINDOW, Batches, Bounds, DeadLetters, RecentIds, identity_of
+from streams.kafka import BrokerProbe, Record, read_to_end
+from streams.supervision import STALL_S, Watch, reached
 
 from .correction_feed import PARTITION, CorrectionFeed
 
@@ -40,43 +39,22 @@ LOOK_S = 0.05
 LEARN = "corrections learned"
 
 
-class ReaderRole:
-    """Implements `streams.intake.intake.Taker` for messages. `failpoints[name]()` is called where `POINTS` says, for
-    tests."""
+class ReaderRole(IntakeRole):
+    """Takes messages."""
 
+    NAME = "reader"
     POINTS = ("sent", "acknowledged")  # events are sent; they are there, offsets are not committed
 
     def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
-        self.settings = settings
+        super().__init__(settings, group, [MESSAGES], stall_s=stall_s)
         self.reader = MessageReader.of(settings.phrases)
         self._turn = threading.Lock()  # of those who read and those who teach
         self.feed = CorrectionFeed(settings.access, self._learn)
-        self.outputs = Outputs({**librdkafka_settings(settings.access), "log_level": 0})
         self.letters = DeadLetters(self.outputs)
-        self.intake = Intake(
-            group,
-            settings.access,
-            [MESSAGES],
-            self,
-            partitions=settings.partitions,
-            folder=settings.state / "reader",
-        )
-        self.failpoints: Points = {}
         self.languages: Counter[str] = Counter()
         self.unread = self.repeated = 0
         self._seen = RecentIds()
-        self._completed_at = time.monotonic()
         self._probe = BrokerProbe(settings.access)
-        self.watchdog = Watchdog(
-            [
-                Watch(self._learning), Watch(self._acknowledging, functions={self._pass_on: "read"}),
-                *self.intake.watches(),
-            ],
-            away=self.intake.probe.ask, stall_s=stall_s,
-        )  # fmt: skip
-        self.http = HttpPort(
-            "reader", settings.host, settings.reader_port, self.status, self.ready, live=self.watchdog.live
-        )
 
     # -- Taker -------------------------------------------------------------------------------------------
 
@@ -148,7 +126,7 @@ class ReaderRole:
         with self.intake.steps("outputs acknowledged"):
             await self.outputs.settled(self.outputs.begin_epoch())
         reached(self.failpoints, "acknowledged")
-        self._completed_at = time.monotonic()
+        self.completed_at = time.monotonic()
         return offsets
 
     def _learn(self, correction: Correction) -> None:
@@ -158,8 +136,11 @@ class ReaderRole:
 
     # -- figures -----------------------------------------------------------------------------------------
 
+    def watches(self) -> list[Watch]:
+        """Corrections, then events and dead letters that are not acknowledged yet."""
+        return [Watch(self._learning), Watch(self._acknowledging, functions={self._pass_on: "read"})]
+
     def _acknowledging(self) -> dict[str, object]:
-        """Events and dead letters that are not acknowledged yet."""
         step = "outputs acknowledged"
         return {step: self.outputs.pending} if step in self.intake.steps else {}
 
@@ -169,26 +150,17 @@ class ReaderRole:
         waits = end > self.feed.position or not self.feed.caught_up.is_set()
         return {LEARN: self.feed.position} if waits else {}
 
-    def ready(self) -> tuple[bool, str]:
-        """Whether messages are read."""
-        away = self.watchdog.away or self.intake.probe.away
-        if away:
-            return False, away
-        if not self.feed.caught_up.is_set():
-            return False, f"corrections are being learned, {self.feed.learned:,} so far"
-        if not self.intake.assigned:
-            return False, "partitions are being assigned"
-        return True, ""
+    def waits_for(self) -> str:
+        """What people corrected, so that the first message is read by it."""
+        learned = self.feed.caught_up.is_set()
+        return "" if learned else f"corrections are being learned, {self.feed.learned:,} so far"
 
     def status(self) -> RoleStatus:
         """Figures for /status, /metrics and the page."""
         return {
-            "role": "reader",
-            "lag": self.intake.lag(),
+            **super().status(),
             "missed": self.intake.missed + self.feed.missed,
             "dead_letters": dict(self.letters.reasons),
-            "commit_age_s": time.monotonic() - self._completed_at,
-            "partitions": len(self.intake.positions),
             "messages": dict(self.languages),
             "unread": self.unread,
             "repeated": self.repeated,
@@ -196,30 +168,15 @@ class ReaderRole:
             "corrections_refused": self.feed.refused,
         }
 
-    # -- life --------------------------------------------------------------------------------------------
-
-    @property
-    def address(self) -> str:
-        """host:port of its HTTP port."""
-        return f"{self.settings.host}:{self.http.server.port}"
-
-    async def run(self) -> None:
-        """Read messages until stopped, with all that was learned before the first one."""
-        self.http.start()
-        self.watchdog.start()  # the start itself may hang, too
-        self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
+    async def prepare(self) -> None:
+        """Learn all that was corrected."""
         self.feed.start()
-        try:
-            while not self.feed.caught_up.is_set():
-                await asyncio.sleep(LOOK_S)
-            await run_app(self.intake.app, on_started=self._started)
-        finally:
-            self.feed.stop()
-            self.watchdog.stop()
-            self.http.stop()
+        while not self.feed.caught_up.is_set():
+            await asyncio.sleep(LOOK_S)
 
-    def _started(self) -> None:
-        self._telling = asyncio.ensure_future(announce("reader", self.ready, self.address))
+    async def finish(self) -> None:
+        """Learn no more."""
+        self.feed.stop()
 
 
 def _identity(key: bytes | None, value: bytes | None) -> bytes:
