@@ -1,5 +1,7 @@
-"""The command line: one file a group of commands. Each imports what it needs when it runs, so that `--help` is
-quick."""
+"""The command line, with one file for each group of commands.
+
+A command imports what it needs only when it runs, so that `--help` is quick.
+"""
 
 from .app import app
 from .run import main

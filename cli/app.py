@@ -1,4 +1,4 @@
-"""The application that every file of commands adds its own to."""
+"""The Typer application. Every file of commands adds its own commands to it."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Real-time processing of customer events: live offers, churn alerts, models that learn on the stream.",
+    help="Process customer events as they arrive: live offers, churn alerts and models that learn online.",
 )

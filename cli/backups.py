@@ -1,4 +1,4 @@
-"""Commands that back an installation up and restore it."""
+"""Commands that back up an installation and restore it."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 @app.command()
 def backup(
     file: Annotated[
-        Path | None, typer.Argument(help="The file to make, or with --drill one to restore for trial.")
+        Path | None, typer.Argument(help="The backup file to write, or with --drill to test.")
     ] = None,
     since: Annotated[
-        Path | None, typer.Option(help="The backup before it: only what changed since is written.")
+        Path | None, typer.Option(help="The previous backup: write only the changes since then.")
     ] = None,
     key: KeyFile = None,
     drill: Annotated[
         bool,
         typer.Option(
             "--drill",
-            help="Restore FILE for trial and compare every row; made first if not there.",
+            help="Test FILE: restore it to a scratch place and compare every row. Without FILE, back up first.",
         ),
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Make backups by the clock (STREAMWISE_BACKUP_DIR), until Ctrl-C.")
+        bool, typer.Option("--watch", help="Make scheduled backups in STREAMWISE_BACKUP_DIR until Ctrl-C.")
     ] = False,
     new_key: Annotated[
-        Path | None, typer.Option("--new-key", help="Make a key file and do nothing else.")
+        Path | None, typer.Option("--new-key", help="Write a new key to this file and stop.")
     ] = None,
     json_: Json = False,
     tied: Tied = False,
@@ -45,13 +45,15 @@ def backup(
     kafka: Kafka = None,
     config: ConfigFolder = None,
 ) -> None:
-    """Write customers, models, config, ledger and offsets into one file, while the roles work.
+    """Back up an installation into one file while the roles run.
+
+    The file holds customers, models, config, ledger and offsets.
 
     Example: streamwise backup monday.backup --key backup.key
     """
     from agents.processes import give_way
 
-    give_way()  # a second of imports, too
+    give_way()  # before the imports, which take a second of CPU
     from operations import backup as backups
 
     settings = settings_with(kafka=kafka, config=config)
@@ -74,14 +76,17 @@ def backup(
 @app.command()
 def restore(
     files: Annotated[
-        list[Path], typer.Argument(help="A backup (what it builds on beside it), or all files in order.")
+        list[Path],
+        typer.Argument(help="One backup with its ancestors in the same folder, or all files in order."),
     ],
     key: KeyFile = None,
     json_: Json = False,
     kafka: Kafka = None,
     config: ConfigFolder = None,
 ) -> None:
-    """Restore a backup into an empty cluster, before any role is started there.
+    """Restore a backup into an empty cluster.
+
+    Restore before you start any role there.
 
     Example: streamwise restore monday.backup --key backup.key
     """

@@ -1,4 +1,4 @@
-"""The command that measures."""
+"""The command that runs benchmarks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ BENCHES = ("engine", "product", "latency", "scale", "workers", "failover", "soak
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(BENCHES)}; its own options follow.")],
+    name: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(BENCHES)}. Options of the benchmark follow it.")
+    ],
     json_: Json = False,
 ) -> None:
-    """Measure the engine beside others, the whole product, or its latency. The last line is always JSON.
+    """Run a benchmark, such as engine or latency.
+
+    The last line of its output is always JSON.
 
     Example: streamwise bench engine --scale 0.1
     """
@@ -37,7 +41,7 @@ def bench(
     end_on_sigterm()
     try:
         status = import_module(f"bench.{name}").main(context.args)
-    except RuntimeError as error:  # how a bench says that it cannot go on
+    except RuntimeError as error:  # a bench raises this when it cannot go on
         if type(error) is not RuntimeError:
             raise
         raise Fatal(f"the bench {name} could not be carried out: {error}") from error

@@ -1,4 +1,4 @@
-"""Commands over recorded events: the demo, a replay, an evaluation."""
+"""Commands that work with recorded events: demo, replay, evaluate."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ def demo(
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the live page.")] = False,
     keep: Annotated[
         bool,
-        typer.Option("--keep", help="Go on serving the page until Ctrl-C; keep the ledger and the logs."),
+        typer.Option("--keep", help="Keep the page up until Ctrl-C, and keep the ledger and the logs."),
     ] = False,
     config: ConfigFolder = None,
 ) -> None:
-    """A year of real baskets through every role, on this machine, with nothing but Python.
+    """Run a year of real shopping baskets through every role.
+
+    It runs on this machine and needs only Python.
 
     Example: streamwise demo --no-browser
     """
@@ -47,14 +49,21 @@ def replay(
         str, typer.Argument(help="complete-journey, cdnow, or a CSV, Parquet or JSON-lines file.")
     ],
     mapping: Mapping = None,
-    speed: Annotated[str | None, typer.Option(help="Stream time a second, such as 1d/s; else fast.")] = None,
+    speed: Annotated[
+        str | None, typer.Option(help="Stream time per second, such as 1d/s; default: full speed.")
+    ] = None,
     limit: Limit = None,
     until: Annotated[str | None, typer.Option(help="Stop before this date.")] = None,
-    no_resume: Annotated[bool, typer.Option("--no-resume", help="Start over.")] = False,
+    no_resume: Annotated[
+        bool,
+        typer.Option("--no-resume", help="Start again from the first event."),
+    ] = False,
     json_: Json = False,
     kafka: Kafka = None,
 ) -> None:
-    """Send recorded events to their topics; stops cleanly and goes on where it stopped.
+    """Send recorded events to their topics.
+
+    A replay that you stop goes on from there next time.
 
     Example: streamwise replay complete-journey --speed 1d/s
     """
@@ -74,11 +83,11 @@ def evaluate(
     ],
     mapping: Mapping = None,
     examples: Annotated[
-        Path | None, typer.Option(help="Write all matured examples to this Parquet file.")
+        Path | None, typer.Option(help="Write every matured example to this Parquet file.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
+    model: Annotated[str | None, typer.Option(help="Evaluate only this model.")] = None,
     start: Annotated[
-        str | None, typer.Option("--from", help="Figures from this date on; else the last half.")
+        str | None, typer.Option("--from", help="Compute figures from this date on; default: the last half.")
     ] = None,
     baseline: Annotated[
         str | None,
@@ -87,13 +96,15 @@ def evaluate(
         ),
     ] = None,
     horizon: Annotated[
-        str | None, typer.Option(help="Another `within` for the model, such as 30d; with --model.")
+        str | None, typer.Option(help="Replace `within` of the model given by --model, such as 30d.")
     ] = None,
     limit: Limit = None,
     json_: Json = False,
     config: ConfigFolder = None,
 ) -> None:
-    """How well the models predict recorded events, in order of time; needs no broker.
+    """Report how well the models predict recorded events.
+
+    It replays the events in order of time and needs no broker.
 
     Example: streamwise evaluate complete-journey --examples examples.parquet
     """

@@ -1,4 +1,4 @@
-"""Commands about records that could not be processed."""
+"""Commands that list, show and replay dead letters: records that could not be processed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
 dead_letters = typer.Typer(
     no_args_is_help=True,
-    help="Records that could not be processed: count them, look at one, replay them.\n\n"
-    "Example: streamwise dead-letters list",
+    help="List, show or replay records that could not be processed.\n\nExample: streamwise dead-letters list",
 )
 
-Reason = Annotated[str, typer.Option(help="Only those whose reason contains this.")]
+Reason = Annotated[str, typer.Option(help="Only dead letters whose reason contains this text.")]
 
-Topic = Annotated[str, typer.Option(help="Only those of this topic.")]
+Topic = Annotated[str, typer.Option(help="Only dead letters from this source topic.")]
 
 Since = Annotated[str | None, typer.Option(help="Only records appended from this date or time on.")]
 
@@ -36,7 +35,7 @@ def list_letters(
     json_: Json = False,
     kafka: Kafka = None,
 ) -> None:
-    """Count them by topic and reason.
+    """Count dead letters by topic and reason.
 
     Example: streamwise dead-letters list --topic sales.events
     """
@@ -48,11 +47,11 @@ def list_letters(
 
 @dead_letters.command("show")
 def show_letter(
-    letter: Annotated[str, typer.Argument(help="TOPIC:PARTITION:OFFSET, as the list shows them.")],
+    letter: Annotated[str, typer.Argument(help="TOPIC:PARTITION:OFFSET, as `list` shows it.")],
     json_: Json = False,
     kafka: Kafka = None,
 ) -> None:
-    """One of them, with its record.
+    """Show one dead letter and its record.
 
     Example: streamwise dead-letters show sales.events:3:1207
     """
@@ -69,13 +68,18 @@ def replay_letters(
     until: Until = None,
     limit: Limit = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many would be sent and why others not.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Send nothing; say how many would be sent and why the others would not."
+        ),
     ] = False,
     json_: Json = False,
     kafka: Kafka = None,
     config: ConfigFolder = None,
 ) -> None:
-    """Send them to their topics again, each once: key, value, headers and time as they were.
+    """Send dead letters to their topics again, each once.
+
+    Key, value, headers and time stay as they were.
 
     Example: streamwise dead-letters replay --reason "schema id"
     """

@@ -1,4 +1,4 @@
-"""Commands about champions and challengers."""
+"""Commands that list, show, promote and roll back champions and challengers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 
 models = typer.Typer(
     no_args_is_help=True,
-    help="Champions and challengers: who leads, by what evidence; change it by hand.\n\n"
-    "Example: streamwise models list",
+    help="List, promote and roll back champions and challengers.\n\nExample: streamwise models list",
 )
 
-Model = Annotated[str, typer.Argument(help="A model of models.yaml.")]
+Model = Annotated[str, typer.Argument(help="The name of a model in models.yaml.")]
 
 
 @models.command("list")
 def list_models(json_: Json = False, kafka: Kafka = None) -> None:
-    """Each model's champion, its figures, and how its challengers stand.
+    """List each model's champion and its challengers.
+
+    The list shows the champion's figures and how each challenger compares.
 
     Example: streamwise models list --json
     """
@@ -34,7 +35,9 @@ def list_models(json_: Json = False, kafka: Kafka = None) -> None:
 
 @models.command("show")
 def show_model(model: Model, json_: Json = False, kafka: Kafka = None) -> None:
-    """One of them with every recorded change of champion and its evidence.
+    """Show one model and its changes of champion.
+
+    Each recorded change comes with its evidence.
 
     Example: streamwise models show purchase
     """
@@ -46,11 +49,13 @@ def show_model(model: Model, json_: Json = False, kafka: Kafka = None) -> None:
 @models.command("promote")
 def promote_model(
     model: Model,
-    challenger: Annotated[str, typer.Argument(help="The one that is to score from now on.")],
+    challenger: Annotated[str, typer.Argument(help="The challenger that scores from now on.")],
     json_: Json = False,
     kafka: Kafka = None,
 ) -> None:
-    """Make a challenger the champion without waiting for the evidence.
+    """Make a challenger the champion now.
+
+    This does not wait for the evidence.
 
     Example: streamwise models promote purchase quick
     """
@@ -61,7 +66,9 @@ def promote_model(
 
 @models.command("rollback")
 def roll_back_model(model: Model, json_: Json = False, kafka: Kafka = None) -> None:
-    """Make the champion before the latest change the champion again.
+    """Undo the latest change of champion.
+
+    The former champion scores again.
 
     Example: streamwise models rollback purchase
     """

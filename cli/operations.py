@@ -33,21 +33,20 @@ def warm(json_: Json = False, config: ConfigFolder = None) -> None:
 @app.command()
 def topics(
     json_: Json = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Create nothing; fail if a topic is missing.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Create no topic; fail if one is missing.")] = False,
     acls: Annotated[
         str | None,
         typer.Option(
-            help="Print what gives each role its ACLs instead; {role} in the principal is its name."
+            help="Print the commands that give each role its ACLs, for this principal; {role} becomes its name."
         ),
     ] = None,
     kafka: Kafka = None,
     config: ConfigFolder = None,
 ) -> None:
-    """Create the topics that are missing and check the others.
+    """Create missing topics and check the existing ones.
 
     Example: streamwise topics --kafka 127.0.0.1:9092
+
     Example: streamwise topics --acls User:streamwise-{role}
     """
     from agents.runtime import prepare, source_topics
@@ -65,7 +64,9 @@ def topics(
 
 @app.command()
 def doctor(json_: Json = False, kafka: Kafka = None, config: ConfigFolder = None) -> None:
-    """Check Python, packages, config, kernels, disk, broker, topics, Redis and SQL.
+    """Check the installation for problems.
+
+    It checks Python, packages, config, kernels, disk, broker, topics, Redis and SQL.
 
     Example: streamwise doctor
     """
@@ -79,11 +80,13 @@ def doctor(json_: Json = False, kafka: Kafka = None, config: ConfigFolder = None
 
 @app.command()
 def changes(
-    old: Annotated[Path, typer.Argument(help="The config folder that the running workers have.")],
+    old: Annotated[Path, typer.Argument(help="The config folder that the workers use now.")],
     json_: Json = False,
     config: ConfigFolder = None,
 ) -> None:
-    """What an upgrade from another config to this one keeps in the rows, and a downgrade; needs no broker.
+    """Compare two configs: what an upgrade keeps in the rows.
+
+    It also says what a downgrade keeps, and needs no broker.
 
     Example: streamwise changes /srv/streamwise/config --config config
     """

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what each does with them."""
+"""Options that several commands share, and how they load settings and print results."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from config.settings import Settings
 
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of standard output.")]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as JSON, on the last line of output."),
+]
 
-Kafka = Annotated[str | None, typer.Option(help="host:port of a Kafka broker (STREAMWISE_KAFKA).")]
+Kafka = Annotated[str | None, typer.Option(help="Address of a Kafka broker, host:port (STREAMWISE_KAFKA).")]
 
 ConfigFolder = Annotated[
     Path | None,
@@ -24,9 +27,11 @@ ConfigFolder = Annotated[
     ),
 ]
 
-Mapping = Annotated[Path | None, typer.Option(help="What the columns of a file mean (YAML).")]
+Mapping = Annotated[
+    Path | None, typer.Option(help="YAML file that says what the columns of the source mean.")
+]
 
-Limit = Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Process at most this many events.")]
 
 KeyFile = Annotated[
     Path | None, typer.Option("--key", help="The key file of encrypted backups (STREAMWISE_BACKUP_KEY).")
@@ -34,7 +39,9 @@ KeyFile = Annotated[
 
 Tied = Annotated[bool, typer.Option("--tied", hidden=True)]
 
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, not only what goes wrong.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Log normal events too, not only warnings and errors.")
+]
 
 
 def settings_with(**given: Any) -> Settings:

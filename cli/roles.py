@@ -18,11 +18,12 @@ def up(
     kafka: Kafka = None,
     config: ConfigFolder = None,
     apart: Annotated[
-        bool, typer.Option("--apart", help="Each role in a process of its own: takes more memory.")
+        bool, typer.Option("--apart", help="Run each role in its own process; takes more memory.")
     ] = False,
 ) -> None:
-    """Start worker, learner, ledger, analyst, server and, where messages can be read, the reader, until Ctrl-C.
+    """Run all roles together until Ctrl-C.
 
+    The roles are worker, learner, ledger, analyst, server and, where messages can be read, reader.
     All but the worker share a process.
 
     Example: streamwise up --kafka 127.0.0.1:9092
@@ -31,7 +32,7 @@ def up(
 
     settings = settings_with(kafka=kafka, config=config)
     with stop_on_signals() as stop:
-        if status := run_first(settings, stop):  # it has said why
+        if status := run_first(settings, stop):  # it has logged the reason
             raise typer.Exit(status)
         if not stop.is_set():
             run_together(settings, stop, print, apart=apart)
@@ -39,7 +40,10 @@ def up(
 
 @app.command(hidden=True)
 def prepare(tied: Tied = False) -> None:
-    """What comes before any role: the broker answers, the topics are there, the kernels are compiled."""
+    """Wait for the broker, create missing topics and compile the kernels, before any role starts.
+
+    Example: streamwise prepare
+    """
     from agents.processes import end_with_parent
     from agents.runtime import prepare as prepare_broker
     from operations.kernels import fill_cache
@@ -55,7 +59,7 @@ def prepare(tied: Tied = False) -> None:
 
 @app.command(hidden=True)
 def shared(
-    roles: Annotated[list[str], typer.Argument(help="Any but the worker.")],
+    roles: Annotated[list[str], typer.Argument(help="Any roles but the worker.")],
     tied: Tied = False,
     verbose: Verbose = False,
     kafka: Kafka = None,
@@ -78,7 +82,9 @@ def shared(
 def worker(
     tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
 ) -> None:
-    """Fold events into customers' rows, score them, decide (steps 2 to 8).
+    """Run the worker: update, score and decide (steps 2 to 8).
+
+    It folds events into customers' rows, scores the rows and decides on alerts and offers.
 
     Example: streamwise worker --kafka 127.0.0.1:9092
     """
@@ -96,11 +102,13 @@ def learner(
     config: ConfigFolder = None,
     figures_from: Annotated[
         int | None,
-        typer.Option(help="/status: figures over examples opened from this time on (ms since 1970) …"),
+        typer.Option(help="In /status, count only examples opened from this time on (ms since 1970)."),
     ] = None,
     figures_to: Annotated[int | None, typer.Option(help="… and due by this time (ms since 1970).")] = None,
 ) -> None:
-    """Learn from matured examples and publish model snapshots (step 10).
+    """Run the learner: train the models online (step 10).
+
+    It learns from matured examples and publishes model snapshots.
 
     Example: streamwise learner --kafka 127.0.0.1:9092
     """
@@ -113,7 +121,9 @@ def learner(
 
 @app.command()
 def ledger(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None) -> None:
-    """Keep alerts, offers and what became of them in SQL (step 9).
+    """Run the ledger: keep alerts and offers in SQL (step 9).
+
+    It also keeps their outcomes.
 
     Example: STREAMWISE_LEDGER=postgresql://me:secret@127.0.0.1:5432/streamwise streamwise ledger
     """
@@ -127,7 +137,9 @@ def ledger(tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None) ->
 def analyst(
     tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
 ) -> None:
-    """Forecast sales and demand, and recommend products to each customer who changed (step 10).
+    """Run the analyst: forecast and recommend (step 10).
+
+    It forecasts sales and demand, and recommends products to each customer who changed.
 
     Example: streamwise analyst --kafka 127.0.0.1:9092
     """
@@ -141,7 +153,9 @@ def analyst(
 def reader(
     tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
 ) -> None:
-    """Read the texts of messages: what comes to social.messages goes on to social.events (step 1).
+    """Run the reader: rate the texts of messages (step 1).
+
+    It reads social.messages and writes social.events.
 
     Example: streamwise reader --kafka 127.0.0.1:9092
     """
@@ -155,7 +169,7 @@ def reader(
 def server(
     tied: Tied = False, verbose: Verbose = False, kafka: Kafka = None, config: ConfigFolder = None
 ) -> None:
-    """Serve the live page (step 9).
+    """Run the server: serve the live page (step 9).
 
     Example: streamwise server --kafka 127.0.0.1:9092
     """
@@ -166,7 +180,7 @@ def server(
 
 
 def prepare_role(role: str, tied: bool, verbose: bool, *, shared: bool = False, **given: Any) -> Settings:
-    """What every role does first: logging, settings, config; it waits for a broker within bounds."""
+    """Set up logging, settings and config for a role, and wait a bounded time for the broker."""
     import logging
 
     from agents.processes import end_with_parent

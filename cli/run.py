@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+"""The entry point: puts the commands in order and turns errors into exit statuses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from streams.errors import ConfigError, StreamwiseError
 from . import backups, bench, corrections, data, dead_letters, models, operations, roles
 from .app import app
 
-COMMANDS = (data, roles, operations, backups, bench)  # importing these has added their commands to `app`
+COMMANDS = (data, roles, operations, backups, bench)  # their import adds the commands to `app`
 # `--help` lists what a newcomer needs first
 ORDER = (
     "demo", "up", "warm", "worker", "learner", "ledger", "analyst", "reader", "server", "topics", "doctor", "changes",
