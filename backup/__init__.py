@@ -1,1 +1,1 @@
-"""Backup and restore: what the cluster holds in one encrypted file, and back into an empty cluster."""
+"""Backup and restore: write what the cluster holds into one encrypted file, and restore it into an empty cluster."""

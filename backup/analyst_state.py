@@ -1,4 +1,4 @@
-"""What the analyst knows, in a backup: the newest record of each key, as its last whole cycle left them."""
+"""The analyst's state in a backup: the newest record of each key as of its last complete cycle."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from streams.errors import Retryable
 
 from .topic_log import Log
 
-PARTITION: Final = 0  # all of it, so that a cycle is one transaction
-TRIES: Final = 5  # while the log is compacted under the reader's hands
+PARTITION: Final = 0  # the analyst writes only here, so that a cycle is one transaction
+TRIES: Final = 5  # the broker may compact the log during a read
 
 
 def newest(log: Log, topic: str) -> dict[bytes, bytes]:
-    """Every record by key, the control record last; nothing where no analyst ever ran."""
+    """The newest record of each key, the control record last; empty if no analyst ever ran."""
     for _ in range(TRIES):
         found = _read(log, topic)
         if not found or whole(found):
@@ -40,19 +40,19 @@ def _read(log: Log, topic: str) -> dict[bytes, bytes]:
 
 
 def _count(control: bytes) -> int:
-    told: dict[str, Any] = msgspec.msgpack.decode(control)
-    return sum(int(told[name]) for name in ("items", "shoppers", "pieces"))
+    counts: dict[str, Any] = msgspec.msgpack.decode(control)
+    return sum(int(counts[name]) for name in ("items", "shoppers", "pieces"))
 
 
 def whole(records: Mapping[bytes, bytes]) -> bool:
-    """Whether there are as many as the control record says."""
+    """Whether the number of records matches the count in the control record."""
     return CONTROL_KEY in records and len(records) - 1 == _count(records[CONTROL_KEY])
 
 
 def clamped(control: bytes, limit: Callable[[str, int, int], int]) -> bytes:
-    """The control record with each offset as `limit(topic, partition, offset)` allows it."""
-    told: dict[str, Any] = msgspec.msgpack.decode(control)
-    for place, offset in told["offsets"].items():
+    """The control record with each offset replaced by `limit(topic, partition, offset)`."""
+    content: dict[str, Any] = msgspec.msgpack.decode(control)
+    for place, offset in content["offsets"].items():
         topic, _, number = place.rpartition(":")
-        told["offsets"][place] = limit(topic, int(number), offset)
-    return msgspec.msgpack.encode(told)
+        content["offsets"][place] = limit(topic, int(number), offset)
+    return msgspec.msgpack.encode(content)

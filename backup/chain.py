@@ -1,4 +1,4 @@
-"""A full backup and the increments that follow it, opened in order."""
+"""A chain: a full backup and its increments, opened in order."""
 
 from __future__ import annotations
 
@@ -31,24 +31,27 @@ Progress = Callable[[int, int], None]
 
 
 class Chain:
-    """What a restore reads: the newest backup decides, its ancestors give what it builds on. A context manager."""
+    """The backups that a restore reads, oldest first. A context manager.
+
+    The newest backup describes the state; its ancestors hold the parts that it builds on.
+    """
 
     def __init__(self, readers: Sequence[ArchiveReader]) -> None:
         self.readers = list(readers)
 
     @property
     def newest(self) -> ArchiveReader:
-        """The last one."""
+        """The last backup of the chain."""
         return self.readers[-1]
 
     @property
     def id(self) -> str:
-        """The id of the state that it leads to."""
+        """The id of the newest backup, whose state the chain restores."""
         return self.newest.header.id
 
     @property
     def summary(self) -> Summary:
-        """That of the newest."""
+        """The summary of the newest backup."""
         return self.newest.summary
 
     def __enter__(self) -> Chain:
@@ -59,7 +62,7 @@ class Chain:
             reader.close()
 
     def verify(self, progress: Progress) -> None:
-        """Open every chunk of every file. Nothing is restored from a chain of which a part is damaged."""
+        """Open every chunk of every file, so that a restore refuses a chain with a damaged part."""
         sizes = [reader.path.stat().st_size for reader in self.readers]
         before = 0
         for reader, size in zip(self.readers, sizes, strict=True):
@@ -69,36 +72,36 @@ class Chain:
         progress(before, before)
 
     def changelog(self, number: int) -> Iterator[list[tuple[bytes, bytes | None]]]:
-        """The records of a partition, a chunk at a time, oldest first: of a key the last one counts."""
+        """Yields the records of a partition, a chunk at a time, oldest first. The last record of a key counts."""
         for reader in self.readers:
             for chunk in reader.chunks(reader.section(CHANGELOG, number)):
                 yield list(decode(chunk))
 
     def output(self, topic: str, number: int) -> Iterator[tuple[bytes, bytes | None]]:
-        """The records of an output topic that the ledger or the learner of this backup has not taken."""
+        """Yields the output records that the ledger or the learner had not consumed at the backup."""
         for reader in self.readers:
             for chunk in reader.chunks(reader.section(OUTPUT + topic, number)):
                 yield from decode(chunk)
 
     def output_range(self, topic: str, number: int) -> Range:
-        """Their offsets."""
+        """The offsets of these output records."""
         first, last = (
             r.summary.outputs.get(topic, {}).get(str(number)) for r in (self.readers[0], self.newest)
         )
         return Range(first.begin if first else 0, last.end if last else 0)
 
     def models(self, number: int) -> Iterator[tuple[bytes, bytes | None]]:
-        """The snapshots in a partition of their topic."""
+        """Yields the model snapshots of a partition."""
         for chunk in self.newest.chunks(self.newest.section(MODELS, number)):
             yield from decode(chunk)
 
     def analyst(self) -> Iterator[tuple[bytes, bytes | None]]:
-        """What the analyst knew, the control record last."""
+        """Yields the analyst's state, the control record last."""
         for chunk in self.newest.chunks(self.newest.section(ANALYST, PARTITION)):
             yield from decode(chunk)
 
     def files(self) -> dict[str, bytes]:
-        """The config files as they were."""
+        """The config files by name, as they were at the backup."""
         found = {}
         for chunk in self.newest.chunks(self.newest.section(FILES)):
             for name, data in pieces(chunk):
@@ -106,7 +109,7 @@ class Chain:
         return found
 
     def tables(self) -> dict[str, Iterator[dict[str, object]]]:
-        """The rows of each table: of the newest backup that has it."""
+        """The rows of each table, from the newest backup that has the table."""
         found: dict[str, Iterator[dict[str, object]]] = {}
         for reader in self.readers:
             for name in reader.summary.tables:
@@ -114,12 +117,15 @@ class Chain:
         return found
 
     def slices(self, number: int) -> list[Slice]:
-        """What each backup took of a partition of the changelog."""
+        """The slice of a changelog partition that each backup holds."""
         return [reader.summary.changelog[str(number)] for reader in self.readers]
 
 
 def open_chain(paths: Sequence[Path], key: bytes | None) -> Chain:
-    """Open one backup, its ancestors looked for beside it, or a full one and its increments as they are given."""
+    """Open a chain.
+
+    One path: that backup, with its ancestors from the same folder. More paths: a full backup and its increments.
+    """
     if len(paths) == 1:
         paths = _with_ancestors(paths[0])
     chain = Chain([])
@@ -159,14 +165,14 @@ def _with_ancestors(newest: Path) -> list[Path]:
 
 
 def header_of(path: Path) -> Header:
-    """The header of a backup."""
+    """The header of the backup at `path`."""
     reader = ArchiveReader(path)
     reader.close()
     return reader.header
 
 
 def nearby(folder: Path) -> list[tuple[Path, Header]]:
-    """The backups in a folder that can be read, oldest first."""
+    """The readable backups in a folder, oldest first."""
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
         try:

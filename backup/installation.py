@@ -1,4 +1,4 @@
-"""What is backed up and restored: the topics, the groups that read them, the ledger and the config."""
+"""What a backup covers: the topics, the consumer groups that read them, the ledger and the config."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Installation:
-    """`client`: how a Kafka client reaches the cluster, in librdkafka's settings. `consumers`: which group takes
-    each output topic; what it has not taken yet is part of a backup. `decisions`: the output topics whose
-    records name the source event that caused them. A source that a group takes as an output, too, is backed up from
-    where the first of both stands."""
+    """The parts of an installation that a backup reads and a restore writes.
+
+    `client`: librdkafka settings that reach the cluster. `consumers`: the group that consumes each output topic;
+    a backup holds the records that this group has not consumed yet. `decisions`: the output topics whose records
+    name the source event that caused them. If a source topic is also in `consumers`, the backup holds it from the
+    lower of the two groups' offsets.
+    """
 
     client: Mapping[str, Any]
     partitions: int
@@ -32,7 +35,7 @@ class Installation:
 
     @property
     def groups(self) -> dict[str, list[str]]:
-        """The topics that each group commits offsets of."""
+        """The topics for which each group commits offsets."""
         found = {self.worker: list(self.sources)}
         for topic, group in self.consumers.items():
             found.setdefault(group, []).append(topic)

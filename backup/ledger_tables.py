@@ -1,4 +1,4 @@
-"""The ledger's tables in a backup. Those that follow from topics are in full backups, the others in every one."""
+"""The ledger's tables in a backup: a full one holds every table, an increment only those not derived from topics."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from backup.file import TABLE, ArchiveWriter, piece, pieces
 from serving.ledger import APPLIED, BY_KIND, METADATA, Ledger
 from streams.errors import Fatal
 
-ROWS = 500  # in a piece, and in an insert
+ROWS = 500  # rows in a piece of the archive, and in one INSERT
 FROM_TOPICS = (*(table.name for table in BY_KIND.values()), APPLIED.name)
 
 
 def read_tables(connection: Connection, archive: ArchiveWriter, whole: bool) -> dict[str, int]:
-    """Write every table into a section of its own; how many rows each has. `whole`: those of topics, too."""
+    """Write each table into its own section. Returns the row counts. `whole`: include tables derived from topics."""
     counts = {}
     for table in METADATA.sorted_tables:
         if not whole and table.name in FROM_TOPICS:
@@ -33,12 +33,12 @@ def read_tables(connection: Connection, archive: ArchiveWriter, whole: bool) -> 
 
 
 def applied(connection: Connection) -> dict[tuple[str, int], int]:
-    """The ledger's positions: the offset of each partition that it holds last."""
+    """The ledger's positions: the last offset that it holds of each partition."""
     return {(row.topic, row.partition): row.offset for row in connection.execute(select(APPLIED))}
 
 
 def rows_of(chunks: Iterable[bytes]) -> Iterable[dict[str, Any]]:
-    """The rows of a table's section."""
+    """Yields the rows in a section of a table."""
     for chunk in chunks:
         for names, rows in pieces(chunk):
             for row in rows:
@@ -46,17 +46,17 @@ def rows_of(chunks: Iterable[bytes]) -> Iterable[dict[str, Any]]:
 
 
 def known(name: str) -> Table:
-    """The table of this name."""
+    """The ledger's table of this name; raises Fatal if this version has none."""
     table = METADATA.tables.get(name)
     if table is None:
         raise Fatal(
-            f"the backup holds a table {name}, which this version does not have; restore it with the newer one"
+            f"the backup holds a table {name}, which this version does not have; restore it with a newer version"
         )
     return table
 
 
 def filled(ledger: Ledger) -> list[str]:
-    """The names of the tables that hold something."""
+    """The names of the tables that are not empty."""
     with ledger.reading() as connection:
         return [
             table.name
@@ -73,7 +73,7 @@ def write_table(
     rows: Iterable[Mapping[str, Any]],
     wanted: Callable[[Mapping[str, Any]], bool],
 ) -> int:
-    """Insert the rows that are `wanted`; how many."""
+    """Insert the rows that are `wanted`. Returns how many."""
     table, count = known(name), 0
     some: list[Mapping[str, Any]] = []
 

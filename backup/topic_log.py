@@ -1,4 +1,4 @@
-"""Reading partitions from one offset to another, and what a cluster knows about its topics and groups."""
+"""Reads ranges of partitions, and asks a cluster about its topics and groups."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from streams.errors import Fatal, Retryable
 
 TIMEOUT_S = 30.0
-AT_ONCE = 2000  # messages asked for at a time: 2 MB of rows
-WAIT_S = 0.02  # for so many; at the end of a partition there are less
+AT_ONCE = 2000  # messages per call: 2 MB of rows
+WAIT_S = 0.02  # for AT_ONCE messages; fewer come at the end of a partition
 DAY_MS = 86_400_000
 ASK_S, PAUSE_S = 5.0, 0.2
 NO_COORDINATOR = (
@@ -41,11 +41,11 @@ class Record(NamedTuple):
 
 
 class Log:
-    """Reads a cluster's topics by hand, in no group's name. A context manager."""
+    """Reads partitions by assignment; it commits no offsets and joins no group. A context manager."""
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         more = {"enable.auto.commit": False, "auto.offset.reset": "error", "enable.partition.eof": True}
-        # little at a time, so that the broker answers the roles in between
+        # small fetches, so that the broker serves the roles in between
         room = {"queued.max.messages.kbytes": 32 << 10, "max.partition.fetch.bytes": 256 << 10,
                 "fetch.wait.max.ms": 20, "check.crcs": True}  # fmt: skip
         self._consumer = Consumer({**client, "group.id": "streamwise-backup", **more, **room})
@@ -57,7 +57,7 @@ class Log:
         self._consumer.close()
 
     def bounds(self, topic: str, number: int) -> tuple[int, int]:
-        """The first offset that is there, and the one after the last."""
+        """The first offset of a partition, and the offset after its last."""
         try:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=TIMEOUT_S)
         except KafkaException as error:
@@ -65,7 +65,7 @@ class Log:
         return int(low), int(high)
 
     def read(self, topic: str, number: int, begin: int, end: int) -> Iterator[Record]:
-        """The records from `begin` to before `end`, as far as they are there."""
+        """Yields the records from `begin` to before `end` that exist."""
         if begin >= end:
             return
         self._consumer.assign([TopicPartition(topic, number, begin)])
@@ -101,18 +101,18 @@ def _unreadable(topic: str, number: int, why: str) -> Retryable:
 
 
 class Cluster:
-    """Questions to a cluster's administration."""
+    """Asks a cluster about its topics and groups, and deletes records."""
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         self._admin = AdminClient(dict(client))
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
-        """The ids of topics; a topic that is deleted and made anew gets another one."""
+        """The ids of topics; a topic that is deleted and recreated gets a new id."""
         found = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=TIMEOUT_S)
         return {name: str(_answer(future).topic_id) for name, future in found.items()}
 
     def deletions_kept_ms(self, topic: str) -> int:
-        """How long a compacted topic keeps the mark of a deleted key."""
+        """How long a compacted topic keeps a tombstone, in ms."""
         asked = ConfigResource(ConfigResource.Type.TOPIC, topic)
         (future,) = self._admin.describe_configs([asked], request_timeout=TIMEOUT_S).values()
         entry = _answer(future).get("delete.retention.ms")
@@ -129,12 +129,12 @@ class Cluster:
         return found
 
     def members(self, group: str) -> int:
-        """How many processes are in a group now."""
+        """The number of members that a group has now."""
         described = self._patiently(self._admin.describe_consumer_groups, [group])
         return 0 if described.state == ConsumerGroupState.DEAD else len(described.members)
 
     def _patiently(self, ask: Callable[..., Any], asked: Any) -> Any:
-        """The one answer about a group. A new broker has no coordinator of groups yet, and makes one when asked."""
+        """Ask about one group, and again while the broker has no group coordinator: a new one makes it when asked."""
         until = time.monotonic() + TIMEOUT_S
         while True:
             (future,) = ask(asked, request_timeout=ASK_S).values()
@@ -146,7 +146,7 @@ class Cluster:
             time.sleep(PAUSE_S)
 
     def delete_before(self, places: Mapping[tuple[str, int], int]) -> None:
-        """Let partitions begin at these offsets: what stands before them is dropped."""
+        """Delete the records before these offsets."""
         asked = [TopicPartition(topic, number, offset) for (topic, number), offset in places.items()]
         if asked:
             for future in self._admin.delete_records(asked, request_timeout=TIMEOUT_S).values():

@@ -1,6 +1,6 @@
-"""The file of a backup: its summary, pieces, encryption and key.
+"""The backup file: its header, summary, chunks, encryption and key.
 
-Promises: a damaged, cut or foreign file is refused before anything of it is used.
+Promises: a reader refuses a damaged, truncated or foreign file before it uses any of it.
 """
 
 from .archive import PART, ArchiveReader, ArchiveWriter, piece, pieces

@@ -1,15 +1,16 @@
-"""The backup file: a header, chunks that are each compressed and sealed, and where the last of them stands.
+"""The backup file: a header, chunks that are compressed and sealed one by one, and the position of the last chunk.
 
     8 bytes    "SWBACKUP"
     6 bytes    version (uint16) and the header's size (uint32); all numbers are little-endian
     header     JSON, readable without the key: id, parent, kind, created_ms, salt, key (the key's name, "" for none)
-    chunks     kind (1 byte: D data, E end), body's size (uint32), body
-    20 bytes   where the end chunk begins (uint64), its number (uint64), "SWBE"
+    chunks     kind (1 byte: D data, E end), size of the body (uint32), body
+    20 bytes   position of the end chunk (uint64), its number (uint64), "SWBE"
 
-A body is zstd, then AES-256-GCM under a key of this file alone: HKDF-SHA256 of the key file's key with the header's
-salt. A chunk's nonce is its number; the hash of all bytes before the first chunk, its kind and its number are its
-associated data, so a chunk that is changed, moved, left out or of another file is no chunk of this one. Without
-a key the seal is a BLAKE2b hash of the same: it shows damage, but anybody can make it.
+A body is compressed with zstd, then encrypted with AES-256-GCM. Each file has its own encryption key: HKDF-SHA256 of
+the key in the key file, with the salt of the header. The nonce of a chunk is its number. Its associated data are the
+hash of all bytes before the first chunk, its kind and its number. So the reader detects a chunk that was changed,
+moved, left out or taken from another file. Without a key the seal is a BLAKE2b hash of the same bytes: it shows
+damage, but anybody can compute it.
 
 The end chunk holds the summary (JSON): counts, offsets and `sections`, which say where the chunks of each begin.
 """
@@ -37,9 +38,9 @@ from .summary import Header, Section, Summary
 MAGIC, END_MAGIC, VERSION = b"SWBACKUP", b"SWBE", 1
 PREFIX, CHUNK, TRAILER = struct.Struct("<8sHI"), struct.Struct("<cI"), struct.Struct("<QQ4s")
 DATA, END = b"D", b"E"
-CHUNK_BYTES = 1 << 20  # collected before a chunk is written: what one takes in memory
+CHUNK_BYTES = 1 << 20  # the writer collects this much before it writes a chunk: the memory that a chunk takes
 LARGEST_BODY = 1 << 30
-COMPRESSION = 3  # zstd's default: rows shrink by a half, at 300 MB/s
+COMPRESSION = 3  # zstd's default: halves the size of rows, at 300 MB/s
 PART = ".part"
 
 
@@ -48,8 +49,10 @@ def _about(start: bytes, kind: bytes, number: int) -> bytes:
 
 
 class ArchiveWriter:
-    """Writes a file beside its place and moves it there when it is whole. A context manager: leaving without
-    `finish` removes what was written."""
+    """Writes a temporary file beside `path` and renames it when it is complete.
+
+    A context manager: leaving it without `finish` removes the temporary file.
+    """
 
     def __init__(self, path: Path, header: Header, key: bytes | None) -> None:
         salt = secrets.token_bytes(SALT_BYTES)
@@ -74,13 +77,13 @@ class ArchiveWriter:
         self._write(self._start)
 
     def begin(self, name: str, partition: int = -1) -> None:
-        """What is added from here on belongs to this section."""
+        """Begin a section; the pieces added from here on belong to it."""
         self._flush()
         self._section = Section(name, partition, self._file.tell(), self._number)
         self.sections.append(self._section)
 
     def add(self, piece: bytes, records: int = 1) -> None:
-        """Add a piece; pieces are never divided among chunks."""
+        """Add a piece. One chunk holds it whole."""
         assert self._section is not None
         self._buffer.append(piece)
         self._buffered += len(piece)
@@ -107,7 +110,7 @@ class ArchiveWriter:
             raise Fatal(f"{self._path} cannot be written: {error.strerror}") from error
 
     def finish(self, summary: Summary) -> int:
-        """Write the summary, see that all is on the disk, move the file to its place; its size in bytes."""
+        """Write the summary, flush the file to the disk and rename it to `path`. Returns its size in bytes."""
         self._flush()
         summary.sections = self.sections
         position, number = self._file.tell(), self._number
@@ -121,7 +124,7 @@ class ArchiveWriter:
             os.replace(self._part, self._path)
             folder = os.open(self._path.parent, os.O_RDONLY)
             try:
-                os.fsync(folder)  # the name, too, outlives a power cut
+                os.fsync(folder)  # so that the name survives a power failure too
             finally:
                 os.close(folder)
         except OSError as error:
@@ -140,7 +143,7 @@ class ArchiveWriter:
 
 
 class ArchiveReader:
-    """A backup file that is there whole. `header` is known at once, `summary` after `unlock`."""
+    """Reads a complete backup file. `header` is known at once, `summary` only after `unlock`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -171,7 +174,7 @@ class ArchiveReader:
             raise self._damaged("its header cannot be read") from error
 
     def unlock(self, key: bytes | None) -> ArchiveReader:
-        """Read the summary."""
+        """Check the key and the end of the file, and read the summary."""
         header = self.header
         if header.key and key is None:
             raise Fatal(f"{self.path} is encrypted: name its key file (--key), that of key {header.key}")
@@ -210,7 +213,7 @@ class ArchiveReader:
         return None
 
     def chunks(self, section: Section | None) -> Iterator[bytes]:
-        """What a section holds, a chunk at a time."""
+        """Yields the content of a section, a chunk at a time."""
         if section is None:
             return
         position = section.position
@@ -221,7 +224,7 @@ class ArchiveReader:
             yield plain
 
     def verify(self) -> Iterator[int]:
-        """Open every chunk; yields the bytes read of the file after each."""
+        """Open every chunk; yields the position in the file after each."""
         for section in self.summary.sections:
             for _ in self.chunks(section):
                 yield self._file.tell()
@@ -233,7 +236,7 @@ class ArchiveReader:
         found, size = CHUNK.unpack(head)
         body = self._file.read(size) if size <= LARGEST_BODY else b""
         if len(body) < size or found != kind:
-            raise self._damaged("it is cut short" if found == kind else "its parts are not in order")
+            raise self._damaged("it is cut short" if found == kind else "its parts are out of order")
         try:
             opened = self._seal.open(number, _about(self._start, kind, number), body)
             return bytes(cramjam.zstd.decompress(opened))
@@ -249,13 +252,13 @@ class ArchiveReader:
 
 
 def piece(value: Any) -> bytes:
-    """Plain data as a piece of its own length, for sections that hold few large things."""
+    """Encode plain data as a piece with its length in front, for sections that hold few large things."""
     encoded = msgspec.msgpack.encode(value)
     return struct.pack("<I", len(encoded)) + encoded
 
 
 def pieces(chunk: bytes) -> Iterator[Any]:
-    """What `piece` wrote into a chunk."""
+    """Yields the data of a chunk that `piece` encoded."""
     at = 0
     while at < len(chunk):
         (size,) = struct.unpack_from("<I", chunk, at)

@@ -1,4 +1,4 @@
-"""How the chunks of a backup are closed: AES-256-GCM with a key, a hash without one (see `backup.file.archive`)."""
+"""Seals the chunks of a backup: AES-256-GCM with a key, a hash without one (see `backup.file.archive`)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ SALT_BYTES, SEAL_BYTES = 32, 16
 
 
 class Seal(Protocol):
-    """Closes and opens the body of a chunk."""
+    """Seals and opens the body of a chunk. `about`: its associated data."""
 
     def close(self, number: int, about: bytes, body: bytes) -> bytes:
-        """The body as it is written."""
+        """Return the sealed body, as it is written to the file."""
 
     def open(self, number: int, about: bytes, body: bytes) -> bytes:
-        """The body as it was; raises ValueError when it is not the one that was closed."""
+        """Return the original body; raises ValueError if it is not the one that `close` sealed."""
 
 
 class GcmSeal:
-    """AES-256-GCM."""
+    """Encrypts and authenticates the body with AES-256-GCM."""
 
     def __init__(self, key: bytes, salt: bytes) -> None:
         derived = HKDF(SHA256(), 32, salt, b"streamwise backup file").derive(key)
@@ -41,7 +41,7 @@ class GcmSeal:
 
 
 class HashSeal:
-    """A hash at the end of the body."""
+    """Appends a hash to the body: detects damage, but not forgery."""
 
     def close(self, number: int, about: bytes, body: bytes) -> bytes:
         return body + self._hash(about, body)

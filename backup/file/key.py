@@ -1,4 +1,4 @@
-"""The key that backups are encrypted with: 32 random bytes in a file that only its owner reads."""
+"""The key that encrypts backups: 32 random bytes in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LABEL = "streamwise-backup-key:"
 
 
 def new_key(path: Path) -> str:
-    """Make a key file; one that is there is never overwritten. Returns the key's name."""
+    """Make a key file; never overwrite an existing file. Returns the name of the key."""
     key = secrets.token_bytes(KEY_BYTES)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -30,7 +30,7 @@ def new_key(path: Path) -> str:
 
 
 def read_key(path: Path) -> bytes:
-    """The key in a file made by `new_key`."""
+    """Return the key in a file that `new_key` made."""
     try:
         text = path.read_text(encoding="ascii").strip()
         if not text.startswith(_LABEL):
@@ -46,5 +46,5 @@ def read_key(path: Path) -> bytes:
 
 
 def key_name(key: bytes) -> str:
-    """What a key is called in messages and headers; tells nothing of the key."""
+    """Return the name of a key for messages and headers; it reveals nothing of the key."""
     return hashlib.sha256(b"streamwise backup key name" + key).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Records of a topic as the archive holds them."""
+"""The encoding of a topic's records in the archive: two sizes (int32), key, value."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 RECORD = struct.Struct("<ii")
 
-NONE = -1
+NONE = -1  # as size of the value: a tombstone
 
 
 def encode(key: bytes, value: bytes | None) -> bytes:
-    """A record as it stands in a chunk; without a value it is the mark of a deleted key."""
+    """Encode a record for a chunk; one without a value is a tombstone."""
     if value is None:
         return RECORD.pack(len(key), NONE) + key
     return RECORD.pack(len(key), len(value)) + key + value
 
 
 def decode(chunk: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-    """The records of a chunk."""
+    """Yields the records of a chunk."""
     at, size = 0, len(chunk)
     while at < size:
         key_size, value_size = RECORD.unpack_from(chunk, at)

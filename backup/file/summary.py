@@ -1,4 +1,4 @@
-"""What a backup says of itself: the header, which everybody may read, and the summary, sealed like the rest."""
+"""What a backup says about itself: the header, readable without the key, and the summary, sealed like the chunks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 FULL, INCREMENT = "full", "increment"
 
-# the sections; `OUTPUT` and `TABLE` are followed by a name
+# names of sections; a topic follows `OUTPUT`, a table follows `TABLE`
 CHANGELOG, MODELS, FILES, ANALYST = "changelog", "models", "files", "analyst"
 OUTPUT, TABLE = "output:", "table:"
 
@@ -23,7 +23,7 @@ class Header(msgspec.Struct, frozen=True):
 
 
 class Section(msgspec.Struct):
-    """A run of chunks: `position` in the file and number of the first, and how many there are."""
+    """A run of chunks: `position` of the first in the file, its number `chunk`, and how many `chunks` there are."""
 
     name: str
     partition: int
@@ -34,10 +34,10 @@ class Section(msgspec.Struct):
 
 
 class Slice(msgspec.Struct):
-    """What was taken of a partition of the changelog: offsets `begin` to before `cut`.
+    """The part of a changelog partition that a backup holds: offsets `begin` to before `cut`.
 
-    `marks`: with the marks of deleted keys. `ahead`: rows that were compacted away before the cut, taken from
-    behind it.
+    `marks`: whether it holds tombstones too. `ahead`: the number of rows taken from behind the cut, because
+    compaction had removed them before it.
     """
 
     begin: int
@@ -46,31 +46,31 @@ class Slice(msgspec.Struct):
     rows: int = 0
     deleted: int = 0
     ahead: int = 0
-    tail: int = 0  # rows that are ahead were found before this offset
-    layout: int = 0  # that the control row names; 0 without one
+    tail: int = 0  # every row that is ahead stood before this offset
+    layout: int = 0  # the layout that the control row names; 0 without a control row
 
 
 class Range(msgspec.Struct):
-    """Records `begin` to before `end` of a partition of an output topic."""
+    """Offsets `begin` to before `end` of a partition of an output topic."""
 
     begin: int
     end: int
 
 
 class Summary(msgspec.Struct):
-    """Offsets are by topic and partition; partitions are text, as JSON has it."""
+    """Counts and offsets of a backup. Offsets are by topic and partition; partitions are text, as keys of JSON are."""
 
     partitions: int = 0
     topic_ids: dict[str, str] = {}
     changelog: dict[str, Slice] = {}
-    # what the rows hold: events before these offsets are in them, and none from there on
+    # the rows hold every event before these offsets, and none from there on
     sources: dict[str, dict[str, int]] = {}
-    # where rows are ahead of that: no row holds an event from here on
+    # some rows may be ahead of `sources`, but none holds an event from these offsets on
     reached: dict[str, dict[str, int]] = {}
     outputs: dict[str, dict[str, Range]] = {}
-    groups: dict[str, dict[str, dict[str, int]]] = {}  # committed offsets as they were found, by group
+    groups: dict[str, dict[str, dict[str, int]]] = {}  # committed offsets at the time of the backup, by group
     snapshots: int = 0
-    analyst: int = 0  # records of what the analyst knows
+    analyst: int = 0  # records of the analyst's state
     tables: dict[str, int] = {}  # rows
     files: list[str] = []
     sections: list[Section] = []

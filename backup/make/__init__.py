@@ -1,6 +1,6 @@
-"""Makes a backup while the roles work: a cut through the changelog, full or an increment.
+"""Makes a full backup or an increment while the roles run, by a consistent cut through the changelog.
 
-Promises: rows, offsets and outputs in a file belong to one moment of each partition.
+Promises: the rows, offsets and outputs of a partition in a file belong to one moment.
 """
 
 from .backup import Backup

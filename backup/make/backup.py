@@ -1,9 +1,9 @@
-"""A backup, made beside a cluster that goes on working.
+"""Makes a backup while the cluster keeps running.
 
-The order makes it consistent. What was committed is asked first, the end of the changelog next, then the end of the
-models and of the outputs; then the ledger is read in one transaction. So the rows hold every event before the offsets
-that they are said to stand at, and every output of these events is in the ledger or among the outputs it has not
-taken yet.
+The order of reading makes it consistent: first the committed offsets, next the end offsets of the changelog and of the
+models, then the ledger in one transaction, last the output topics. So the rows hold every event before the offsets
+that the backup records for them. Every output of these events is in the ledger, or among the outputs that it has not
+consumed yet.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from streams.errors import Fatal
 from .changelog_cut import find_cut, latest_offsets, write_cut
 
 CONFIG_FILES = "*.yaml"
-Progress = Callable[[int, int], None]  # steps done, of how many
+Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
 
 class Backup:
-    """One backup in the making. `since`: the backup that it builds on, unlocked; none for a full one."""
+    """Makes one backup. `since`: the unlocked backup that an increment builds on; None for a full backup."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Backup:
         self._done = self._steps = 0
 
     def write(self, path: Path, key: bytes | None) -> tuple[Header, int]:
-        """Make the file; its header and its size in bytes."""
+        """Make the file. Returns its header and its size in bytes."""
         since = self._since
         header = Header(
             secrets.token_hex(8),
@@ -78,7 +78,7 @@ class Backup:
                 ledger.close()
 
     def _check_base(self, header: Header) -> None:
-        """An increment needs the log that the one before was made from, with all that was deleted since."""
+        """Check that the topics are those of the previous backup and still hold every tombstone since then."""
         at = self._at
         topics = [at.changelog, *at.consumers]
         self.summary.topic_ids = self._cluster.topic_ids(topics)
@@ -87,16 +87,16 @@ class Backup:
         base = self._since.summary
         for topic in topics:
             if base.topic_ids.get(topic) != self.summary.topic_ids[topic]:
-                raise Fatal(f"topic {topic} was made anew since {self._since.path}: make a full backup")
+                raise Fatal(f"topic {topic} was recreated since {self._since.path}: make a full backup")
         kept_ms = self._cluster.deletions_kept_ms(at.changelog)
         if header.created_ms - self._since.header.created_ms > kept_ms:
             raise Fatal(
-                f"{self._since.path} is older than {kept_ms / 3_600_000:g} hours, for which {at.changelog} remembers "
-                "what was deleted: make a full backup"
+                f"{self._since.path} is older than the {kept_ms / 3_600_000:g} hours for which {at.changelog} keeps "
+                "the marks of deleted keys: make a full backup"
             )
 
     def _ledger(self) -> Ledger | None:
-        """The ledger; none when no ledger role ever ran."""
+        """The ledger; None if no ledger role ever ran."""
         at = self._at
         if at.ledger_url.startswith("sqlite") and not Path(at.ledger_url.partition("///")[2]).exists():
             if self._cluster.committed(at.ledger, list(at.consumers)):
@@ -124,7 +124,7 @@ class Backup:
         self._models(log, archive, models)
         for number, (_, end) in changelog.items():
             self._partition(log, archive, number, begins[number], end)
-        # Last: a row that was read holds outputs, and these were there before it.
+        # Last: the outputs of a row are written before the row, so those of every row read above are there now.
         for topic, number in [(t, n) for t in at.consumers for n in range(at.partitions)]:
             bounds = log.bounds(topic, number)
             begin = self._output_begin(topic, number, bounds, positions)
@@ -147,11 +147,11 @@ class Backup:
             self.summary.files.append(path.name)
 
     def _models(self, log: Log, archive: ArchiveWriter, bounds: dict[int, tuple[int, int]]) -> None:
-        """Every snapshot that is there, in every backup: they are few and small."""
+        """Write every snapshot, in an increment too: they are few and small."""
         for number, (low, high) in bounds.items():
             newest: dict[bytes, bytes | None] = {}
             for record in log.read(self._at.models, number, low, high):
-                newest.pop(record.key or b"", None)  # so that they stay in the order of their offsets
+                newest.pop(record.key or b"", None)  # so that the dict keeps the order of offsets
                 newest[record.key or b""] = record.value
             archive.begin(MODELS, number)
             for key, value in newest.items():
@@ -160,7 +160,7 @@ class Backup:
                     self.summary.snapshots += 1
 
     def _analyst(self, log: Log, archive: ArchiveWriter) -> None:
-        """All that the analyst knows, in every backup; read first, so that it is hardly ever ahead of the rows."""
+        """Write the analyst's whole state, in an increment too. Read first, it is hardly ever ahead of the rows."""
         archive.begin(ANALYST, PARTITION)
         for key, value in newest(log, self._at.analyst_changelog).items():
             archive.add(encode(key, value))
@@ -169,7 +169,7 @@ class Backup:
     def _output_begin(
         self, topic: str, number: int, bounds: tuple[int, int], positions: dict[tuple[str, int], int]
     ) -> int:
-        """The first record that nobody has taken: SQL says so itself, other groups have committed it."""
+        """The first offset not yet consumed, by the ledger's own positions or by another group's committed offsets."""
         low = bounds[0]
         if self._since is not None:
             begin = self._since.summary.outputs[topic][str(number)].end
@@ -193,8 +193,8 @@ class Backup:
         archive.begin(OUTPUT + topic, number)
         at = begin
         for record in log.read(topic, number, begin, end):
-            # An offset without a record (a transaction's mark) is filled, as positions are counted in offsets; who
-            # reads these topics drops what it has.
+            # Repeat the record for offsets without one (transaction markers), as positions are counted in offsets;
+            # the consumers of these topics drop duplicates.
             for _ in range(at, record.offset + 1):
                 archive.add(encode(record.key or b"", record.value))
             at = record.offset + 1
@@ -202,7 +202,7 @@ class Backup:
 
     def _partition(self, log: Log, archive: ArchiveWriter, number: int, begin: int, end: int) -> None:
         at, summary = self._at, self.summary
-        cut = find_cut(log, at.changelog, number, begin, end, self._told)
+        cut = find_cut(log, at.changelog, number, begin, end, self._advance)
         part = Slice(begin, cut.offset, marks=self._since is not None, layout=cut.layout)
         archive.begin(CHANGELOG, number)
         committed = {t: o[str(number)] for t, o in summary.groups[at.worker].items() if str(number) in o}
@@ -217,18 +217,20 @@ class Backup:
                     f"group {at.worker} has no offset of {topic}[{number}]: start a worker once, then back up"
                 )
             summary.sources.setdefault(topic, {})[str(number)] = offsets.get(topic, 0)
-        write_cut(log, at.changelog, number, cut, part, archive.add, self._told)
+        write_cut(log, at.changelog, number, cut, part, archive.add, self._advance)
         if part.ahead:
             for topic in at.sources:
                 summary.reached.setdefault(topic, {})[str(number)] = log.bounds(topic, number)[1]
         elif self._since is not None and self._since.summary.changelog[str(number)].tail > part.cut:
-            part.tail = self._since.summary.changelog[str(number)].tail  # rows of the base are ahead still
+            part.tail = self._since.summary.changelog[
+                str(number)
+            ].tail  # rows of the previous backup are still ahead
             for topic, reached in self._since.summary.reached.items():
                 if str(number) in reached:
                     summary.reached.setdefault(topic, {})[str(number)] = reached[str(number)]
-        self._told(end - cut.offset)
+        self._advance(end - cut.offset)
         summary.changelog[str(number)] = part
 
-    def _told(self, offsets: int) -> None:
+    def _advance(self, offsets: int) -> None:
         self._done += offsets
         self._progress(self._done, self._steps)

@@ -1,16 +1,16 @@
-"""One partition of the changelog, cut where a commit cycle ended: the newest record of each key up to there.
+"""Cuts one partition of the changelog at the end of a commit cycle: the newest record of each key before the cut.
 
-It is read twice: first only which offset is the newest of each key, up to the newest control row; then the records
-themselves, straight into the file. In memory are the keys of one partition, about 200 bytes each.
+The partition is read twice. The first pass finds the newest offset of each key, up to the newest control row. The
+second pass copies these records straight into the file. Memory holds the keys of one partition, about 200 bytes each.
 
-The broker may compact the log meanwhile. A record that counts at the cut can be gone only because a newer one of its
-key stands behind the cut, in a part of the log that was compacted, too. Such rows are taken from behind the cut: they
-are then ahead of the offsets that are read on from, which is right (docs/ARCHITECTURE.md), but not exact. Two things
-tell that it happened:
-- what the first reading took for the newest is not there any more at the second one. The log cleaner replaces segments
-  in the order of their offsets, so an older record of a key is never left where a newer one before the cut is gone;
-- offsets are missing before the cut, and so is the control row before the newest one, which goes when the log is
-  compacted past the newest. Then a key may stand behind the cut only, and all that do are taken.
+The broker may compact the log meanwhile. Compaction removes the newest record of a key before the cut only if a newer
+one stands behind the cut, in a part of the log that was compacted too. The second pass then takes the row from behind
+the cut. Such a row is ahead of the offsets that a restored worker reads on from, which is correct
+(docs/ARCHITECTURE.md) but not exact. Two signs show that this happened:
+- The second pass does not find the offset that the first pass recorded. The log cleaner replaces segments in the order
+  of their offsets, so it never leaves an older record of a key when a newer one before the cut is gone.
+- Offsets are missing before the cut, and so is the last control row but one, which goes when the log is compacted past
+  the newest one. Then some keys may stand only behind the cut, and the second pass takes all of these.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from backup.topic_log import Log, Record
 from streams.durability import CONTROL_KEY, LAYOUT_KEY, read_control
 from streams.errors import Retryable
 
-TRIES = 5  # to find a key behind the cut before the log is compacted once more
+TRIES = 5  # searches behind the cut, each a race against the next compaction
 
 
 @dataclass(slots=True)
 class Cut:
-    """What the first reading found: the newest offset of each key before `offset`, which is one behind the newest
-    control row; the layouts described and that control row; the source offsets that control rows named last.
+    """The result of the first pass.
 
-    `before`: the offset of the control row before the newest; `whole`: no record before the cut is missing.
+    `offset`: the cut, one after the newest control row. `newest`: the newest offset of each key before the cut.
+    `special`: descriptions of layouts, and that control row. `sources`: the last source offset that a control row
+    names, by topic. `before`: the offset of the last control row but one. `whole`: no record before the cut is missing.
     """
 
     offset: int
@@ -44,20 +45,20 @@ class Cut:
     whole: bool = True
 
 
-Told = Callable[[int], None]  # offsets that were passed
+Advance = Callable[[int], None]  # takes the number of offsets passed
 
 
-def find_cut(log: Log, topic: str, number: int, begin: int, end: int, told: Told) -> Cut:
-    """Read `begin` to before `end` for keys and control rows."""
+def find_cut(log: Log, topic: str, number: int, begin: int, end: int, advance: Advance) -> Cut:
+    """First pass: read offsets `begin` to before `end` for keys and control rows."""
     cut = Cut(begin)
-    newest: dict[bytes, int] = {}  # since the newest control row: of a cycle that has not ended
+    newest: dict[bytes, int] = {}  # of the cycle that has not ended: since the newest control row
     special: dict[bytes, bytes] = {}
     control_at = -1
     following, missing, after_control = begin, 0, True
-    for record in _told(log.read(topic, number, begin, end), begin, end, told):
+    for record in _counted(log.read(topic, number, begin, end), begin, end, advance):
         key, value = record.key or b"", record.value
-        # behind a control row stands the mark that its transaction was committed, which is not read as a record;
-        # a mark between rows counts as missing, which only makes the search below more thorough
+        # A commit marker follows each control row and takes an offset, but is not read as a record.
+        # A marker between rows counts as missing, which only makes the search below more thorough.
         missing += max(0, record.offset - following - after_control)
         following, after_control = record.offset + 1, key == CONTROL_KEY
         if key == CONTROL_KEY and value is not None:
@@ -79,18 +80,18 @@ def find_cut(log: Log, topic: str, number: int, begin: int, end: int, told: Told
 
 
 def write_cut(
-    log: Log, topic: str, number: int, cut: Cut, part: Slice, add: Callable[[bytes], None], told: Told
+    log: Log, topic: str, number: int, cut: Cut, part: Slice, add: Callable[[bytes], None], advance: Advance
 ) -> None:
-    """Read the same again and `add` it: layouts first, as rows are read by them; the control row last.
+    """Second pass: `add` layouts first, as they say how to read rows; then the rows; the control row last.
 
-    An increment (`part.marks`) needs the marks of deleted keys too; a full backup leaves the keys out.
+    An increment (`part.marks`) needs tombstones too; a full backup leaves deleted keys out.
     """
     control = cut.special.pop(CONTROL_KEY, None)
     for key, value in cut.special.items():
         add(encode(key, value))
     sure = cut.whole
     known = set() if sure else set(cut.newest)
-    for record in _told(log.read(topic, number, part.begin, cut.offset), part.begin, cut.offset, told):
+    for record in _counted(log.read(topic, number, part.begin, cut.offset), part.begin, cut.offset, advance):
         key = record.key or b""
         sure = sure or record.offset == cut.before
         if cut.newest.get(key) == record.offset:
@@ -121,8 +122,10 @@ def _from_behind(
     add: Callable[[bytes], None],
     known: set[bytes] | None,
 ) -> None:
-    """What was compacted away: any newer record of the key will do. `known`: keys that stand before the cut, when
-    others may have stood there, too; None when none is unknown."""
+    """Find rows that compaction removed before the cut; any newer record of the key will do.
+
+    `known`: the keys found before the cut, if other keys may have stood there too; None if all are known.
+    """
     missing = set(cut.newest)
     for _ in range(TRIES):
         part.tail = log.bounds(topic, number)[1]
@@ -137,18 +140,18 @@ def _from_behind(
     raise Retryable(f"{topic}[{number}] is compacted faster than it is read; try again")
 
 
-def _told(records: Iterator[Record], begin: int, end: int, told: Told) -> Iterator[Record]:
+def _counted(records: Iterator[Record], begin: int, end: int, advance: Advance) -> Iterator[Record]:
     at = begin
     for count, record in enumerate(records):
         yield record
         if count % 1024 == 1023:
-            told(record.offset - at)
+            advance(record.offset - at)
             at = record.offset
-    told(end - at)
+    advance(end - at)
 
 
 def latest_offsets(committed: Mapping[str, Any], cut: Cut) -> dict[str, int]:
-    """By topic: what was committed before the changelog's end was asked for, or what a control row names since."""
+    """The source offset by topic: the committed one, read before the changelog's end, or a control row's if higher."""
     return {
         topic: max(committed.get(topic, 0), cut.sources.get(topic, 0)) for topic in {*committed, *cut.sources}
     }

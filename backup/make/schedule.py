@@ -1,4 +1,4 @@
-"""Scheduled backups: when the next one is due, of which kind, and which old ones may go."""
+"""Scheduled backups: when the next is due, whether it is full, and which old ones to remove."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kept = Sequence[tuple[Path, Header]]
 
 @dataclass(frozen=True)
 class Schedule:
-    """`every_h`: hours between backups; one in `full_every` is full; `keep` full ones stay, with their increments."""
+    """Hours between backups (`every_h`); one in `full_every` is full; `keep` full ones stay, with their increments."""
 
     folder: Path
     every_h: float
@@ -24,35 +24,38 @@ class Schedule:
     keep: int
 
     def kept(self) -> Kept:
-        """What is in the folder, oldest first."""
+        """The backups in the folder, oldest first."""
         return nearby(self.folder)
 
     def wait_s(self, now_ms: int) -> float:
-        """Until the next backup is due; 0 when it is."""
+        """Seconds until the next backup is due; 0 if it is due."""
         newest = self.newest_ms()
         due_ms = newest + self.every_h * HOUR_MS if newest else now_ms
         return max(0.0, (due_ms - now_ms) / 1000)
 
     def newest_ms(self) -> int:
-        """When the newest backup was made; 0 without any."""
+        """The time of the newest backup, in ms since 1970; 0 if there is none."""
         kept = self.kept()
         return kept[-1][1].created_ms if kept else 0
 
     def base(self, kept: Kept) -> Path | None:
-        """What the next backup builds on; None: it is a full one."""
+        """The backup that the next one builds on; None if the next is full."""
         chain = _newest_chain(kept)
         if not chain or len(chain) >= self.full_every:
             return None
         return chain[-1][0]
 
     def path(self, now_ms: int, base: Path | None) -> Path:
-        """Where the next backup goes."""
+        """The path of the next backup."""
         at = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y%m%dT%H%M%S")
         return self.folder / f"streamwise-{at}-{INCREMENT if base else FULL}{SUFFIX}"
 
     def superfluous(self, kept: Kept) -> list[Path]:
-        """Older chains than are kept, whole, the newest file of each first: what is left of one can be restored.
-        What builds on nothing that is there can not, and goes as well; the newest full backup never does."""
+        """The files to remove: whole chains older than those kept, and increments whose base is missing.
+
+        The newest file of a chain comes first, so that the rest can be restored if removal stops halfway. The newest
+        full backup is never among them.
+        """
         fulls = [header.id for _, header in kept if header.kind == FULL]
         root: dict[str, str] = {}
         for _, header in kept:
@@ -61,7 +64,7 @@ class Schedule:
         return [path for path, header in reversed(kept) if fulls and root[header.id] not in wanted]
 
     def tidy(self) -> list[Path]:
-        """Remove what is superfluous, and the parts of backups that were ended; what was removed."""
+        """Remove superfluous backups and the partial files of interrupted ones. Returns what was removed."""
         removed = [*self.superfluous(self.kept()), *self.folder.glob(f"*{SUFFIX}{PART}")]
         for path in removed:
             path.unlink(missing_ok=True)
@@ -69,7 +72,7 @@ class Schedule:
 
 
 def _newest_chain(kept: Kept) -> Kept:
-    """The newest full backup and what builds on it, in order."""
+    """The newest full backup and its increments, in order."""
     chain: list[tuple[Path, Header]] = []
     for path, header in kept:
         if header.kind == FULL:

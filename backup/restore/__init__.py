@@ -1,6 +1,6 @@
-"""Restores a backup into an empty cluster, for trial too, and compares every row.
+"""Restores a backup into an empty cluster; a drill restores it to a scratch place and compares every row.
 
-Promises: a restore that was interrupted goes on where it stopped; nothing is written where something lies.
+Promises: an interrupted restore resumes where it stopped; a restore never writes over existing data.
 """
 
 from .compare_cluster import compare_live

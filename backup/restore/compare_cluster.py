@@ -1,4 +1,4 @@
-"""A drill's second half: what the backup holds against what the cluster that it was made of holds still."""
+"""The second half of a drill: compares the backup with the cluster that it was made from."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from backup.topic_log import Cluster, Log
 from serving.ledger import BY_KIND, Ledger
 from streams.durability import CONTROL_KEY
 
-from .drill import Expected, Findings, Told, digest
+from .drill import Advance, Expected, Findings, digest
 
 IDS_AT_ONCE = 500
 
 
-def compare_live(installation: Installation, chain: Chain, findings: Findings, told: Told) -> str:
-    """Compare as of the cut; why not, if it was not. What changed since the backup is counted, not compared."""
+def compare_live(installation: Installation, chain: Chain, findings: Findings, advance: Advance) -> str:
+    """Compare the cluster as of the cut; what changed since then is counted, not compared.
+
+    Returns why it could not compare, "" if it did.
+    """
     topics = [installation.changelog, *installation.consumers]
     if Cluster(installation.client).topic_ids(topics) != chain.summary.topic_ids:
-        return "the backup is of other topics than these"
+        return "the topics of this cluster are not those of the backup"
     with Log(installation.client) as log:
         for number in range(chain.summary.partitions):
-            _changelog(installation, chain, log, number, findings, told)
+            _changelog(installation, chain, log, number, findings, advance)
             for topic in installation.consumers:
                 _output(chain, log, topic, number, findings)
     ledger = Ledger(installation.ledger_url).open()
@@ -36,12 +39,14 @@ def compare_live(installation: Installation, chain: Chain, findings: Findings, t
     return ""
 
 
-def _changelog(at: Installation, chain: Chain, log: Log, number: int, findings: Findings, told: Told) -> None:
-    """Every row that the log still has as of the cut, byte for byte."""
+def _changelog(
+    at: Installation, chain: Chain, log: Log, number: int, findings: Findings, advance: Advance
+) -> None:
+    """Compare byte for byte every row that the log still has as of the cut."""
     expected = Expected(record for records in chain.changelog(number) for record in records)
     cut = chain.slices(number)[-1].cut
     low, high = log.bounds(at.changelog, number)
-    seen: dict[bytes, bytes | None] = {}
+    live: dict[bytes, bytes | None] = {}
     newer: set[bytes] = set()
     control = b""
     for record in log.read(at.changelog, number, low, high):
@@ -51,13 +56,13 @@ def _changelog(at: Installation, chain: Chain, log: Log, number: int, findings: 
         elif key == CONTROL_KEY:
             control = record.value or b""
         elif not key.startswith(b"\0"):
-            seen[key] = digest(record.value) if record.value is not None else None
-    told(high - low)
-    for key in expected.rows.keys() | seen.keys():
-        wanted, found = expected.rows.get(key), seen.get(key)
+            live[key] = digest(record.value) if record.value is not None else None
+    advance(high - low)
+    for key in expected.rows.keys() | live.keys():
+        wanted, found = expected.rows.get(key), live.get(key)
         if wanted == found:
             findings.same("live rows")
-        elif key in newer:  # written again since; the log need not keep what it was
+        elif key in newer:  # rewritten since; the log may have dropped the older version
             findings.same("live rows changed since")
         else:
             findings.differs("live rows", f"{key!r}")

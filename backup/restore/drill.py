@@ -1,8 +1,8 @@
-"""A drill: a backup is restored into a scratch place, and every row, snapshot and table is compared.
+"""A drill restores a backup to a scratch place and compares every row, snapshot and table.
 
-The scratch place is the worker's own: partitions in memory, filled by the Restorer that a worker restores with, from
-record batches made of what a restore would send, with the config of the backup; and a SQLite ledger in a folder.
-One partition's rows are in memory at a time.
+The scratch place is partitions in memory, with the config of the backup, and a SQLite ledger in a temporary folder.
+The worker's own Restorer fills the partitions from record batches of the records that a restore would send. Memory
+holds the rows of one partition at a time.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from streams.errors import StreamwiseError
 from streams.state import packed
 
 AT_ONCE = 4096
-SHOWN = 10  # differences that are told; all are counted
-Told = Callable[[int], None]
+SHOWN = 10  # differences that the report names; all are counted
+Advance = Callable[[int], None]  # takes the number of records done
 
 
 class Findings:
-    """What was compared, by kind, and what differs."""
+    """Counts what was compared, by kind, and what differs."""
 
     def __init__(self) -> None:
         self.compared: dict[str, int] = {}
@@ -46,25 +46,25 @@ class Findings:
         self.shown: list[str] = []
 
     def same(self, kind: str, count: int = 1) -> None:
-        """So many of a kind are as they should be."""
+        """Count things of a kind that match."""
         self.compared[kind] = self.compared.get(kind, 0) + count
 
     def differs(self, kind: str, what: str) -> None:
-        """One is not."""
+        """Count one thing that differs; `what` names it."""
         self.same(kind)
         self.different[kind] = self.different.get(kind, 0) + 1
         if len(self.shown) < SHOWN:
             self.shown.append(f"{kind}: {what}")
 
     def check(self, good: bool, kind: str, what: str) -> None:
-        """One is, or is not."""
+        """Count one thing as a match if `good`, else as a difference."""
         if good:
             self.same(kind)
         else:
             self.differs(kind, what)
 
     def report(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """Return the findings as plain data."""
         return {
             "ok": not self.different,
             "compared": self.compared,
@@ -74,17 +74,19 @@ class Findings:
 
 
 def digest(value: bytes) -> bytes:
-    """Stands for a value: equal only when the values are."""
+    """Return a 16-byte hash that stands for a value."""
     return hashlib.blake2b(value, digest_size=16).digest()
 
 
 class Expected:
-    """What a partition of the changelog must come back as: a digest of each row, which keys are gone, the control
-    row, and the descriptions of layouts."""
+    """What the restore of a changelog partition must give.
+
+    It holds a digest of each row, the deleted keys, the control row and the descriptions of layouts.
+    """
 
     def __init__(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
         self.rows: dict[bytes, bytes] = {}
-        self.older: dict[bytes, bytes] = {}  # rows of other layouts, whole
+        self.older: dict[bytes, bytes] = {}  # whole rows of other layouts
         self.gone: set[bytes] = set()
         self.control = b""
         self.layouts: dict[int, bytes] = {}
@@ -102,13 +104,13 @@ class Expected:
 
 
 class Drill:
-    """Restores a chain into the scratch place and compares it with what the chain says."""
+    """Restores a chain to the scratch place and compares the result with the chain."""
 
-    def __init__(self, chain: Chain, findings: Findings, told: Told) -> None:
-        self._chain, self._findings, self._told = chain, findings, told
+    def __init__(self, chain: Chain, findings: Findings, advance: Advance) -> None:
+        self._chain, self._findings, self._advance = chain, findings, advance
 
     def run(self) -> None:
-        """All of it."""
+        """Restore and compare everything."""
         with tempfile.TemporaryDirectory(prefix="streamwise-drill-") as name:
             folder = Path(name)
             for file, data in self._chain.files().items():
@@ -131,7 +133,7 @@ class Drill:
         try:
             for data, count in batches(self._chain.changelog(number)):
                 restorer.apply(partition, parse_batch(data, first=0))
-                self._told(count)
+                self._advance(count)
         except StreamwiseError as error:
             self._findings.differs("rows", str(error))
             return
@@ -146,7 +148,7 @@ class Drill:
         self._findings.check(restorer.control == control, "control rows", f"partition {number}")
 
     def _older(self, expected: Expected, layout_id: int, number: int) -> dict[bytes, bytes]:
-        """The newest rows that are of another layout, whole: they come back moved to the current one."""
+        """The whole rows of other layouts: the restore migrates them to the current layout."""
         if not expected.layouts.keys() - {layout_id}:
             return {}
         found: dict[bytes, bytes] = {}
@@ -170,7 +172,7 @@ class Drill:
         starts = [0, *stops]
         for (key, _), start, stop in zip(there, starts, stops, strict=False):
             if key in older:
-                good = data[start:stop] == _moved(older[key], expected.layouts, work)
+                good = data[start:stop] == _migrated(older[key], expected.layouts, work)
             else:
                 good = digest(data[start:stop]) == expected.rows[key]
             self._findings.check(good, "rows", f"{key!r}")
@@ -194,7 +196,9 @@ class Drill:
         found = {key: value for key, value in self._chain.analyst() if value is not None}
         if found:
             self._findings.check(
-                whole(found), "what the analyst knows", f"{len(found)} records are not all of it"
+                whole(found),
+                "analyst's state",
+                f"{len(found)} records, fewer or more than its control record says",
             )
 
     def _tables(self, folder: Path) -> None:
@@ -217,7 +221,7 @@ class Drill:
 
 
 def batches(chunks: Iterable[list[tuple[bytes, bytes | None]]]) -> Iterator[tuple[bytes, int]]:
-    """Records as the record batches that a broker would keep, and how many are in each."""
+    """Yields the records as a broker's record batches, each with its number of records."""
     base = 0
     for records in chunks:
         builder: Any = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 30)
@@ -229,8 +233,8 @@ def batches(chunks: Iterable[list[tuple[bytes, bytes | None]]]) -> Iterator[tupl
         yield bytes(data), len(records)
 
 
-def _moved(value: bytes, layouts: dict[int, bytes], work: LivePass) -> bytes:
-    """A row of an older layout as it must stand in the current one."""
+def _migrated(value: bytes, layouts: dict[int, bytes], work: LivePass) -> bytes:
+    """A row of an older layout, migrated to the current layout."""
     migration = work.migration(layouts[int.from_bytes(value[:8], "little", signed=True)])
     moved = np.empty((1, work.layout.words), np.int64)
     zero = np.array([0])
@@ -240,7 +244,7 @@ def _moved(value: bytes, layouts: dict[int, bytes], work: LivePass) -> bytes:
 
 
 def _sum(rows: Iterable[dict[str, Any]]) -> tuple[int, int]:
-    """How many rows, and a number that is another one when any of them is; their order does not matter."""
+    """The number of rows and a checksum over all of them, in any order."""
     count = total = 0
     for row in rows:
         count += 1

@@ -1,8 +1,8 @@
-"""A restore into an empty cluster. Everything is checked before anything is written.
+"""Restores a backup into an empty cluster. It checks everything before it writes anything.
 
-What is written is written so that it can be begun again: rows and snapshots are the newest of their keys however
-often they come, a topic's end says how far it was filled, the ledger is one transaction. That a restore began is
-noted with the offsets of a group of its own.
+Writing is idempotent, so an interrupted restore can start again. Rows and snapshots remain the newest of their keys
+however often they are sent, the end of a topic shows how far it was filled, and the ledger is one transaction. The
+restore records that it began in the committed offsets of its own group.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 
 class Restore:
-    """One restore. `check` raises what stands against it; `run` does it."""
+    """One restore. `run` checks that it is possible and then does it."""
 
     def __init__(self, installation: Installation, chain: Chain, progress: Progress) -> None:
         self._at, self._chain, self._progress = installation, chain, progress
@@ -47,7 +47,7 @@ class Restore:
         self._done = self._steps = 0
 
     def run(self) -> dict[str, Any]:
-        """Check, then write; what was restored."""
+        """Check, then write. Returns a report of what was restored."""
         summary = self._chain.summary
         self._ledger.open()
         try:
@@ -58,7 +58,7 @@ class Restore:
             changelog = [section for r in self._chain.readers for section in r.summary.sections]
             self._steps = sum(s.records for s in changelog) + sum(p.missing for p in self._places)
             tables = self._write_ledger()
-            fill(sink, self._cluster, self._places, self._told)
+            fill(sink, self._cluster, self._places, self._advance)
             outputs = self._write_outputs(sink)
             rows = self._write_logs(sink)
             self._commit_offsets()
@@ -82,13 +82,13 @@ class Restore:
     def _places(self) -> list[TargetPartition]:
         return [*self._sources, *self._outputs]
 
-    # -- what stands against it --------------------------------------------------------------------------
+    # -- checks ------------------------------------------------------------------------------------------
 
     def _check(self, log: Log) -> None:
         at, summary = self._at, self._chain.summary
         if summary.partitions != at.partitions:
             raise Fatal(
-                f"the backup is of {summary.partitions} partitions, not of {at.partitions}: "
+                f"the backup has {summary.partitions} partitions, not {at.partitions}: "
                 f"set STREAMWISE_PARTITIONS={summary.partitions}, and make the topics with that many"
             )
         state, backup = self._marked()
@@ -102,7 +102,7 @@ class Restore:
         if not self._resumed:
             self._check_empty(log, state, backup)
         for topic in at.sources:
-            if topic in at.consumers:  # its events are in the backup, from where the rows stand on
+            if topic in at.consumers:  # the backup holds its events, from the offset of the rows on
                 continue
             for number in range(at.partitions):
                 wanted = summary.sources.get(topic, {}).get(str(number), 0)
@@ -138,7 +138,7 @@ class Restore:
         if not place.fresh and place.high < place.wanted:
             raise Fatal(
                 f"{place.topic}[{place.number}] has events up to offset {place.high}, but the rows hold those before "
-                f"{place.wanted}: mirror it whole, or delete the topic, run `streamwise topics` and start again"
+                f"{place.wanted}: copy it whole, or delete the topic, run `streamwise topics` and start again"
             )
         return place
 
@@ -156,8 +156,11 @@ class Restore:
     # -- writing -----------------------------------------------------------------------------------------
 
     def _undone(self, topic: str, number: int, offset: int) -> bool:
-        """Whether what an event caused is not to be restored: it is behind the rows, and in a new source topic
-        another event will stand at its offset, with the same ids."""
+        """Whether the restore must leave out what this source event caused.
+
+        It must if the restored rows do not hold the event and the source topic is new: another event will then take
+        its offset, and with it the same ids.
+        """
         for place in self._sources:
             if (place.topic, place.number) == (topic, number):
                 return place.fresh and place.high <= place.wanted <= offset
@@ -171,7 +174,7 @@ class Restore:
                     name: write_table(connection, name, rows, self._wanted(name))
                     for name, rows in tables.items()
                 }
-        return dict.fromkeys(tables, 0)  # one transaction: what is there is all of it
+        return dict.fromkeys(tables, 0)  # already complete: the ledger is written in one transaction
 
     def _wanted(self, table: str) -> Callable[[Mapping[str, Any]], bool]:
         if table == APPLIED.name:
@@ -183,13 +186,13 @@ class Restore:
         return wanted
 
     def _write_outputs(self, sink: Sink) -> int:
-        """What ledger and learner have not taken, where it is not there."""
+        """Write the outputs that the ledger and the learner had not consumed, unless the topic has them."""
         count = 0
         for place in self._outputs:
             found = self._chain.output_range(place.topic, place.number)
             if not place.fresh and place.high >= found.end:
                 continue
-            there = max(0, place.high - found.begin)  # of a restore that was ended
+            there = max(0, place.high - found.begin)  # records that an interrupted restore wrote
             waiting: list[tuple[bytes, bytes | None]] = []
             for key, value in self._kept(place):
                 if there:
@@ -208,14 +211,14 @@ class Restore:
             if place.topic in self._at.decisions and value is not None:
                 try:
                     decision = schemas.decode(value)[1]
-                except schemas.SchemaError:  # the ledger will say so
+                except schemas.SchemaError:  # the ledger will report it
                     decision = {"topic": "", "partition": -1, "offset": -1}
                 if self._undone(decision["topic"], decision["partition"], decision["offset"]):
                     continue
             yield key, value
 
     def _write_logs(self, sink: Sink) -> int:
-        """Snapshots, then rows: a worker that is started too early finds no rows, and no end of them."""
+        """Write snapshots first, then rows: a worker that starts too early then finds no complete rows."""
         rows = 0
         for number in range(self._at.partitions):
             self._send(sink, self._at.models, number, list(self._chain.models(number)))
@@ -227,7 +230,7 @@ class Restore:
         return rows
 
     def _write_analyst(self, sink: Sink) -> None:
-        """In a new source topic other events stand at the offsets behind the rows: the analyst has not learned them."""
+        """Write the analyst's state, with its offsets at most at the rows' in a new source topic: other events follow there."""
         ends = {(place.topic, place.number): place.wanted for place in self._sources if place.fresh}
         waiting: list[tuple[bytes, bytes | None]] = []
         for key, value in self._chain.analyst():
@@ -242,17 +245,17 @@ class Restore:
     def _send(self, sink: Sink, topic: str, number: int, records: list[tuple[bytes, bytes | None]]) -> int:
         if records:
             sink.send(topic, number, records)
-            self._told(len(records))
+            self._advance(len(records))
         return len(records)
 
-    def _told(self, steps: int) -> None:
+    def _advance(self, steps: int) -> None:
         self._done += steps
         self._progress(min(self._done, self._steps), self._steps)
 
     # -- offsets -----------------------------------------------------------------------------------------
 
     def _commit_offsets(self) -> None:
-        """Each group goes on where it stood; the ledger knows better itself."""
+        """Commit where each group goes on; the ledger role uses the positions in its own tables instead."""
         at, summary = self._at, self._chain.summary
         found: dict[str, list[TopicPartition]] = {group: [] for group in at.groups}
         for place in self._sources:
@@ -297,7 +300,7 @@ def _commit(client: Mapping[str, Any], group: str, offsets: list[TopicPartition]
 
 
 def put_config(files: Mapping[str, bytes], config: Path, folder: Path) -> list[str]:
-    """The names of the config files that are not as they were; those of the backup are put into `folder`."""
+    """Write the backup's version of each config file that differs into `folder`. Returns their names."""
     changed = [
         n for n, data in files.items() if not (config / n).is_file() or (config / n).read_bytes() != data
     ]

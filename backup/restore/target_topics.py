@@ -1,8 +1,8 @@
-"""Where a restore may write, and bringing a new topic to the offset at which the old one stood.
+"""Finds where a restore may write, and advances a new topic to the end offset of the old one.
 
 Everything refers to offsets: rows to the events that they hold, ids of alerts to the event that caused them, the
-ledger and the snapshots to what they have taken. So a topic that is new goes on at the offset of the old one: it is
-filled with empty records up to there, which are dropped before anybody reads them.
+ledger and the snapshots to what they have consumed. So a new topic must go on at the offset of the old one. The
+restore fills it with empty records up to there and deletes them before anybody reads them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DROP_EVERY = 2_000_000  # fillers; so that a broker never keeps many of them
 
 
 class Sink:
-    """Sends to given partitions in order; `flush` returns when all is acknowledged."""
+    """Sends records to given partitions in order; `flush` returns when the broker has acknowledged all."""
 
     def __init__(self, client: Mapping[str, Any]) -> None:
         more = {"enable.idempotence": True, "acks": "all", "compression.type": "lz4", "linger.ms": 20}
@@ -31,7 +31,7 @@ class Sink:
         self._failure = ""
 
     def send(self, topic: str, number: int, records: list[tuple[bytes, bytes | None]]) -> None:
-        """Queue records, waiting for room."""
+        """Queue records; wait while the queue is full."""
         waiting: list[Any] = [{"key": key, "value": value} for key, value in records]
         while waiting:
             self._producer.produce_batch(topic, waiting, partition=number, on_delivery=self._delivered)
@@ -52,11 +52,11 @@ class Sink:
     def _check(self) -> None:
         if self._failure:
             raise Fatal(
-                f"the broker refused a record of {self._failure}; mend it and start the restore again"
+                f"the broker refused a record of {self._failure}; solve this and start the restore again"
             )
 
     def flush(self) -> None:
-        """Wait for the acknowledgements."""
+        """Wait until the broker has acknowledged every record."""
         if self._producer.flush(4 * TIMEOUT_S):
             raise Retryable("the broker does not acknowledge; start the restore again when it is there")
         self._check()
@@ -64,9 +64,9 @@ class Sink:
 
 @dataclass(frozen=True, slots=True)
 class TargetPartition:
-    """A partition of a source or output topic, and the offset `wanted` of what comes next in it.
+    """A partition of a source or output topic, and the offset `wanted` for its next record.
 
-    `low` and `high` are its bounds as found; `fresh`: it holds nothing but fillers.
+    `low` and `high`: its bounds before the restore. `fresh`: it is empty or holds only fillers.
     """
 
     topic: str
@@ -78,21 +78,21 @@ class TargetPartition:
 
     @property
     def missing(self) -> int:
-        """How many fillers it takes."""
+        """The number of fillers that it needs."""
         return max(0, self.wanted - self.high) if self.fresh else 0
 
 
 def look_at(log: Log, topic: str, number: int, wanted: int) -> TargetPartition:
-    """How a partition stands."""
+    """Return the state of a partition."""
     low, high = log.bounds(topic, number)
     fresh = low == high
-    if not fresh and high <= wanted:  # a restore that was ended may have left fillers
+    if not fresh and high <= wanted:  # an interrupted restore may have left fillers
         fresh = all(record.key == FILLER_KEY for record in log.read(topic, number, high - 1, high))
     return TargetPartition(topic, number, wanted, low, high, fresh)
 
 
-def fill(sink: Sink, cluster: Cluster, places: list[TargetPartition], told: Callable[[int], None]) -> None:
-    """Bring fresh partitions to the offsets wanted, and drop the fillers."""
+def fill(sink: Sink, cluster: Cluster, places: list[TargetPartition], advance: Callable[[int], None]) -> None:
+    """Advance fresh partitions to their wanted offsets, and delete the fillers."""
     fillers: list[tuple[bytes, bytes | None]] = [(FILLER_KEY, None)] * AT_ONCE
     for place in places:
         left, written = place.missing, 0
@@ -101,7 +101,7 @@ def fill(sink: Sink, cluster: Cluster, places: list[TargetPartition], told: Call
             sink.send(place.topic, place.number, fillers[:some])
             left -= some
             written += some
-            told(some)
+            advance(some)
             if written % DROP_EVERY == 0:
                 sink.flush()
                 cluster.delete_before({(place.topic, place.number): place.high + written})

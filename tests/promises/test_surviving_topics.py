@@ -66,7 +66,7 @@ def test_the_learner_goes_on_bit_for_bit_beside_topics_that_survived(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("backup.make.backup.time.time", partial(float, time.time() + 25 * 3600))
         with pytest.raises(
-            Fatal, match=r"a\.backup is older than 24 hours, for which customers-changelog remembers"
+            Fatal, match=r"a\.backup is older than the 24 hours for which customers-changelog keeps"
         ):
             cluster.backup(tmp_path / "b.backup", since=str(tmp_path / "a.backup"))
     admin = AdminClient({"bootstrap.servers": cluster.kafka.bootstrap})
@@ -75,7 +75,7 @@ def test_the_learner_goes_on_bit_for_bit_beside_topics_that_survived(
     wait(lambda: not {"customers-changelog", "models"} & admin.list_topics(timeout=10).topics.keys())
     restored = restore_backup(cluster.settings, [tmp_path / "a.backup"], quiet=True)
     assert (restored["outputs"], restored["filled"]) == (0, 0)
-    with pytest.raises(Fatal, match="topic customers-changelog was made anew since"):
+    with pytest.raises(Fatal, match="topic customers-changelog was recreated since"):
         cluster.backup(tmp_path / "b.backup", since=str(tmp_path / "a.backup"))
     assert [path.name for path in tmp_path.glob("*.backup*")] == ["a.backup"]
     assert cluster.ends("training.examples")[2] == (0, 350)
