@@ -230,7 +230,10 @@ class Restore:
         return rows
 
     def _write_analyst(self, sink: Sink) -> None:
-        """Write the analyst's state, with its offsets at most at the rows' in a new source topic: other events follow there."""
+        """Write the analyst's state.
+
+        In a new source topic other events follow after the rows' offset: the analyst's offset is capped there.
+        """
         ends = {(place.topic, place.number): place.wanted for place in self._sources if place.fresh}
         waiting: list[tuple[bytes, bytes | None]] = []
         for key, value in self._chain.analyst():
