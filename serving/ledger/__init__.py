@@ -1,6 +1,6 @@
-"""The SQL ledger: its tables, and records written once in effect (step 9).
+"""The SQL ledger: its tables, and writes that are exactly once in effect (step 9).
 
-Promises: rows and the offset behind them are one transaction.
+Promises: one transaction writes the rows and the offsets that they were read at.
 """
 
 from .ledger import TOPICS, Ledger, Record, Written

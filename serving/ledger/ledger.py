@@ -1,9 +1,9 @@
 """Step 9, serve: the SQL ledger of alerts, offers and their outcomes.
 
-Exactly once in effect: each record has an id, an id that is there already is dropped, and the
-offset read last is kept in the same transaction. After a crash, go on from `applied()` rather than
-from the offsets committed to Kafka: SQLite may lose its newest transactions with the power
-(`synchronous=NORMAL`), and then what is applied goes back with them.
+Writes are exactly once in effect: the ledger drops a record whose id it already has, and stores the
+last offset in the same transaction. After a crash, resume from `applied()`, not from the offsets
+committed to Kafka: SQLite may lose its newest transactions in a power failure (`synchronous=NORMAL`),
+and `applied()` goes back with them.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from .tables import APPLIED, BY_KIND, METADATA, Record, readable, row
 
 TOPICS: Mapping[str, str] = {"alerts": "alert", "offers": "offer", "offer.outcomes": "outcome"}
 
-# Any constant will do: two roles that start at once create the tables one after the other.
+# Any constant will do. The lock makes two roles that start at once create the tables one after the other.
 CREATE_LOCK = 0x57726561
 
 
 class Written(NamedTuple):
-    """What became of a batch."""
+    """How many records of a batch were new, and how many the ledger already had."""
 
     inserted: int
     repeated: int
@@ -62,7 +62,7 @@ class Ledger:
         self.address = address_of(self._url)
 
     def open(self) -> Ledger:
-        """Create the tables that are missing."""
+        """Create missing tables."""
         if self._url.get_backend_name() == "sqlite":
             make_folder(self._url)
         with self._transaction() as connection:
@@ -78,7 +78,7 @@ class Ledger:
         self._engine.dispose()
 
     def unanswered(self) -> str:
-        """Why a new connection is not answered within seconds, "" when it is. A file always answers."""
+        """Return why the database accepts no new connection within seconds; "" if it does. A file always does."""
         if self._url.get_backend_name() == "sqlite":
             return ""
         dialect = self._engine.dialect
@@ -90,9 +90,9 @@ class Ledger:
         return ""
 
     def write(self, batch: Sequence[Record]) -> Written:
-        """Insert what is new of `batch` and note its offsets, all or nothing.
+        """Insert the new records of `batch` and store its offsets, in one transaction.
 
-        Raises Poison where a row cannot be kept; without an offset when only the database knows which.
+        Raises Poison if the database refuses a row; without an offset if only the database knows which row.
         """
         rows: dict[Table, list[dict[str, Any]]] = {}
         last: dict[tuple[str, int], int] = {}
@@ -109,12 +109,12 @@ class Ledger:
         return Written(inserted, len(batch) - inserted)
 
     def applied(self) -> dict[tuple[str, int], int]:
-        """The offset written last, by topic and partition."""
+        """Return the last offset written, by topic and partition."""
         with self._transaction() as connection:
             return {(r.topic, r.partition): r.offset for r in connection.execute(select(APPLIED))}
 
     def counts(self) -> dict[str, int]:
-        """Rows of each table. It reads the tables: ask for it now and then, add up `Written` between."""
+        """Return the row count of each table. It scans them: call it rarely and add up `Written` in between."""
         with self._transaction() as connection:
             return {
                 table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -122,7 +122,7 @@ class Ledger:
             }
 
     def newest(self, kind: str, limit: int) -> list[dict[str, Any]]:
-        """The rows of `kind` (alert, offer, outcome) with the highest times, the highest first."""
+        """Return the newest rows of `kind` (alert, offer, outcome) by time, newest first."""
         table = BY_KIND[kind]
         query = select(table).order_by(table.c.time.desc(), table.c.id.desc()).limit(limit)
         with self._transaction() as connection:
@@ -137,19 +137,19 @@ class Ledger:
             ) from None
 
     def _insert(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> int:
-        """How many of `rows` were new."""
+        """Insert `rows`; return how many were new."""
         statement = self._into(table).on_conflict_do_nothing(index_elements=[table.c.id])
         compiled = statement.compile(dialect=connection.dialect)
         given: list[Any] = rows
         if compiled.positiontup is not None:
             given = list(map(itemgetter(*compiled.positiontup), rows))
-        # past SQLAlchemy's own handling of every value: the rows hold what the drivers take as it is
+        # bypasses SQLAlchemy's processing of each value: the drivers take these values as they are
         return connection.exec_driver_sql(
             str(compiled), given, execution_options={"preserve_rowcount": True}
         ).rowcount
 
     def _note_applied(self, connection: Connection, last: Mapping[tuple[str, int], int]) -> None:
-        """Offsets only rise, so that a replay does not take back what is applied."""
+        """Store offsets, never lower than before: a replay must not move them back."""
         adding = self._into(APPLIED)
         statement = adding.on_conflict_do_update(
             index_elements=[APPLIED.c.topic, APPLIED.c.partition],
@@ -168,23 +168,23 @@ class Ledger:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A transaction that sees everything as it stood when it began, whatever is written meanwhile."""
+        """A transaction that reads one snapshot, whatever others write meanwhile."""
         with self._transaction() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
             else:
-                connection.exec_driver_sql("BEGIN")  # its driver begins one for changes only
+                connection.exec_driver_sql("BEGIN")  # the driver begins a transaction only before a change
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction: all or nothing of what is written in it."""
+        """A transaction that commits all of its writes or none."""
         with self._transaction() as connection:
             yield connection
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        """A transaction whose errors say what to do."""
+        """A transaction that turns database errors into ours, which say what to do."""
         try:
             with self._engine.begin() as connection:
                 yield connection

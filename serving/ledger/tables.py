@@ -1,7 +1,7 @@
-"""Step 9, serve: the tables of the SQL ledger, and how a record becomes a row of one of them.
+"""Step 9, serve: the tables of the SQL ledger, and how a record becomes a row.
 
-The numbers of a receipt are packed, 8 bytes each and little-endian: `scores`, `fields` and `values`
-as float64, `snapshots` as int64. So they take little room and are read back bit for bit.
+The numbers of a receipt are packed as 8 bytes each, little-endian: `scores`, `fields` and `values`
+as float64, `snapshots` as int64. This takes little space and preserves every bit.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, 
 
 from streams.errors import Poison
 
-# topic, partition and offset that the record was read from, and its decoded fields
+# topic, partition and offset of the record, and its decoded fields
 Record = tuple[str, int, int, Mapping[str, Any]]
 
 METADATA = MetaData()
-# The arrays of a receipt, and what `struct` calls their numbers.
+# The arrays of a receipt, and the `struct` code of their numbers.
 PACKED: Mapping[str, str] = {"snapshots": "q", "scores": "d", "fields": "d", "values": "d"}
 
 
 def _decisions(name: str) -> Table:
-    """`topic`, `partition` and `offset` are those of the event that caused it (deadline: empty and -1)."""
+    """`topic`, `partition` and `offset` name the event that caused the decision (for a deadline: empty and -1)."""
     return Table(
         name,
         METADATA,
@@ -65,16 +65,16 @@ APPLIED = Table(
     Column("offset", BigInteger, nullable=False),
 )
 
-# The tables that hold records, by the kind `newest` is asked for.
+# The tables that hold records, by the kind that `newest` takes.
 BY_KIND: Mapping[str, Table] = {"alert": ALERTS, "offer": OFFERS, "outcome": OUTCOMES}
 
 
 def storable(value: str | bytes) -> str:
-    """Any key as text that every database takes, different keys staying different.
+    """Encode any key as text that every database accepts; different keys stay different.
 
-    PostgreSQL refuses NUL and lone surrogates, and keys come from outside: one of them must not
-    hold up the ledger. What needs no escape is unchanged; else `\\` is doubled and each byte that
-    has no place in text becomes `\\xNN`.
+    PostgreSQL refuses NUL and lone surrogates. Keys come from outside, and none may block the ledger.
+    A key that needs no escape stays as it is. In any other, `\\` is doubled and each byte that text
+    cannot hold becomes `\\xNN`.
     """
     if isinstance(value, str):
         if "\0" not in value and "\\" not in value and (value.isascii() or _encodes(value)):
@@ -94,7 +94,7 @@ def _encodes(value: str) -> bool:
 
 
 def pack(numbers: bytes | Sequence[float], code: str = "d") -> bytes:
-    """Numbers as 8 bytes each, little-endian; what is packed already stays as it is."""
+    """Pack numbers as 8 bytes each, little-endian; packed input stays as it is."""
     if isinstance(numbers, bytes):
         return numbers
     return struct.pack(f"<{len(numbers)}{code}", *numbers)
@@ -143,7 +143,7 @@ _ROWS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
 
 
 def row(table: Table, record: Record) -> dict[str, Any]:
-    """The row of `table` that `record` becomes; Poison where the record lacks what a row needs."""
+    """Make a row of `table` from `record`; raises Poison if the record lacks a field."""
     topic, partition, offset, decoded = record
     try:
         return _ROWS[table.name](decoded)
@@ -157,5 +157,5 @@ def row(table: Table, record: Record) -> dict[str, Any]:
 
 
 def readable(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as it is shown: its numbers unpacked."""
+    """Unpack the numbers of a row."""
     return {name: unpack(v, PACKED[name]) if name in PACKED else v for name, v in kept.items()}

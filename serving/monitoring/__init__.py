@@ -1,6 +1,6 @@
-"""Metrics, health and status of a role, served and polled (step 9).
+"""Metrics, health and status of a role: served by the role, polled by the page (step 9).
 
-Promises: a role that hangs holds up nobody who asks it.
+Promises: a role that hangs does not block whoever polls it.
 """
 
 from .metrics import RoleMetrics

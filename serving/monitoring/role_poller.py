@@ -1,4 +1,4 @@
-"""How the server role learns what the other roles are doing: their `/status` and `/readyz`, over HTTP."""
+"""Polls `/status` and `/readyz` of the other roles over HTTP, for the server role."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 from .status import RoleReport
 
 PERIOD_S = 1.0
-UNWATCHED_S = 10.0  # with nobody there; whoever comes has them asked at once
+UNWATCHED_S = 10.0  # while nobody watches; a poll follows at once when somebody comes
 # A role on this machine answers in milliseconds; one that hangs must not hold up the page.
 TIMEOUT_S = 0.5
 ANSWER_MAX_BYTES = 1 << 20
@@ -23,7 +23,7 @@ POLLERS = 8
 def poll_roles(
     addresses: Mapping[str, str], before: Mapping[str, RoleReport] | None = None
 ) -> dict[str, RoleReport]:
-    """Ask every role (name -> `host:port`) at once; one that is away keeps its status from `before`."""
+    """Poll every role (name -> `host:port`) in parallel; one that does not answer keeps its status from `before`."""
     known = before or {}
     if not addresses:
         return {}
@@ -33,10 +33,10 @@ def poll_roles(
 
 
 class RolePoller:
-    """A thread that asks all roles again and again and hands their reports to `update`.
+    """A thread that polls all roles periodically and passes their reports to `update`.
 
-    `addresses` is read anew at each round. `watched()`: whether somebody looks at the reports now; while nobody does
-    the roles are asked seldom.
+    It reads `addresses` again in each round. `watched()`: whether somebody looks at the reports now; if not, it polls
+    every `unwatched_s` only.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class RolePoller:
     ) -> None:
         self._addresses, self._update, self._period_s = addresses, update, period_s
         self._watched, self._unwatched_s = watched, unwatched_s
-        self._stopping, self._looked = threading.Event(), threading.Event()
+        self._stopping, self._wanted = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="roles", daemon=True)
 
     def start(self) -> RolePoller:
@@ -59,13 +59,13 @@ class RolePoller:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._looked.set()
+        self._wanted.set()
         if self._thread.ident is not None:
             self._thread.join()
 
     def look(self) -> None:
-        """Somebody wants to see the board: bring it up to date, at most once a period."""
-        self._looked.set()
+        """Poll soon because somebody opened the page; at most once per period."""
+        self._wanted.set()
 
     def _run(self) -> None:
         reports: dict[str, RoleReport] = {}
@@ -75,8 +75,8 @@ class RolePoller:
             if self._stopping.wait(self._period_s):
                 return
             if not self._watched():
-                self._looked.wait(max(0.0, self._unwatched_s - self._period_s))
-            self._looked.clear()
+                self._wanted.wait(max(0.0, self._unwatched_s - self._period_s))
+            self._wanted.clear()
 
 
 def _ask(address: str, before: RoleReport | None) -> RoleReport:
@@ -85,8 +85,8 @@ def _ask(address: str, before: RoleReport | None) -> RoleReport:
         status_code, status = _get(address, "/status")
         if status_code != 200:
             raise ValueError(f"/status answered {status_code}")
-        told: Any = orjson.loads(status)
-        if not isinstance(told, dict):
+        decoded: Any = orjson.loads(status)
+        if not isinstance(decoded, dict):
             raise ValueError("/status is no object")
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -102,7 +102,7 @@ def _ask(address: str, before: RoleReport | None) -> RoleReport:
         "reachable": True,
         "ready": ready_code == 200,
         "reason": reason.decode("utf-8", "replace").strip(),
-        "status": told,  # type: ignore[typeddict-item]
+        "status": decoded,  # type: ignore[typeddict-item]
     }
 
 

@@ -1,7 +1,7 @@
-"""The small HTTP server each role has: metrics, health, status and one customer's view.
+"""The small HTTP server of each role: metrics, health, status and the view of one customer.
 
-Standard library only, so that the worker needs no web framework; requests are few, and each is
-answered in a thread of its own.
+It uses only the standard library, so that the worker needs no web framework. Requests are few; a
+thread of its own answers each.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from streams.errors import Fatal, Retryable
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 CUSTOMERS = "/customers/"
-# A client that sends nothing keeps its thread no longer than this.
+# A client that sends nothing loses its thread after this.
 REQUEST_TIMEOUT_S = 5.0
-REQUESTS_MAX = 64  # at a time, a thread each
+REQUESTS_MAX = 64  # at the same time, each in a thread
 
 Answer = tuple[HTTPStatus, str, bytes]
 
 
 class RoleServer:
-    """Answers on `host:port` in a daemon thread from `start` to `stop`; port 0 takes a free one.
+    """Answers on `host:port` in a daemon thread from `start` to `stop`; port 0 takes a free port.
 
-    The callables are called in other threads than the role's own and should only read.
+    The callables run in other threads than the role's own, so they should only read.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class RoleServer:
             self._server = _Server((host, port), _handler(self._answer))
         except OSError as error:
             raise Fatal(
-                f"cannot listen on {host}:{port} ({error.strerror}): end what listens there, "
-                "or name another port"
+                f"cannot listen on {host}:{port} ({error.strerror}): stop the program that listens there, "
+                "or choose another port"
             ) from error
         self._stopping, self._stopped = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
@@ -77,7 +77,7 @@ class RoleServer:
         self._server.server_close()
 
     def _serve(self) -> None:
-        """Sleep until a request comes or `stop` is called."""
+        """Sleep until a request arrives or `stop` is called."""
         with selectors.DefaultSelector() as selector:
             for each in (self._server.socket, self._stopped):
                 selector.register(each, selectors.EVENT_READ)
@@ -112,14 +112,14 @@ class RoleServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    timeout = 0  # `handle_request` is called when there is one
+    timeout = 0  # `handle_request` must not wait: it is called when a request is there
 
     def __init__(self, *given: Any) -> None:
         self._free = threading.BoundedSemaphore(REQUESTS_MAX)
         super().__init__(*given)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """A thread for it, if one is free; else the connection is closed at once."""
+        """Handle the request in a thread if one is free; else close the connection at once."""
         if self._free.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
@@ -132,12 +132,12 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def server_bind(self) -> None:
-        """Without the look-up of our own name that HTTPServer adds: a slow resolver would hold us up."""
+        """Bind without the reverse DNS look-up that HTTPServer does: a slow resolver would block the start."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hung up is no error of ours; anything else is shown."""
+        """Report an error, unless the client closed the connection."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -166,7 +166,7 @@ def _handler(answer: Callable[[str], Answer]) -> type[BaseHTTPRequestHandler]:
             return body
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Health checks and scrapes are not news."""
+            """Log nothing: health checks and scrapes are routine."""
 
     return Handler
 
@@ -181,7 +181,7 @@ def _error(code: HTTPStatus, reason: str) -> Answer:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    """NaN becomes null; bytes become text."""
+    """Encode as JSON; NaN becomes null, bytes become text."""
     return orjson.dumps(value, default=_as_text, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

@@ -1,7 +1,7 @@
-"""What a role tells of itself once a second: the shape of `/status`.
+"""The shape of `/status`, a role's report on itself.
 
-The metrics are set from it, the live page adds it up over the roles. Every key may be missing: a
-role gives what it has. Counters count from the start of the process.
+The metrics are made from it, and the live page adds it up over the roles. Any key may be missing: a
+role reports what it has. Counters start at 0 with the process.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import Any, TypedDict
 
 
 class ModelStatus(TypedDict, total=False):
-    """A model as the worker (version) or the learner (all of it) knows it; figures are prequential."""
+    """A model as the worker (version only) or the learner (every key) knows it. Figures are prequential."""
 
     version: int
     auc: float | None
     log_loss: float | None
     examples: int
-    waiting: int  # known, and not due yet
-    drifts: int  # changes of the world that were found
-    ignored: int  # values of features that were no number or absurd
+    waiting: int  # examples that wait for their label
+    drifts: int  # concept drifts that were detected
+    ignored: int  # feature values that were not a number or absurd
 
 
 class RoleStatus(TypedDict, total=False):
-    """One role, now."""
+    """The current status of one role."""
 
     role: str  # worker, learner, ledger, analyst, server, reader, backup
     events: int
@@ -46,30 +46,30 @@ class RoleStatus(TypedDict, total=False):
     views_age_s: float  # how long the oldest changed view has waited for its store
     ledger_inserted: int
     ledger_repeated: int
-    missed: int  # records that the broker had dropped before they were read
-    taken: int  # examples, all models: learned, or not due yet
-    repeated: int  # examples or messages that came again
-    analysed: int  # events that the analyst learned
-    baskets: int  # of them those that recommendations are learned from
-    shoppers: int  # customers whose lists are kept for recommendations
+    missed: int  # records that the broker deleted before they were read
+    taken: int  # examples of all models: learned, or waiting for their label
+    repeated: int  # examples or messages that arrived again
+    analysed: int  # events that the analyst learned from
+    baskets: int  # those of them that recommendations are learned from
+    shoppers: int  # customers with recommendations
     items: int  # products that may be recommended
-    series: int  # of all forecasts
+    series: int  # in all forecasts
     departures: int  # from forecasts
     recommended: int  # recommendations sent
-    unreadable: dict[str, int]  # by reason: events left out, as the worker leaves them out
+    unreadable: dict[str, int]  # events left out by the same rules as in the worker, by reason
     messages: dict[str, int]  # read, by language
     unread: int  # messages without a text
-    corrections: int  # learned, of all there are
-    corrections_refused: int  # that cannot be learned
+    corrections: int  # corrections that were learned
+    corrections_refused: int  # corrections that cannot be learned
     backups: int
     backup_failures: int
     backup_age_s: float
-    backup_overdue_s: float  # 0 while the newest backup is younger than the schedule asks for
-    period: dict[str, dict[str, Any]]  # prequential figures of each model over a period of the stream
+    backup_overdue_s: float  # 0 while no backup is due
+    period: dict[str, dict[str, Any]]  # prequential figures over a period of the stream, by model
 
 
 class RoleReport(TypedDict):
-    """A role as another one sees it: whether it answers, is ready, and what it told last."""
+    """A role as another role sees it: whether it answers, whether it is ready, and its last status."""
 
     address: str
     reachable: bool

@@ -1,6 +1,6 @@
-"""Recommendations where pages and others find them: written and read (step 9).
+"""Recommendations for each customer: written to Redis, read by the page and others (step 9).
 
-Promises: while the store is away they wait, and events go on.
+Promises: while Redis is unavailable, writes wait and event processing continues.
 """
 
 from .store import RecommendationWriter, recommendation_reader, recommendation_writer

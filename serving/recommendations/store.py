@@ -1,6 +1,7 @@
-"""Recommendations where the page finds them: in Redis beside the views, or, without Redis, at the analyst's port.
+"""Stores recommendations in Redis beside the views; without Redis, the analyst's HTTP port serves them.
 
-Remembered is who changed, not what; while Redis is away they wait, and events go on.
+The writer remembers which customers changed, not their recommendations. While Redis is unavailable the customers wait
+and event processing continues.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from streams.errors import Retryable
 log = logging.getLogger(__name__)
 
 PREFIX: Final = b"recommendations:"
-AT_ONCE: Final = 1000  # customers scored while the event loop waits: some ten milliseconds
+AT_ONCE: Final = 1000  # customers scored in one go while the event loop waits: about ten milliseconds
 PAUSE_S: Final = 0.25
 BACKOFF_MAX_S: Final = 10.0
 ANSWER_S: Final = 1.5
@@ -30,7 +31,7 @@ Score = Callable[[bytes], Recommended | None]
 
 
 class RecommendationWriter:
-    """Writes the newest recommendations of whoever was `put`, as of when they are written."""
+    """Writes the recommendations of customers who were `put`, computed at the time of writing."""
 
     def __init__(self, store: ViewStore | None, score: Score) -> None:
         self._store, self._score = store, score
@@ -41,14 +42,16 @@ class RecommendationWriter:
         self._failures_in_a_row = 0
 
     def put(self, customers: Iterable[bytes]) -> None:
-        """Theirs have changed."""
+        """Mark these customers as changed."""
         if self._store is not None:
             self._waiting.update(dict.fromkeys(customers))
             self._changed.set()
 
     def answer(self, customer: bytes) -> Mapping[str, Any] | None:
-        """The recommendations of one customer, for the port, or what is popular: another thread waits for the event
-        loop's turn."""
+        """Return the recommendations of one customer, or popular products. For the HTTP port.
+
+        Call it in another thread than the event loop's: it waits for the loop.
+        """
         if self._loop is None:
             raise Retryable("the analyst is starting")
         try:
@@ -61,7 +64,7 @@ class RecommendationWriter:
         return self._score(customer) or self._score(NOBODY)
 
     async def run(self) -> None:
-        """Answer and write until cancelled."""
+        """Write, and allow `answer`, until cancelled."""
         self._loop = asyncio.get_running_loop()
         while True:
             await self._changed.wait()
@@ -74,7 +77,7 @@ class RecommendationWriter:
         return min(BACKOFF_MAX_S, PAUSE_S * 2.0 ** min(self._failures_in_a_row, 16))
 
     async def write_some(self) -> bool:
-        """Write some of those who wait; False when the store is away."""
+        """Write some of the waiting customers; False if the store does not answer."""
         assert self._store is not None
         customers = list(islice(self._waiting, AT_ONCE))
         for customer in customers:
@@ -105,14 +108,14 @@ class RecommendationWriter:
 
 
 def recommendation_writer(redis: str, score: Score) -> RecommendationWriter:
-    """One in Redis, if it is configured."""
+    """Return a writer to Redis, or one that stores nothing if no Redis is configured."""
     return RecommendationWriter(
         None if redis.startswith("memory") else RedisViews(redis, prefix=PREFIX), score
     )
 
 
 def as_json(found: Recommended) -> dict[str, Any]:
-    """Recommendations as the page reads them."""
+    """Return recommendations in the form that the page reads."""
     products = [{"product": name, "score": score} for name, score in found.products]
     return {"time": found.time_ms, "assortment": found.version, "products": products}
 
@@ -125,7 +128,7 @@ Read = Callable[[bytes], Products]
 def recommendation_reader(
     settings: Settings, ask: Callable[[list[str], bytes], Mapping[str, Any] | None]
 ) -> Read:
-    """Gives the products of a customer, the best first; none while nobody knows."""
+    """Return a function that gives the products of a customer, best first; none if no source answers."""
     if settings.redis.startswith("memory"):
         analysts = [at for role, at in settings.role_addresses.items() if role.startswith("analyst")]
         return lambda key: _products(lambda: ask(analysts, key))
@@ -140,7 +143,7 @@ def _stored(store: ViewStore, key: bytes) -> Mapping[str, Any] | None:
 
 
 def _products(read: Callable[[], Mapping[str, Any] | None]) -> Products:
-    """A page without them is better than none."""
+    """Read, but give no products on an error: the page is better without them than not at all."""
     try:
         found = read()
     except (Retryable, orjson.JSONDecodeError):

@@ -1,6 +1,6 @@
-"""A SQL database by URL: opened, waited for, its errors told apart (step 9).
+"""Opens a SQL database by its URL and classifies its errors (step 9).
 
-Promises: what may pass is tried again; what may not is told at once.
+Promises: a transient error is Retryable; any other error is reported at once.
 """
 
 from .database import (

@@ -1,4 +1,4 @@
-"""A SQL database by URL: how it is opened, how long it is waited for, and which of its errors may pass."""
+"""Opens a SQL database by its URL, sets its timeouts, and tells which of its errors are transient."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from sqlalchemy.exc import (
 
 from streams.errors import Fatal
 
-# Longer than any transaction of ours, shorter than a consumer's patience with its group.
+# Longer than any of our transactions, shorter than a consumer group's timeout.
 BUSY_TIMEOUT_S = 10
 
 CONNECT_TIMEOUT_S = 5
 
-# Silence on a sent packet after which a PostgreSQL that vanished counts as gone.
+# A PostgreSQL that does not acknowledge a packet for this long counts as gone.
 SILENCE_TIMEOUT_MS = 10_000
 
-# Ids are random, so that each row touches pages of its own: they are written back less often than by default.
+# Ids are random, so each row touches different pages: checkpoints are rarer than by default.
 CHECKPOINT_PAGES = 8000
 
 CACHE_KIB = 64 << 10
 
-# What PostgreSQL and its client say when waiting does not help; an error while connecting has no code.
+# Errors of PostgreSQL for which a retry does not help, by their text: an error while connecting has no code.
 REFUSED = ("password authentication failed", "certificate", "no pg_hba.conf entry")
 
 WAITS: Mapping[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": SILENCE_TIMEOUT_MS}
@@ -42,7 +42,7 @@ EXPECTED = "expected sqlite:///FILE.db or postgresql://USER:PASSWORD@HOST:5432/D
 
 
 def usable(url: str) -> URL:
-    """`url` read and checked; the line of an error never repeats it, as it may hold a password."""
+    """Parse and check `url`. Error messages never quote it, as it may hold a password."""
     try:
         read = make_url(url)
     except (ArgumentError, ValueError) as error:
@@ -69,7 +69,7 @@ def open_engine(url: URL) -> Engine:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    """Readers do not hold up the writer, and a commit needs no flush: see the docstring above."""
+    """Set WAL mode, so that readers do not block the writer; commits need no flush (see serving.ledger.ledger)."""
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
@@ -85,7 +85,7 @@ def make_folder(url: URL) -> None:
 
 
 def address_of(url: URL) -> str:
-    """Where the ledger is, without user's password or options."""
+    """Return the address of the ledger, without password or options."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     user = f"{url.username}@" if url.username else ""
@@ -97,12 +97,12 @@ def cause_of(error: DBAPIError) -> str:
 
 
 def is_poison(error: DBAPIError) -> bool:
-    """Whether it is a row's own fault: a value out of range, or larger than an index takes (54000)."""
+    """Whether a row caused the error: a value out of range, or too large for an index (54000)."""
     return isinstance(error, DataError) or getattr(error.orig, "sqlstate", None) == "54000"
 
 
 def may_pass(error: DBAPIError) -> bool:
-    """Whether the same call may succeed later. SQLite calls a wrong statement operational, too."""
+    """Whether the same call may succeed later. SQLite reports a wrong statement as OperationalError too."""
     if error.connection_invalidated:
         return True
     if isinstance(error.orig, sqlite3.Error):

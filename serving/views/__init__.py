@@ -1,6 +1,6 @@
-"""Customers' views in Redis: written by workers, read by pages and others (step 9).
+"""Views of customers in Redis: workers write them, the page and others read them (step 9).
 
-Promises: the newest state of a row arrives, whatever failed before; a view names the layout it is of.
+Promises: the newest state of a row arrives, whatever failed before; each view names its layout.
 """
 
 from .layouts import Layouts, entry

@@ -1,4 +1,4 @@
-"""What the layouts of this installation are, those of other versions included: a compacted topic that workers write.
+"""Looks up layouts, of other versions too, in the compacted topic where workers describe them.
 
 Views in Redis, receipts and examples name the layout of the worker that wrote them. During an upgrade there are two.
 """
@@ -14,16 +14,16 @@ from schemas.topics import LAYOUTS
 from streams.kafka import Kafka, read_to_end
 
 TIMEOUT_S = 5.0
-AGAIN_S = 1.0  # the topic is not read more often than this, however many unknown layouts are asked for
+AGAIN_S = 1.0  # the topic is read at most once in this time, however many unknown layouts are asked for
 
 
 def entry(layout: Layout) -> dict[str, bytes]:
-    """The record that a worker sends when it starts."""
+    """Return the record that a worker sends when it starts."""
     return {"key": str(layout.layout_id).encode(), "value": layout.description}
 
 
 class Layouts:
-    """Descriptions by layout id; one that is not known yet is looked for in the topic. Any thread may ask."""
+    """Descriptions by layout id. Reads the topic when asked for an unknown id. Thread-safe."""
 
     def __init__(
         self, bootstrap: Kafka, own: Layout | None = None, clock: Callable[[], float] = time.monotonic
@@ -34,7 +34,7 @@ class Layouts:
         self._read_at = -AGAIN_S
 
     def get(self, layout_id: int) -> Described | None:
-        """The layout of this id, None when nobody described it. Raises `Retryable` when no broker answers."""
+        """Return the layout of this id, None if no worker described it. Raises `Retryable` if no broker answers."""
         with self._lock:
             if layout_id not in self._known and self._clock() - self._read_at >= AGAIN_S:
                 self._known |= _read(self._bootstrap)

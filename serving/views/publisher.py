@@ -1,8 +1,8 @@
-"""Step 9, serve: the thread that carries changed views to their store.
+"""Step 9, serve: the thread that writes changed views to their store.
 
-The engine remembers which slots changed and hands over keys with their blobs when asked, so what
-waits here is never more than one take. While the store is away nothing is taken; events go on.
-While events come, views get `SHARE` of the time and no more.
+The engine remembers which slots changed and gives their keys and blobs on request, so this thread
+never holds more than one take. While the store is unavailable it takes nothing, and event processing
+continues. While events arrive, views get at most `SHARE` of the time.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from streams.errors import Retryable
 
 from .store import ViewStore
 
-PERIOD_S = 0.5  # half of the second within which a changed row has to be seen
-LIMIT = 10_000  # a take: about 30 ms of this thread's time, 5 MB
-BACKOFF_MAX_S = 10.0  # a store that is back is found again within this
+PERIOD_S = 0.5  # half of the second within which a changed row must be visible
+LIMIT = 10_000  # customers in a take: about 30 ms of this thread's time, 5 MB
+BACKOFF_MAX_S = 10.0  # a store that returns is noticed within this time
 FLUSH_TIMEOUT_S = 5.0
-SHARE = 0.1  # of the time, for views while events come: an event may change a customer's views, and each costs more
+SHARE = 0.1  # of the time goes to views while events arrive: a view costs more than the event that changes it
 
 
 class Taken(NamedTuple):
-    """Keys and blobs to write, and at what cost.
+    """Keys and blobs to write, and what it cost to take them.
 
-    `left`: so many more that are written cover whatever waits now; 0 if nothing does. `taking_s`: seconds for
-    which events stood still, without those for which the take waited itself.
+    `left`: after this many more writes, everything that waits now is written; 0 if nothing waits. `taking_s`: the
+    seconds that the take stopped event processing, without the seconds that the take itself waited.
     """
 
     keys: list[bytes]
@@ -62,11 +62,11 @@ class Published(NamedTuple):
 
 
 class ViewPublisher:
-    """Every `period_s` takes at most `limit` changed customers and writes them.
+    """Takes at most `limit` changed customers every `period_s` and writes them.
 
-    `read_dirty(limit)` gives keys and blobs and forgets that they changed; it must not return the
-    same ones for ever while others wait. `give_back(keys)` marks them as changed again. `take_gone(limit)` gives the
-    keys of customers who are no more. `busy()` says whether events come. All are called in this thread.
+    `read_dirty(limit)` returns keys and blobs and marks them as unchanged; it must not return the same ones for ever
+    while others wait. `give_back(keys)` marks keys as changed again. `take_gone(limit)` returns the keys of deleted
+    customers. `busy()`: whether events arrive. All are called in this thread.
     """
 
     def __init__(
@@ -86,16 +86,16 @@ class ViewPublisher:
         self._take_gone, self._busy = take_gone, busy
         self._gone: list[
             bytes
-        ] = []  # removed before anything is written: one who comes back is written after it
+        ] = []  # removed before the next write, so that a customer who comes back is written again
         self._limit, self._period_s, self._backoff_max_s = limit, period_s, backoff_max_s
         self._clock = clock
         self._written = self._failures = self._failures_in_a_row = 0
-        # When everything changed before it was written; None while nothing is left over.
+        # Every change before this time is written; None if no change is left over.
         self._behind_since: float | None = None
         self._clean_at = clock()
-        # What had changed at the one is written when so many as the other are.
+        # Changes up to `_mark_at` are all written once `_written` reaches `_mark_written`.
         self._mark_at, self._mark_written = self._clean_at, 0
-        self._next_at = self._clean_at  # until then views have had their share
+        self._next_at = self._clean_at  # views have used up their share of the time until then
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="views", daemon=True)
 
@@ -103,7 +103,7 @@ class ViewPublisher:
         self._thread.start()
 
     def stop(self, flush_timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
-        """End the thread, then write what is left; False if some of it could not be written."""
+        """End the thread, then write what is left. Returns False if it could not write all."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -117,17 +117,17 @@ class ViewPublisher:
 
     @property
     def alive(self) -> bool:
-        """False once the thread has ended, by `stop` or by an error that nobody expected."""
+        """False once the thread has ended, by `stop` or by an unexpected error."""
         return self._thread.is_alive()
 
     def published(self) -> Published:
-        """The counters. The age is an upper bound: whatever changed before is written."""
+        """Return the counters. The age is an upper bound: every older change is written."""
         since = self._behind_since
         age_s = 0.0 if since is None else self._clock() - since
         return Published(self._written, self._failures, age_s)
 
     def publish_once(self) -> bool:
-        """One take; False if the store is away."""
+        """Take once and write. Returns False if the store is unavailable."""
         begun = self._clock()
         keys: list[bytes] = []
         try:
@@ -167,7 +167,7 @@ class ViewPublisher:
         self._failures += 1
         self._failures_in_a_row += 1
         self._behind_since = self._clean_at
-        # what is given back waits behind what came meanwhile
+        # keys given back wait behind those that changed meanwhile
         self._mark_at, self._mark_written = self._clean_at, 0
         if keys:
             self._give_back(keys)
@@ -175,14 +175,14 @@ class ViewPublisher:
             log.warning("views wait for their store: %s", error)
 
     def _pause_s(self) -> float:
-        """Before the next take. Doubles with each failure in a row, up to a bound."""
+        """Return the pause before the next take; it doubles with each failure in a row, up to a bound."""
         if self._failures_in_a_row:
             doubled: float = self._period_s * 2.0 ** min(self._failures_in_a_row, 16)
             return min(self._backoff_max_s, doubled)
         if self._behind_since is None:
             return self._period_s
         if not self._busy():
-            return 0.0  # the rest of what changed, a take at a time
+            return 0.0  # take the rest at once
         return min(self._backoff_max_s, max(0.0, self._next_at - self._clock()))
 
     def _run(self) -> None:

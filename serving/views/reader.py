@@ -1,4 +1,4 @@
-"""Reads one customer's row from the views."""
+"""Reads the view of one customer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ReadCustomer = Callable[[bytes], Mapping[str, Any] | None]
 
 
 def view_reader(store: ViewStore, layouts: Layouts) -> ReadCustomer:
-    """A customer's views by name, whichever version of the workers wrote them, with their `time` in ms."""
+    """Return a function that reads a customer's view values by name, with `time` in ms, from any version of workers."""
 
     def read(key: bytes) -> Mapping[str, Any] | None:
         blob = store.read(key)

@@ -1,7 +1,7 @@
-"""Step 9, serve: where the newest view of each customer is kept.
+"""Step 9, serve: stores of the newest view of each customer.
 
-A view is a blob that the engine makes; the stores move bytes and know no layout. `MemoryViews` is
-the in-process double of `RedisViews`, held to the same tests.
+A view is a blob that the engine makes; a store moves bytes and knows no layout. `MemoryViews` is the
+in-process double of `RedisViews` and passes the same tests.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from redis.retry import Retry
 from streams.errors import Fatal, Retryable
 
 PREFIX = b"customer:"
-# About 250 kB a command: the server answers others in between, and few round trips remain.
+# About 250 kB per command: the server can answer others in between, and round trips are few.
 KEYS_PER_COMMAND = 500
-# A store that is slower than this counts as away: the engine keeps what is unwritten.
+# A slower store counts as unavailable; the engine keeps the unwritten views.
 TIMEOUT_S = 2.0
 
 
 class ViewStore(Protocol):
-    """Keeps the newest blob of each key. Every method but `close` raises Retryable if it is away."""
+    """Keeps the newest blob of each key. Every method but `close` raises Retryable if the store is unavailable."""
 
     def write(self, keys: Sequence[bytes], blobs: Sequence[bytes]) -> None:
-        """Keep each blob under its key; of a key given twice, the last one."""
+        """Keep each blob under its key; if a key occurs twice, keep the last blob."""
 
     def remove(self, keys: Sequence[bytes]) -> None:
-        """Forget these keys."""
+        """Delete these keys."""
 
     def read(self, key: bytes) -> bytes | None:
-        """The newest blob of `key`."""
+        """Return the newest blob of `key`."""
 
     def ping(self) -> None:
         """Raise Retryable unless the store answers."""
 
     def close(self) -> None:
-        """Let go of the connections; a closed store is not used again."""
+        """Close the connections; do not use the store afterwards."""
 
 
 class MemoryViews:
@@ -79,7 +79,7 @@ class RedisViews:
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S, *, prefix: bytes = PREFIX) -> None:
         self.address, self._port = _address(url)
         self._prefix = prefix
-        # One more try, as a connection that stood idle may have been closed by the other side.
+        # One retry, as the server may have closed a connection that was idle.
         self._redis = redis.Redis.from_url(
             url,
             socket_timeout=timeout_s,
@@ -97,7 +97,7 @@ class RedisViews:
                 some = slice(start, start + KEYS_PER_COMMAND)
                 named = (self._prefix + key for key in keys[some])
                 pipeline.mset(dict(zip(named, blobs[some], strict=True)))
-            # The error that execute() raises itself would quote keys and blobs.
+            # execute()'s own error would quote keys and blobs.
             for answer in pipeline.execute(raise_on_error=False):
                 if isinstance(answer, redis.RedisError):
                     raise answer
@@ -121,7 +121,7 @@ class RedisViews:
 
     @contextmanager
     def _talking(self) -> Iterator[None]:
-        """Errors say where Redis was looked for, and how to start one."""
+        """Turn errors of Redis into Retryable ones that give its address and advice."""
         try:
             yield
         except redis.RedisError as error:
@@ -139,7 +139,7 @@ class RedisViews:
 
 
 def _address(url: str) -> tuple[str, int]:
-    """Where Redis is and its port, without user, password or options; Fatal for a URL that no Redis has."""
+    """Return the address of Redis and its port, without user, password or options; Fatal for an invalid URL."""
     expected = "expected redis://HOST:6379/0"
     try:
         parts = urlsplit(url)
