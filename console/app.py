@@ -1,4 +1,4 @@
-"""The live page: what happens now, and what is known of one customer. Nothing on it reaches outside."""
+"""The live page: what happens now, one customer, and the forecasts. It loads nothing from other sites."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from .forecasts import ForecastBoard
 from .format import FILTERS
 
 HERE = Path(__file__).parent
-# Each is a template of that name and an element of that id on the page.
+# Each name is that of a template and the id of an element on the page.
 REGIONS = ("totals", "alerts", "offers", "models", "policies", "roles", "dead_letters")
-# A page of another site must not read this one under a name of its own that points to this machine.
+# Against DNS rebinding: another site must not read this page under its own name, pointed at this machine.
 LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 KEY_MAX_BYTES = 1024
 CONNECTIONS_MAX = 1000
 STOP_TIMEOUT_S = 5.0
-DATE_S = 1.0  # how exact the time in the answers' head is
+DATE_S = 1.0  # precision of the Date header
 
-# The view of a customer by name, or None; it may raise Retryable.
+# Returns the view values of a customer by name, or None; may raise Retryable.
 ReadCustomer = Callable[[bytes], Mapping[str, Any] | None]
-# What is recommended to a customer: {product, score}, the best first.
+# Returns the recommendations for a customer: {product, score}, best first.
 ReadRecommended = Callable[[bytes], Sequence[Mapping[str, Any]]]
 
 SECURITY_HEADERS = (
@@ -49,7 +49,7 @@ SECURITY_HEADERS = (
         b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     ),
     (b"x-content-type-options", b"nosniff"),
-    # A customer's key stands in the address.
+    # The URL holds a customer's key.
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cache-control", b"no-store"),
@@ -66,9 +66,9 @@ def create_app(
     looked: Callable[[], None] = lambda: None,
     tick_s: float = TICK_S,
 ) -> FastAPI:
-    """The page over `board`. `hosts` are the names it may be called by ("*": any); `looked()`: it is opened.
+    """Make the page over `board`. `hosts`: the host names that it answers to ("*": any).
 
-    `app.state.feed` is its Feed, which whoever stops the server closes first.
+    It calls `looked()` when somebody opens it. Close its EventStream, `app.state.feed`, before you stop the server.
     """
     templates = _templates()
     feed = EventStream(lambda: _regions(templates, board), tick_s)
@@ -94,7 +94,7 @@ def create_app(
 
 
 class Page:
-    """The page served by uvicorn in a daemon thread; port 0 takes a free one."""
+    """Serves the page with uvicorn in a daemon thread; port 0 takes a free port."""
 
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
         self._app = app
@@ -118,7 +118,7 @@ class Page:
         return self
 
     def stop(self) -> None:
-        """End the streams, which would never end by themselves, then the server."""
+        """End the streams, which never end by themselves, then the server."""
         if self._thread.ident is not None:
             self._server.should_exit = True
             if self._loop is not None and self._thread.is_alive():
@@ -136,14 +136,14 @@ class Page:
 
 
 class _Server(uvicorn.Server):
-    """Looks ten times a second whether it is to end, elsewhere; here `woken` tells."""
+    """Waits for `woken` to end; uvicorn's own server checks ten times a second instead."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.woken = asyncio.Event()
 
     async def main_loop(self) -> None:
-        while not await self.on_tick(0):  # the time in the answers' head is as of now
+        while not await self.on_tick(0):  # updates the Date header
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.woken.wait(), DATE_S)
 
@@ -154,7 +154,7 @@ def run_page(app: FastAPI, host: str, port: int) -> Page:
 
 
 def _templates() -> Environment:
-    """Everything is escaped: keys, messages and reasons come from outside."""
+    """Load the templates. They escape everything, as keys, messages and reasons come from outside."""
     loader = FileSystemLoader(HERE / "templates")
     templates = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -190,7 +190,7 @@ def _add_live(
     @app.get("/healthz")
     async def healthz() -> Response:
         if app.state.ticking.done():
-            return PlainTextResponse("the page no longer ticks\n", 503)
+            return PlainTextResponse("the page no longer updates\n", 503)
         return PlainTextResponse("live\n")
 
 
@@ -229,20 +229,20 @@ def _add_customers(
 
     @app.get("/customers")
     def look_up(request: Request, key: str = "") -> Response:
-        """The form's way in; keys that cannot stand in a path are shown right here."""
+        """Answer the look-up form: redirect to the customer's path, or show a key that no path can hold."""
         raw = key.encode("utf-8", "surrogatepass")
         path = customer_path(raw)
         return show(raw) if path.startswith("/customers?") else RedirectResponse(path, 303)
 
     @app.get("/customers/{key:path}")
     def customer(request: Request) -> Response:
-        """The key as bytes: what the framework decoded has lost those that are no UTF-8."""
+        """Show a customer. It takes the raw path, as the framework's decoding loses bytes that are not UTF-8."""
         raw: bytes = request.scope["raw_path"].partition(b"?")[0]
         return show(unquote_to_bytes(raw.removeprefix(b"/customers/")))
 
 
 class _SecurityHeaders:
-    """Adds the headers to each answer, streams included."""
+    """Adds the security headers to each response, streams included."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -262,10 +262,11 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        listening.listen()  # only this takes the port for good: a second one may bind until then
+        listening.listen()  # only this takes the port: until then a second socket may bind too
     except OSError as error:
         listening.close()
         raise Fatal(
-            f"cannot listen on {host}:{port} ({error.strerror}): end what listens there, or name another port"
+            f"cannot listen on {host}:{port} ({error.strerror}): "
+            "stop the program that listens there, or choose another port"
         ) from error
     return listening

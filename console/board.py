@@ -1,7 +1,7 @@
-"""What the live page shows: the newest report of each role and the newest decisions, bounded.
+"""The data of the live page: the newest report of each role and a bounded number of newest decisions.
 
-Roles are polled in one thread, decisions arrive in another, the page renders in a third: every
-method takes the lock for a moment and gives out copies.
+One thread polls the roles, another receives decisions, a third renders the page. So every method takes
+the lock briefly and returns copies.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from urllib.parse import quote
 
 from serving.monitoring import ModelStatus, RoleReport
 
-DECISIONS = 50  # of each kind; the page shows the first of them
+DECISIONS = 50  # kept of each kind; the page shows the first of them
 HISTORY = 120  # samples of events/s, one a poll: two minutes at one a second
 SCORES = 3  # main scores shown with a decision
 KINDS = ("alert", "offer")
 
 
 class Board:
-    """A thread-safe holder of what is going on."""
+    """A thread-safe holder of reports and decisions."""
 
     def __init__(self, decisions: int = DECISIONS, history: int = HISTORY) -> None:
         self._lock = threading.Lock()
@@ -30,16 +30,16 @@ class Board:
         self._newest: dict[str, deque[dict[str, Any]]] = {kind: deque(maxlen=decisions) for kind in KINDS}
 
     def update(self, reports: Mapping[str, RoleReport]) -> None:
-        """Show these roles from now on (name -> report, as `poll_roles` gives them)."""
+        """Replace the reports (name -> report, as from `poll_roles`)."""
         with self._lock:
             self._reports = dict(reports)
             workers = _workers(self._reports.values())
             self._rates.append(sum(r["status"].get("events_per_s", 0.0) for r in workers if r["reachable"]))
 
     def add_decision(self, decision: Mapping[str, Any]) -> None:
-        """Show a decision: id, kind, time (ms), customer, policy; message, cause, scores {name: value}, reasons.
+        """Add a decision: id, kind, time (ms), customer, policy; message, cause, scores {name: value}, reasons.
 
-        An id that is shown already is left out: replays repeat outputs under the same id.
+        It skips an id that it already has: replays repeat outputs under the same id.
         """
         shown = _shown(decision)
         with self._lock:
@@ -48,18 +48,18 @@ class Board:
                 newest.appendleft(shown)
 
     def decisions(self, kind: str, limit: int = DECISIONS) -> list[dict[str, Any]]:
-        """The decisions that arrived last, the newest first."""
+        """Return the decisions that arrived last, newest first."""
         with self._lock:
             return list(self._newest[kind])[:limit]
 
     def decisions_of(self, key: bytes) -> list[dict[str, Any]]:
-        """The decisions shown that concern this customer, the latest time first."""
+        """Return the decisions for this customer, latest time first."""
         with self._lock:
             every = [d for newest in self._newest.values() for d in newest if d["key"] == key]
         return sorted(every, key=lambda decision: -decision["time"])
 
     def snapshot(self) -> dict[str, Any]:
-        """All of it, added up, as the templates want it."""
+        """Return everything in the form that the templates need, added up over the roles."""
         with self._lock:
             reports, rates = dict(self._reports), list(self._rates)
             newest = {kind: list(decisions) for kind, decisions in self._newest.items()}
@@ -76,7 +76,7 @@ class Board:
 
 
 def customer_path(key: bytes) -> str:
-    """Where the page shows this customer. A browser would fold the path segments `.` and `..` away."""
+    """Return the path of this customer's page. Browsers drop the segments `.` and `..`, so these go into a query."""
     if key in (b"", b".", b".."):
         return f"/customers?key={quote(key)}"
     return f"/customers/{quote(key, safe='')}"
@@ -106,7 +106,7 @@ def _workers(reports: Iterable[RoleReport]) -> list[RoleReport]:
 
 
 def _totals(reports: Mapping[str, RoleReport], rates: list[float]) -> dict[str, Any]:
-    """The headline: events and what came of them are the workers', dead letters everybody's."""
+    """Add up the totals: dead letters over all roles, all else over the workers."""
     workers = [report["status"] for report in _workers(reports.values())]
     marks = [status["watermark_ms"] for status in workers if "watermark_ms" in status]
     dead = _added(report["status"].get("dead_letters", {}) for report in reports.values())
@@ -127,7 +127,7 @@ def _totals(reports: Mapping[str, RoleReport], rates: list[float]) -> dict[str, 
 
 
 def _models(reports: Iterable[RoleReport]) -> dict[str, ModelStatus]:
-    """What is known of each model: versions are the workers' (in force), figures the learner's."""
+    """Merge the status of each model: its version in use from the workers, its figures from the learner."""
     models: dict[str, ModelStatus] = {}
     for report in sorted(reports, key=lambda report: report["status"].get("role") == "worker"):
         for name, status in report["status"].get("models", {}).items():
@@ -137,7 +137,7 @@ def _models(reports: Iterable[RoleReport]) -> dict[str, ModelStatus]:
 
 
 def _policies(reports: Iterable[RoleReport]) -> list[tuple[str, str, int]]:
-    """(policy, kind, outputs), most outputs first."""
+    """Return (policy, kind, outputs), most outputs first."""
     workers = [report["status"] for report in _workers(reports)]
     kinds = {policy: kind for status in workers for policy, kind in status.get("kinds", {}).items()}
     outputs = _added(status.get("outputs", {}) for status in workers)

@@ -1,7 +1,7 @@
-"""Server-sent events for the live page: rendered once a tick, whoever looks on.
+"""Server-sent events for the live page, rendered once per tick for all clients.
 
-A client gets a snapshot of every region when it connects, then the regions that changed, and a
-heartbeat each tick. One that does not keep up loses its stream and reconnects to a snapshot.
+When a client connects it gets a snapshot of every region, then at each tick the regions that changed
+and a heartbeat. A client that falls behind loses its stream; it reconnects and gets a new snapshot.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator, Callable
 import orjson
 
 TICK_S = 1.0
-CLIENTS_MAX = 500  # a slot and a few kB each; beyond that somebody else should fan out
-QUEUE_MAX = 8  # messages: about four ticks of a client that does not read
+CLIENTS_MAX = 500  # a slot and a few kB each; for more, put a fan-out server in front
+QUEUE_MAX = 8  # messages: about four ticks for a client that does not read
 
 Regions = dict[str, str]
 
 
 class EventStream:
-    """Renders regions (name -> HTML) once a tick and hands them to every client. Lives in one event loop."""
+    """Renders regions (name -> HTML) once per tick and sends them to every client. Runs in one event loop."""
 
     def __init__(
         self, render: Callable[[], Regions], tick_s: float = TICK_S, clients_max: int = CLIENTS_MAX
@@ -30,7 +30,7 @@ class EventStream:
         self._rendered_at = float("-inf")
         self._clients: set[asyncio.Queue[bytes | None]] = set()
         self.closed = False
-        self.turns = 0  # for the watchdog: the page's loop turns
+        self.turns = 0  # rises while the event loop runs; the watchdog checks it
 
     @property
     def clients(self) -> int:
@@ -41,7 +41,7 @@ class EventStream:
         return len(self._clients) >= self._clients_max
 
     async def run(self) -> None:
-        """Tick until cancelled; with nobody there nothing is rendered."""
+        """Tick until cancelled; without clients, render nothing."""
         while True:
             self.turns += 1
             if self._clients:
@@ -49,7 +49,7 @@ class EventStream:
             await asyncio.sleep(self._tick_s)
 
     def tick(self) -> None:
-        """Render, and send what changed and a heartbeat to every client."""
+        """Render, and send the changed regions and a heartbeat to every client."""
         changed = self._refresh()
         if changed:
             self._send(message("patch", changed))
@@ -62,7 +62,7 @@ class EventStream:
             self._drop(queue)
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """The messages of one client, from its snapshot on."""
+        """Yield the messages for one client, the snapshot first."""
         if self.closed:
             return
         queue: asyncio.Queue[bytes | None] = asyncio.Queue(QUEUE_MAX)
@@ -76,9 +76,9 @@ class EventStream:
             self._clients.discard(queue)
 
     def _snapshot(self) -> bytes:
-        """All regions; many clients that connect at once share one rendering.
+        """Return a message with all regions; clients that connect together share one rendering.
 
-        A fresh rendering here is sent to the others, too: they would miss its changes otherwise.
+        If it renders anew it sends the changes to the other clients too, as they would miss them otherwise.
         """
         if time.monotonic() - self._rendered_at >= self._tick_s:
             changed = self._refresh()
@@ -87,7 +87,7 @@ class EventStream:
         return message("snapshot", self._regions)
 
     def _refresh(self) -> Regions:
-        """Render; the regions that changed."""
+        """Render; return the regions that changed."""
         before, self._regions = self._regions, self._render()
         self._rendered_at = time.monotonic()
         return {name: html for name, html in self._regions.items() if before.get(name) != html}
@@ -107,5 +107,5 @@ class EventStream:
 
 
 def message(event: str, data: object) -> bytes:
-    """One server-sent event; JSON has no line breaks of its own."""
+    """Encode one server-sent event; the JSON has no line breaks."""
     return b"event: " + event.encode() + b"\ndata: " + orjson.dumps(data) + b"\n\n"

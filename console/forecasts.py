@@ -1,4 +1,4 @@
-"""What the page shows of forecasts: the newest of each series, and the newest departures."""
+"""The data of the page of forecasts: the newest forecast of each series, and the newest departures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEPARTURES = 50
 
 
 class ForecastBoard:
-    """A thread-safe holder. Records are those of the schemas `forecast` and `departure`."""
+    """A thread-safe holder of records of the schemas `forecast` and `departure`."""
 
     def __init__(self, departures: int = DEPARTURES) -> None:
         self._lock = threading.Lock()
@@ -19,7 +19,7 @@ class ForecastBoard:
         self._departures: deque[Mapping[str, Any]] = deque(maxlen=departures)
 
     def put(self, key: bytes, forecast: Mapping[str, Any] | None) -> None:
-        """Show it from now on; None: there is no such series any more."""
+        """Replace the forecast of a series; None removes the series."""
         with self._lock:
             if forecast is None:
                 self._forecasts.pop(key, None)
@@ -27,13 +27,13 @@ class ForecastBoard:
                 self._forecasts[key] = forecast
 
     def add_departure(self, departure: Mapping[str, Any]) -> None:
-        """Show a departure, unless its id is shown already."""
+        """Add a departure, unless its id is already there."""
         with self._lock:
             if all(departure["id"] != other["id"] for other in self._departures):
                 self._departures.appendleft(departure)
 
     def snapshot(self) -> dict[str, Any]:
-        """`forecasts`: by name, their series in order, `total` first and `other` last; `departures`: newest first."""
+        """Return `forecasts` (by name, a list of series: `total` first, `other` last) and `departures` (newest first)."""
         with self._lock:
             forecasts, departures = list(self._forecasts.values()), list(self._departures)
         named: dict[str, list[Mapping[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""Numbers, ages and times as a person reads them on the page. Unknown ones (None, NaN) are a dash."""
+"""Formats numbers, ages and times for readers of the page. Unknown values (None, NaN) become a dash."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 UNKNOWN = "–"
-LARGE = 100_000_000  # from here on, the last digits say nothing at a glance
-# Ages: the unit below each bound, in seconds.
+LARGE = 100_000_000  # from here on the last digits are no use at a glance
+# (upper bound in s, unit in s, name of the unit)
 _AGES = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (86400.0, 3600.0, "h"), (math.inf, 86400.0, "d"))
 
 
@@ -29,7 +29,7 @@ def large(value: Any) -> str:
 
 
 def number(value: Any) -> str:
-    """Any number with the digits that matter: 12, 0.0312, 1,234.5; what is no number as it is."""
+    """Any number with its significant digits: 12, 0.0312, 1,234.5; anything else as it is."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return UNKNOWN
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -64,17 +64,17 @@ def stamp(time_ms: Any) -> str:
 
 
 def day(time_ms: Any) -> str:
-    """The first half of `stamp`."""
+    """The date of `stamp`."""
     return stamp(time_ms).partition(" ")[0]
 
 
 def clock(time_ms: Any) -> str:
-    """The second half of `stamp`."""
+    """The time of day of `stamp`."""
     return stamp(time_ms).rpartition(" ")[2]
 
 
 def iso(time_ms: Any) -> str:
-    """A time for machines."""
+    """A time since the epoch in ISO 8601, for machines."""
     when = _when(time_ms)
     return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when else ""
 

@@ -1,9 +1,9 @@
-// Keeps the page live: one stream of server-sent events, regions replaced as they change.
+// Keeps the page live: reads one stream of server-sent events and replaces the regions that change.
 "use strict";
 
 const STALE_AFTER_MS = 3500; // three heartbeats missed
 const RECONNECT_MAX_MS = 10000;
-const HANGS_AFTER_MS = 12000; // longer than any pause of ours between two tries
+const HANGS_AFTER_MS = 12000; // longer than any pause between two attempts
 
 const state = document.getElementById("state");
 const stale = document.getElementById("stale");
@@ -28,7 +28,7 @@ function show(name, text) {
   }
 }
 
-// Replaces a region's content but keeps what the reader was doing there: focus and scroll position.
+// Replaces a region's content but keeps its focus and scroll position.
 function replace(id, html) {
   const region = document.getElementById(id);
   if (!region) return;
@@ -69,7 +69,7 @@ function connect() {
     });
   }
   source.addEventListener("beat", heard);
-  // The browser gives up by itself on an error status, so the pace is ours.
+  // The browser does not reconnect after an error status, so this does.
   source.addEventListener("error", () => {
     source.close();
     reconnecting = setTimeout(connect, reconnectMs);
@@ -77,7 +77,7 @@ function connect() {
   });
 }
 
-// A stream can also hang without an error: silence counts the same.
+// A stream can also hang without an error, so silence counts as one.
 setInterval(() => {
   const silentMs = Date.now() - heardAt;
   if (silentMs < STALE_AFTER_MS) return;
