@@ -33,7 +33,7 @@ class ForecastBoard:
                 self._departures.appendleft(departure)
 
     def snapshot(self) -> dict[str, Any]:
-        """Return `forecasts` (by name, a list of series: `total` first, `other` last) and `departures` (newest first)."""
+        """Return `forecasts` (by name, lists of series: `total` first, `other` last) and `departures`, newest first."""
         with self._lock:
             forecasts, departures = list(self._forecasts.values()), list(self._departures)
         named: dict[str, list[Mapping[str, Any]]] = {}

@@ -1,4 +1,4 @@
-"""`streamwise backup` and `streamwise restore`: the settings become an `Installation`, and bars show how far it is."""
+"""`streamwise backup` and `streamwise restore`: make an `Installation` of the settings, show progress, report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Show = Callable[[int, int], None]
 
 
 def installation(settings: Settings) -> Installation:
-    """What these settings name. Raises `ConfigError` for anything wrong in the config files."""
+    """Return the installation that the settings describe. Raises `ConfigError` if a config file is wrong."""
     return Installation(
         client={**librdkafka_settings(settings.access), "log_level": 0},
         partitions=settings.partitions,
@@ -54,7 +54,7 @@ def installation(settings: Settings) -> Installation:
             OUTCOMES: groups.LEDGER,
             EXAMPLES: groups.LEARNER,
             MESSAGES: groups.READER,
-            CORRECTIONS: groups.CORRECTIONS,  # which takes none: all of them are in a backup
+            CORRECTIONS: groups.CORRECTIONS,  # this group commits nothing, so a backup holds every correction
         },
         decisions=frozenset({ALERTS, OFFERS}),
         worker=groups.WORKER,
@@ -68,7 +68,7 @@ def installation(settings: Settings) -> Installation:
 
 
 def key_of(settings: Settings, given: Path | None) -> bytes | None:
-    """The key that was named; None for none."""
+    """Return the key in the given key file or that of the settings; None without a key file."""
     path = given or (Path(settings.backup_key) if settings.backup_key else None)
     return read_key(path) if path else None
 
@@ -81,7 +81,7 @@ def make_backup(
     key: bytes | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Make one backup; what it holds."""
+    """Make one backup; return a report of what it holds."""
     began = time.perf_counter()
     at = installation(settings)
     reach(settings.access)
@@ -116,20 +116,20 @@ def make_backup(
 
 
 def backup_lines(done: dict[str, Any]) -> list[str]:
-    """What a backup holds, for people."""
+    """Format the report of a backup for people."""
     tables = ", ".join(f"{count:,} {name}" for name, count in done["tables"].items())
     form = "encrypted" if done["encrypted"] else "NOT encrypted"
     return [
         f"{done['file']}: {done['kind']}, {done['bytes'] / 1e6:,.1f} MB, {form}, in {done['seconds']:.1f} s",
         f"{done['rows']:,} customers ({done['deleted']:,} deleted), {done['snapshots']} snapshots, "
-        f"{done['outputs']:,} outputs on their way; ledger: {tables or 'follows from these'}",
+        f"{done['outputs']:,} unread outputs; ledger: {tables or 'no tables of its own'}",
     ]
 
 
 def restore_backup(
     settings: Settings, paths: Sequence[Path], *, key: bytes | None = None, quiet: bool = False
 ) -> dict[str, Any]:
-    """Restore a backup into an empty cluster; what was restored."""
+    """Restore a backup into an empty cluster; return a report of what was restored."""
     began = time.perf_counter()
     at = installation(settings)
     with open_chain(paths, key) as chain:
@@ -146,18 +146,20 @@ def restore_backup(
 
 
 def restore_lines(done: dict[str, Any]) -> list[str]:
-    """What was restored, for people."""
+    """Format the report of a restore for people."""
     tables = ", ".join(f"{count:,} {name}" for name, count in done["tables"].items())
     found = [
-        f"{done['rows']:,} rows, {done['snapshots']} snapshots, {done['outputs']:,} outputs on their way, in "
+        f"{done['rows']:,} rows, {done['snapshots']} snapshots, {done['outputs']:,} unread outputs, in "
         f"{done['seconds']:.1f} s; ledger: {tables}"
     ]
     if done["new_sources"]:
         found.append(
-            f"{done['new_sources']} source partitions are new and go on at the offsets of the old ones"
+            f"{done['new_sources']} source partitions are new and continue at the offsets of the old ones"
         )
     if done["kept_sources"]:
-        found.append(f"{done['kept_sources']} source partitions hold events already, which are read on")
+        found.append(
+            f"{done['kept_sources']} source partitions already hold events; the workers read on in them"
+        )
     if done["config_changed"]:
         names = ", ".join(done["config_changed"])
         found.append(f"the config differs from that of the backup ({names}): see {done['config_folder']}")
@@ -167,7 +169,7 @@ def restore_lines(done: dict[str, Any]) -> list[str]:
 def drill(
     settings: Settings, path: Path | None, *, key: bytes | None = None, quiet: bool = False
 ) -> dict[str, Any]:
-    """Restore a backup in a scratch place and compare; without a file, or when it is not there, make it first."""
+    """Restore a backup to a scratch place and compare; make it first if there is no such file."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="streamwise-backup-") as folder:
         made = path is None or not path.exists()
@@ -188,39 +190,39 @@ def _compared(settings: Settings, chain: Chain, made: bool, quiet: bool) -> dict
     )
     done = 0
 
-    def told(count: int) -> None:
+    def advance(count: int) -> None:
         nonlocal done
         done += count
         show(min(done, rows), rows)
 
     with bar("checking", quiet) as show:
         chain.verify(show)
-    with bar("restoring for trial", quiet) as show:
-        Drill(chain, findings, told).run()
+    with bar("restoring to a scratch place", quiet) as show:
+        Drill(chain, findings, advance).run()
     skipped = ""
     try:
         if not made:
             reach(settings.access)
         with bar("comparing with the cluster", quiet) as show:
-            skipped = compare_live(installation(settings), chain, findings, told)
+            skipped = compare_live(installation(settings), chain, findings, advance)
     except Retryable as error:
         skipped = str(error)
     return {**findings.report(), "not_compared_with_cluster": skipped}
 
 
 def drill_lines(done: dict[str, Any]) -> list[str]:
-    """What a drill found, for people."""
+    """Format the findings of a drill for people."""
     found = [f"{count:>12,} {kind}" for kind, count in done["compared"].items()]
     found += [f"differs: {line}" for line in done["differences"]]
     if done["not_compared_with_cluster"]:
         found.append(f"not compared with the cluster: {done['not_compared_with_cluster']}")
-    end = "all as it should be" if done["ok"] else f"{done['different']:,} differ"
+    end = "everything matches" if done["ok"] else f"{done['different']:,} differ"
     return [*found, f"{done['file']}: {end}, in {done['seconds']:.1f} s"]
 
 
 @contextmanager
 def bar(name: str, quiet: bool) -> Iterator[Show]:
-    """A bar on standard error."""
+    """Show a progress bar on standard error."""
     if quiet:
         yield lambda done, of: None
         return

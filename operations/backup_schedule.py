@@ -1,6 +1,6 @@
-"""`streamwise backup --watch`: backups by the clock, each tried again until it is made, old ones removed.
+"""`streamwise backup --watch`: makes scheduled backups, retries failed ones and removes old ones.
 
-Beside the roles and not one of them: nothing depends on it.
+It runs beside the roles and is not one of them: nothing depends on it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TRY_AGAIN_S = 60.0
 
 
 class BackupWatch:
-    """Makes backups until stopped. `ready` is whether the last try was one."""
+    """Makes scheduled backups until stopped. `ready`: whether the last attempt succeeded."""
 
     def __init__(self, settings: Settings) -> None:
         if not settings.backup_dir:
@@ -47,11 +47,11 @@ class BackupWatch:
         self.http = HttpPort("backup", settings.host, settings.backup_port, self.status, self.ready)
 
     def ready(self) -> tuple[bool, str]:
-        """Whether backups are made."""
+        """Whether the last attempt succeeded, and why not."""
         return not self._failure, self._failure
 
     def status(self) -> RoleStatus:
-        """Figures for /status and /metrics."""
+        """Return the figures for /status and /metrics."""
         now_ms = time.time() * 1000
         age_ms = now_ms - (self._newest_ms or self._started_ms)
         overdue_ms = age_ms - self.schedule.every_h * HOUR_MS
@@ -64,7 +64,7 @@ class BackupWatch:
         }
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set."""
+        """Make backups until `stop` is set."""
         self.http.start()
         say_ready("backup", f"{self._settings.host}:{self.http.server.port}")
         try:
@@ -77,13 +77,13 @@ class BackupWatch:
                 except StreamwiseError as error:
                     self._failures += 1
                     self._failure = str(error)
-                    log.error("no backup was made, trying again in %.0f s: %s", TRY_AGAIN_S, error)
+                    log.error("the backup failed, next attempt in %.0f s: %s", TRY_AGAIN_S, error)
                     stop.wait(TRY_AGAIN_S)
         finally:
             self.http.stop()
 
     def once(self) -> Path:
-        """Make the backup that is due, full where an increment is not possible; then remove what may go."""
+        """Make the backup that is due, a full one if an increment is impossible; then remove old backups."""
         self.schedule.tidy()
         base = self.schedule.base(self.schedule.kept())
         try:
@@ -91,7 +91,7 @@ class BackupWatch:
         except Fatal as error:
             if base is None:
                 raise
-            log.warning("a full backup is made instead of an increment: %s", error)
+            log.warning("making a full backup instead of an increment: %s", error)
             path = self._make(None)
         self._made += 1
         self._newest_ms = self.schedule.newest_ms()

@@ -1,4 +1,4 @@
-"""`streamwise changes`: what a rollout from one config to another keeps, both ways, and in which order to do it."""
+"""`streamwise changes`: what rows keep in an upgrade and a downgrade between two configs, and which role goes first."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pipeline.config import Config
 
 @dataclass(frozen=True, slots=True)
 class LayoutDifference:
-    """What rows do not take along from one layout to another: there, they start at their default.
+    """What rows lose when they move to another layout, where these parts start at their default.
 
-    `columns` are gone from the layout that rows move to, or mean something else in it; so are `policies`, with
-    their cooldowns, and `examples`, the models whose open examples are dropped.
+    `columns`: the new layout lacks them or gives them another meaning. `policies`: likewise, with their cooldowns.
+    `examples`: likewise, the models whose open examples are dropped.
     """
 
     columns: list[str]
@@ -23,7 +23,7 @@ class LayoutDifference:
 
     @classmethod
     def between(cls, old: Config, new: Config) -> LayoutDifference:
-        """From `old` to `new`."""
+        """Return what rows lose from `old` to `new`."""
         there = {group.name: (group.meaning, group.words) for group in new.layout.groups}
         lost = [g for g in old.layout.groups if there.get(g.name) != (g.meaning, g.words) and _counts(g)]
         return cls(
@@ -34,30 +34,30 @@ class LayoutDifference:
 
     @property
     def nothing(self) -> bool:
-        """Whether rows take everything along."""
+        """Whether rows lose nothing."""
         return not (self.columns or self.policies or self.examples)
 
 
 def _part(group: Group) -> str:
-    """What a group of words is of, where its name says so; columns have no colon in theirs."""
+    """The kind of a group, from the prefix of its name; "" for a column, whose name has no colon."""
     part, colon, _ = group.name.partition(":")
     return part if colon else ""
 
 
 def _counts(group: Group) -> bool:
-    """The message ids move, whatever their number."""
+    """Whether a change of this group loses data. Message ids move, whatever their number."""
     return group.name != "message_ids"
 
 
 def compare(old: Config, new: Config) -> dict[str, Any]:
-    """What the command tells. `up` is what is lost on the way to `new`, `down` on the way back."""
+    """Return the report of the command. `up`: what rows lose on the way to `new`; `down`: on the way back."""
     up, down = LayoutDifference.between(old, new), LayoutDifference.between(new, old)
     theirs, ours = (set(config.models.names) for config in (old, new))
     before, after = (set(config.layout.topics) for config in (old, new))
     return {
         "same_layout": old.layout.layout_id == new.layout.layout_id,
-        "up": _told(up),
-        "down": _told(down),
+        "up": _plain(up),
+        "down": _plain(down),
         "features_new": sorted(ours - theirs),
         "features_gone": sorted(theirs - ours),
         "sources_new": sorted(after - before),
@@ -67,12 +67,12 @@ def compare(old: Config, new: Config) -> dict[str, Any]:
     }
 
 
-def _told(move: LayoutDifference) -> dict[str, list[str]]:
+def _plain(move: LayoutDifference) -> dict[str, list[str]]:
     return {"columns": move.columns, "policies": move.policies, "examples": move.examples}
 
 
 def _order(added: bool, gone: bool, side_by_side: bool) -> str:
-    """Which role goes first. Workers share out the partitions of the topics that all of them read."""
+    """Return which role to upgrade first. Workers run side by side only if all read the same topics."""
     if not side_by_side:
         return (
             f"end all workers before the first new one starts, as sources differ; {_order(added, gone, True)}"
@@ -84,18 +84,18 @@ def _order(added: bool, gone: bool, side_by_side: bool) -> str:
     return "learner, then workers" if gone else "workers, then learner"
 
 
-def format_report(told: dict[str, Any]) -> list[str]:
-    """The same for people."""
-    if told["same_layout"]:
-        return ["the layout is the same: workers of both run side by side, nothing restarts"]
-    found = [f"order: {told['order']}"]
-    for key, name in (("sources_new", "new sources"), ("sources_gone", "sources that are read no more")):
-        found += [f"{name}: {', '.join(told[key])}"] if told[key] else []
+def format_report(report: dict[str, Any]) -> list[str]:
+    """Format the report for people."""
+    if report["same_layout"]:
+        return ["the layout is the same: old and new workers can run side by side, and no data starts over"]
+    found = [f"order: {report['order']}"]
+    for key, name in (("sources_new", "new sources"), ("sources_gone", "sources no longer read")):
+        found += [f"{name}: {', '.join(report[key])}"] if report[key] else []
     for way, name in (("up", "rows that move up"), ("down", "rows that move back")):
-        parts = [f"{what} {', '.join(names)}" for what, names in told[way].items() if names]
+        parts = [f"{what} {', '.join(names)}" for what, names in report[way].items() if names]
         found.append(f"{name}: lose {'; '.join(parts)}" if parts else f"{name}: lose nothing")
-    if told["lossless"]:
-        beside = "side by side and " if not (told["sources_new"] or told["sources_gone"]) else ""
+    if report["lossless"]:
+        beside = "side by side and " if not (report["sources_new"] or report["sources_gone"]) else ""
         found.append(f"nothing that the old version knows is lost, {beside}after a downgrade")
     else:
         found.append(

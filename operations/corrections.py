@@ -1,4 +1,4 @@
-"""`streamwise corrections send`: what people say of messages goes to its topic, checked before anything is sent."""
+"""`streamwise corrections send`: checks people's corrections of messages, then sends all of them to their topic."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ FIELDS = {"id", "message_id", "time", "text", "language", "sentiment", "labels",
 LARGEST_BYTES = 900_000  # a broker takes a megabyte
 FLUSH_S = 30.0
 
-Given = tuple[str, int | None, Mapping[str, Any]]  # file, line, what stands there
+Given = tuple[str, int | None, Mapping[str, Any]]  # file, line, the object on the line
 
 
 def gather(file: Path | None, one: Mapping[str, Any]) -> Iterator[Given]:
-    """The corrections of a file of JSON lines, or the one that the command line names. Raises `ConfigError`."""
+    """Yield the corrections of a file of JSON lines, or the one on the command line. Raises `ConfigError`."""
     said = any(value not in (None, {}) for value in one.values())
     if (file is None) == (not said):
         raise ConfigError("corrections", None, "expected a file, or --text with --sentiment or --label")
@@ -46,7 +46,7 @@ def gather(file: Path | None, one: Mapping[str, Any]) -> Iterator[Given]:
 
 
 def labels_of(words: Sequence[str]) -> dict[str, bool]:
-    """`complaint` and `complaint=yes` say that it is one, `complaint=no` that it is none."""
+    """Parse labels: `complaint` and `complaint=yes` say that the text is one, `complaint=no` that it is not."""
     found = {}
     for word in words:
         name, _, so = word.partition("=")
@@ -57,7 +57,7 @@ def labels_of(words: Sequence[str]) -> dict[str, bool]:
 
 
 def send(settings: Settings, given: Iterator[Given]) -> dict[str, int]:
-    """Check all of them, then send them in their order. Raises `ConfigError`: then none is sent."""
+    """Check all corrections, then send them in order. If one is wrong, raise `ConfigError` and send none."""
     known = set(load_topics(settings.phrases).labels)
     now_ms = int(time.time() * 1000)
     values = [_encoded(path, line, what, known, now_ms) for path, line, what in given]
@@ -67,12 +67,12 @@ def send(settings: Settings, given: Iterator[Given]) -> dict[str, int]:
     missing = outputs.flush(FLUSH_S)
     outputs.check()
     if missing:
-        raise Retryable(f"{missing:,} of {len(values):,} corrections are not acknowledged; send them again")
+        raise Retryable(f"{missing:,} of {len(values):,} corrections were not acknowledged; send them again")
     return {"sent": len(values)}
 
 
 def format_report(result: dict[str, int]) -> list[str]:
-    """As people read it."""
+    """Format the result for people."""
     return [f"{result['sent']:,} correction{'s' if result['sent'] != 1 else ''} sent"]
 
 

@@ -1,4 +1,4 @@
-"""The topic of the dead letters, read to its end: what is in it, and what of it was replayed."""
+"""Reads the topic of dead letters to its end: the letters, and which of them were replayed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from streams.engine import LETTER_BYTES
 from streams.errors import Fatal
 from streams.kafka import Kafka, read_to_end
 
-# A record under this key, followed by the letter's id, says that the letter was replayed. It stands in the
-# letter's own partition behind it, so that retention never takes it away first.
+# A record whose key is this and the letter's id says that the letter was replayed. It follows the letter in
+# the same partition, so that retention never deletes it first.
 REPLAYED_KEY = b"\0replayed:"
 GROUP = "streamwise-dead-letters"  # joined by nobody
 
 
 class Letter(NamedTuple):
-    """A record that was refused: where it stood, why, its bytes (cut off, if they are many) and its append time.
+    """A record that could not be processed: its position, the reason, its bytes (truncated if many) and append time.
 
     `partition_here`: the partition of the letter itself.
     """
@@ -36,18 +36,18 @@ class Letter(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Where it stood."""
+        """The position of the record: TOPIC:PARTITION:OFFSET."""
         return f"{self.topic}:{self.partition}:{self.offset}"
 
     @property
     def cut(self) -> bool:
-        """Whether the letter may hold less than the record did."""
+        """Whether the letter may hold only a part of the record."""
         return max(len(self.key or b""), len(self.value or b"")) >= LETTER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which letters are meant; a part of the reason is enough."""
+    """Chooses letters; a part of the reason is enough."""
 
     reason: str = ""
     topic: str = ""
@@ -55,25 +55,25 @@ class DeadLetterFilter:
     until_ms: int = 1 << 62
 
     def takes(self, letter: Letter) -> bool:
-        """Whether this one is."""
+        """Whether the filter chooses this letter."""
         named = self.reason in letter.reason and self.topic in ("", letter.topic)
         return named and self.since_ms <= letter.time_ms < self.until_ms
 
 
 @dataclass(slots=True)
 class DeadLetterIndex:
-    """Every letter by its id, the same one once, and when those that were replayed were."""
+    """Every letter once, by its id, and the time of each replay (ms since 1970), by letter id."""
 
     letters: dict[str, Letter] = field(default_factory=dict)
     replayed: dict[str, int] = field(default_factory=dict)
     unreadable: int = 0
 
     def chosen(self, choice: DeadLetterFilter) -> list[Letter]:
-        """Those that are meant, by where they stood."""
+        """Return the chosen letters in the order of their records' positions."""
         found = [letter for letter in self.letters.values() if choice.takes(letter)]
         return sorted(found, key=lambda letter: letter[:3])
 
-    def _take(self, number: int, key: bytes, value: bytes) -> None:
+    def _add(self, number: int, key: bytes, value: bytes) -> None:
         if key.startswith(REPLAYED_KEY):
             self.replayed[key[len(REPLAYED_KEY) :].decode()] = int(json.loads(value)["time"])
             return
@@ -101,7 +101,7 @@ def read_letters(bootstrap: Kafka) -> DeadLetterIndex:
 
 
 def summary(box: DeadLetterIndex, choice: DeadLetterFilter) -> dict[str, Any]:
-    """`streamwise dead-letters list`: counts by topic and reason, the most first."""
+    """Report of `streamwise dead-letters list`: counts by topic and reason, highest first."""
     groups: dict[tuple[str, str], dict[str, Any]] = {}
     for letter in box.chosen(choice):
         at = letter.topic, letter.reason
@@ -116,44 +116,44 @@ def summary(box: DeadLetterIndex, choice: DeadLetterFilter) -> dict[str, Any]:
     return {"groups": ordered, "unreadable": box.unreadable}
 
 
-def summary_lines(told: dict[str, Any]) -> list[str]:
-    """The same for people."""
+def summary_lines(report: dict[str, Any]) -> list[str]:
+    """Format the summary for people."""
     found = [
         f"{group['letters']:>8,}  {group['topic']:<18} {group['reason']} ({group['replayed']:,} replayed; "
         f"{_date(group['first_ms'])} to {_date(group['last_ms'])}; such as {group['example']})"
-        for group in told["groups"]
+        for group in report["groups"]
     ]
-    if told["unreadable"]:
-        found.append(f"{told['unreadable']:>8,}  records that are no dead letters")
+    if report["unreadable"]:
+        found.append(f"{report['unreadable']:>8,}  records that are not dead letters")
     return found or ["no dead letters"]
 
 
 def detail(box: DeadLetterIndex, letter_id: str) -> dict[str, Any]:
-    """`streamwise dead-letters show`: one letter, its record decoded where this installation can."""
+    """Report of `streamwise dead-letters show`: one letter, its record decoded if possible."""
     letter = box.letters.get(letter_id)
     if letter is None:
         raise Fatal(
             f"no dead letter {letter_id!r}: expected TOPIC:PARTITION:OFFSET, as `dead-letters list` shows them"
         )
     key, value = letter.key, letter.value
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "topic": letter.topic, "partition": letter.partition, "offset": letter.offset, "reason": letter.reason,
         "time_ms": letter.time_ms, "key": None if key is None else key.decode("utf-8", "backslashreplace"),
         "value_bytes": None if value is None else len(value), "cut": letter.cut,
         "replayed_ms": box.replayed.get(letter.id),
     }  # fmt: skip
     try:
-        told["schema"], told["record"] = schemas.decode(value or b"")
+        report["schema"], report["record"] = schemas.decode(value or b"")
     except schemas.SchemaError as error:
-        told["undecoded"] = str(error)
-        told["value_hex"] = (value or b"")[:1024].hex()
-    return told
+        report["undecoded"] = str(error)
+        report["value_hex"] = (value or b"")[:1024].hex()
+    return report
 
 
-def detail_lines(told: dict[str, Any]) -> list[str]:
-    """The same for people."""
+def detail_lines(report: dict[str, Any]) -> list[str]:
+    """Format the detail for people."""
     when = {"time_ms": "appended", "replayed_ms": "replayed"}
-    shown = {when.get(name, name): _date(v) if name in when and v else v for name, v in told.items()}
+    shown = {when.get(name, name): _date(v) if name in when and v else v for name, v in report.items()}
     return [f"{name:<12} {_text(value)}" for name, value in shown.items()]
 
 

@@ -1,4 +1,4 @@
-"""`streamwise doctor`: is everything there that the roles need? Each check is one line with what to do."""
+"""`streamwise doctor`: checks whether the roles have all they need. Each finding is one line that says what to do."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ EXTRAS = {
     "vaderSentiment": "the sentiment of messages",
     "jionlp": "the sentiment of messages",
 }
-FREE_BYTES = 1 << 30  # logs and a ledger of some weeks
+FREE_BYTES = 1 << 30  # room for logs and a ledger of a few weeks
 GOOD, BAD, NOTE = "ok", "failed", "note"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One finding. `state`: ok, note (works, but know it) or failed."""
+    """One finding. `state`: ok, note (works, but you should know) or failed."""
 
     name: str
     state: str
@@ -44,7 +44,7 @@ class Check:
 
 
 def examine(settings: Settings) -> list[Check]:
-    """All checks, in the order in which things are needed."""
+    """Run all checks, in the order in which a role needs things."""
     steps: list[tuple[str, Callable[[Settings], Iterator[tuple[str, str]]]]] = [
         ("python", _python),
         ("packages", _packages),
@@ -59,12 +59,12 @@ def examine(settings: Settings) -> list[Check]:
 
 
 def report(checks: list[Check]) -> dict[str, Any]:
-    """The findings as JSON shows them."""
+    """Return the findings for JSON."""
     return {"ok": all(check.state != BAD for check in checks), "checks": [asdict(check) for check in checks]}
 
 
 def format_report(result: dict[str, Any]) -> list[str]:
-    """The findings for people."""
+    """Format the findings for people."""
     return [f"{check['state']:<7} {check['name']:<9} {check['detail']}" for check in result["checks"]]
 
 
@@ -94,10 +94,10 @@ def _packages(settings: Settings) -> Iterator[tuple[str, str]]:
     if missing:
         yield BAD, f"missing: {', '.join(missing)}; run `make setup`"
     else:
-        yield GOOD, f"{len(NEEDED)} needed ones are here"
+        yield GOOD, f"all {len(NEEDED)} required packages are installed"
     for name, use in EXTRAS.items():
         if not _installed(name):
-            yield NOTE, f"{name} is missing, which {use} needs; run `make setup`"
+            yield NOTE, f"{name} is missing; {use} needs it; run `make setup`"
 
 
 def _config(settings: Settings) -> Iterator[tuple[str, str]]:
@@ -114,14 +114,14 @@ def _config(settings: Settings) -> Iterator[tuple[str, str]]:
     if phrases.is_file():
         yield GOOD, f"{phrases}: {len(load_topics(phrases).phrases)} phrases"
     else:
-        yield NOTE, f"{phrases} is not there: no reader is started by `streamwise up`"
+        yield NOTE, f"{phrases} does not exist: `streamwise up` starts no reader"
 
 
 def _kernels(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Numba keeps what it compiled beside the sources or, when told, in a folder of its own."""
+    """Look for compiled kernels: Numba keeps them beside the sources, or in NUMBA_CACHE_DIR."""
     folder = Path(os.environ.get("NUMBA_CACHE_DIR", ROOT))
     if any(True for _ in folder.glob("**/*.nbi")):
-        yield GOOD, f"compiled ones are kept in {folder}"
+        yield GOOD, f"compiled kernels are in {folder}"
     else:
         yield NOTE, "not compiled yet; run `streamwise warm`, or the first worker takes up to a minute"
 
@@ -150,9 +150,7 @@ def _broker(settings: Settings) -> Iterator[tuple[str, str]]:
     other = [
         name for name, spec in wanted.items() if found.get(name, settings.partitions) != settings.partitions
     ]
-    unseen = (
-        "" if settings.kafka_security == "plaintext" else ", or may not be seen: it takes Describe on them"
-    )
+    unseen = "" if settings.kafka_security == "plaintext" else ", or this user lacks Describe on them"
     if missing:
         yield BAD, f"topics are missing: {', '.join(missing)}; run `streamwise topics`{unseen}"
     if other:
@@ -166,7 +164,7 @@ def _views(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.redis.startswith("memory"):
         yield (
             NOTE,
-            "kept in the worker's memory; set STREAMWISE_REDIS=redis://host:6379/0 for others to read them",
+            "kept in the worker's memory; set STREAMWISE_REDIS=redis://host:6379/0 so that others can read them",
         )
         return
     store = RedisViews(settings.redis)
@@ -178,7 +176,7 @@ def _views(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def _ledger(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Opening makes tables that are missing, as the ledger role would."""
+    """Open the ledger. This creates missing tables, as the ledger role would."""
     ledger = Ledger(settings.ledger_url)
     try:
         counts = ledger.open().counts()

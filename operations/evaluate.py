@@ -1,8 +1,8 @@
-"""`streamwise evaluate`: a source's events in order of time straight through the kernels, with the learner beside.
+"""`streamwise evaluate`: passes a source's events in order of time through the kernels and the learner.
 
-No broker: examples are learned as they mature, in order, and every `ADOPT_EVENTS` events the pass takes up what
-was learned, as workers do at their commit cycles. So a score comes from a model that knows only what had
-matured before. The same source gives the same figures, bit for bit.
+It needs no broker. The learner learns examples in order as they mature. Every `ADOPT_EVENTS` events the pass adopts
+the new snapshots, as workers do at their commit cycles. So each score comes from a model that knows only what had
+matured before (prequential). The same source gives the same figures, bit for bit.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _COMPARED = ("auc", "log_loss", "ece", "mae", "rmse", "spearman")
 
 
 class Captured:
-    """In place of `streams.kafka.producer.Outputs`: keeps the examples, drops the rest."""
+    """Replaces `streams.kafka.producer.Outputs`: keeps the examples and drops the rest."""
 
     def __init__(self) -> None:
         self.examples: list[bytes] = []
 
     def send(self, topic: str, messages: Sequence[dict[str, Any]], partition: int = -1) -> None:
-        """Take what the engine emits."""
+        """Receive what the engine emits."""
         if topic == EXAMPLES:
             self.examples += [message["value"] for message in messages]
 
 
 class Trial:
-    """One pass over a source: `evaluation` holds all matured examples, `families` what was learned."""
+    """One pass over a source. `evaluation` holds all matured examples, `families` the learners."""
 
     def __init__(self, config: Config, source: EventSource) -> None:
         self._source = source
@@ -73,11 +73,11 @@ class Trial:
 
     @property
     def dead_letters(self) -> int:
-        """Events that could not be processed."""
+        """The number of events that could not be processed."""
         return self._engine.counters.dead_letters
 
     def run(self, limit: int | None = None, on_progress: Callable[[Progress], None] | None = None) -> None:
-        """The whole source, or its first `limit` events."""
+        """Process the whole source, or its first `limit` events."""
         began = time.perf_counter()
         events = self._events(limit)
         while chunk := list(islice(events, ADOPT_EVENTS)):
@@ -104,9 +104,9 @@ class Trial:
         baseline: bool = False,
         on_day: Callable[[], None] = lambda: None,
     ) -> dict[str, Any]:
-        """Figures by the scores at the time of the decision: from `start_ms` on, and over `all` of the stream.
+        """Return figures of the scores at decision time: from `start_ms` on, and over `all` of the stream.
 
-        `baseline`: those of a model refitted every night, too, over the same examples from `start_ms` on.
+        `baseline`: add the figures of a model refitted every night, over the same examples from `start_ms` on.
         """
         chosen = list(models or self._work.models)
         late = self.evaluation.figures(start_ms, self.last_ms)
@@ -132,7 +132,7 @@ class Trial:
         return (figures.get(name) or self.evaluation.nothing(name)).to_dict()
 
     def _events(self, limit: int | None) -> Iterator[Event]:
-        """The events for the pass; those of other topics are counted and left out."""
+        """Yield the events of the pass; count all events, and leave out those of other topics."""
         for event in islice(self._source.events(), limit):
             self.events += 1
             if event[0] in self._offsets:
@@ -172,7 +172,7 @@ class Trial:
             learner = family.leader
             newest = work.snapshots[name].get(learner.version)
             if learner.examples and (newest is None or newest.examples != learner.examples):
-                work.snapshots[name].clear()  # nothing replays here: only the newest is needed
+                work.snapshots[name].clear()  # nothing is replayed here, so only the newest is needed
                 work.offer(learner.snapshot(created=self.last_ms))
         work.adopt(self._partition, work.offered(self._partition))
 
@@ -190,7 +190,7 @@ def evaluate(
     horizon: str | None = None,
     quiet: bool,
 ) -> dict[str, Any]:
-    """What `streamwise evaluate` reports."""
+    """Return the report of `streamwise evaluate`."""
     if baseline not in (None, NIGHTLY):
         raise ConfigError("--baseline", None, f"expected {NIGHTLY}, got {baseline!r}")
     config = load_config(settings.config)
@@ -212,11 +212,9 @@ def evaluate(
 
 
 def _within(config: Config, model: str | None, horizon: str) -> Config:
-    """The same with another horizon for one model."""
+    """Return the config with another horizon for one model."""
     if model is None:
-        raise ConfigError(
-            "--horizon", None, "expected --model beside it: each model has a horizon of its own"
-        )
+        raise ConfigError("--horizon", None, "expected --model too: each model has its own horizon")
     try:
         within_ms = milliseconds(horizon)
     except ValueError as error:
@@ -228,9 +226,9 @@ def _within(config: Config, model: str | None, horizon: str) -> Config:
 
 
 def format_report(result: dict[str, Any]) -> list[str]:
-    """The figures for people."""
+    """Format the figures for people."""
     found = [
-        f"{result['events']:,} events in {result['seconds']} s; the last half of the stream by the scores then:"
+        f"{result['events']:,} events in {result['seconds']} s; scores at decision time, last half of the stream:"
     ]
     for name, figures in result["models"].items():
         positives = f", {figures['positives']:,} positive" if "positives" in figures else ""

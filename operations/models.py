@@ -1,4 +1,4 @@
-"""`streamwise models`: who leads, how the challengers stand, what changed and why; and to change it by hand."""
+"""`streamwise models`: lists champions and challengers, shows each change and why, promotes and rolls back."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _FIGURES = ("auc", "log_loss", "ece")
 
 
 def list_models(settings: Settings) -> dict[str, Any]:
-    """What `models list` reports: each model by name."""
+    """Return the report of `models list`: each model by name."""
     published = read_published(settings.access, MODELS)
     return {"models": {name: _summary(name, published) for name in sorted(published) if "@" not in name}}
 
 
 def show_model(settings: Settings, model: str) -> dict[str, Any]:
-    """What `models show` reports."""
+    """Return the report of `models show`."""
     return _shown(model, read_published(settings.access, MODELS))
 
 
@@ -46,7 +46,7 @@ def _shown(model: str, published: Mapping[str, ModelSnapshots]) -> dict[str, Any
 
 
 def change_champion(settings: Settings, model: str, to: str | None) -> dict[str, Any]:
-    """Make `to` the champion, or undo the latest change where it is None; waits until the learner has done it."""
+    """Make `to` the champion, or undo the latest change if it is None; wait until the learner has done so."""
     standing = Standing.of(_newest(model, read_published(settings.access, MODELS)).contest)
     if to is not None and to not in standing.contests:
         known = ", ".join(standing.contests) or "it has none"
@@ -63,7 +63,9 @@ def change_champion(settings: Settings, model: str, to: str | None) -> dict[str,
         if any(change.order == order for change in Standing.of(_newest(model, published).contest).changes):
             return _shown(model, published)
         time.sleep(0.2)
-    raise Retryable(f"no learner has taken it up in {WAIT_S:.0f} s; it stands in {EXAMPLES}, start one")
+    raise Retryable(
+        f"no learner has made the change in {WAIT_S:.0f} s; the request waits in {EXAMPLES}: start one"
+    )
 
 
 def _send(settings: Settings, model: str, wish: dict[str, Any]) -> None:
@@ -115,7 +117,7 @@ def _text(time_ms: int) -> str:
 
 
 def list_lines(report: Mapping[str, Any]) -> list[str]:
-    """`list_models` for people."""
+    """Format the report of `list_models` for people."""
     found = []
     for name, model in report["models"].items():
         found.append(
@@ -127,7 +129,7 @@ def list_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def show_lines(report: Mapping[str, Any]) -> list[str]:
-    """`show_model` for people."""
+    """Format the report of `show_model` for people."""
     found = list_lines({"models": {report["model"]: report}})
     weights = [
         f"{k.partition('.')[2]} {v:.2f}" for k, v in report["metrics"].items() if k.startswith("weight.")

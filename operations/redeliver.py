@@ -1,7 +1,7 @@
-"""Dead letters go back to the topics that their records came from, each once.
+"""Sends the records of dead letters back to their topics, each once.
 
-A record and the mark that it was replayed are one Kafka transaction: after a crash both are there or neither is.
-Whoever replays later ends what an earlier one left open, and shuts it out (`transactional.id`).
+One Kafka transaction writes a record and the mark that it was replayed: after a crash both are there or neither.
+A later replay aborts the open transaction of an earlier one and fences it off (`transactional.id`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from streams.kafka import TIMEOUT_S, Kafka, librdkafka_settings, open_consumer
 
 from .dead_letters import GROUP, REPLAYED_KEY, DeadLetterFilter, Letter, read_letters
 
-ORIGIN_HEADER = "streamwise-dead-letter"  # of a record that was replayed: where it stood before
-TRANSACTION_LETTERS = 200  # readers wait for the end of a transaction: it is short
-TRANSACTION_TIMEOUT_MS = 10_000  # the broker ends one that was left open, and readers go on
-NEAR_RECORDS = 2000  # an original so far ahead is read up to; for one that is farther, reading starts there
+ORIGIN_HEADER = "streamwise-dead-letter"  # header of a replayed record: the position of the original
+TRANSACTION_LETTERS = 200  # in a transaction: readers wait for its end, so it is short
+TRANSACTION_TIMEOUT_MS = 10_000  # then the broker aborts an open transaction, and readers go on
+NEAR_RECORDS = 2000  # reading continues up to an original this close; it seeks to one farther ahead
 
-# Who reads which topic, besides the workers that read their sources.
+# The group that reads each topic; the worker reads the sources.
 WORKER_GROUP = "streamwise-worker"
 GROUPS = {EXAMPLES: "streamwise-learner", MESSAGES: "streamwise-reader"}
 GROUPS |= dict.fromkeys((ALERTS, OFFERS, OUTCOMES), "streamwise-ledger")
@@ -35,7 +35,7 @@ GROUPS |= dict.fromkeys((ALERTS, OFFERS, OUTCOMES), "streamwise-ledger")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is sent: the original with its headers and time, or what the letter holds of it."""
+    """A record to send: the original with its headers and time, or the copy in the letter."""
 
     key: bytes | None
     value: bytes | None
@@ -45,14 +45,14 @@ class Record:
 
 @dataclass(slots=True)
 class Redelivered:
-    """What became of the letters that were meant. `kept`: why those were left, and how many."""
+    """What became of the chosen letters. `kept`: how many were left, by reason."""
 
     replayed: int = 0
-    from_letter: int = 0  # of them: the original was gone, the letter held all of it
+    from_letter: int = 0  # those of `replayed` whose original was gone, while the letter held all of it
     kept: dict[str, int] = field(default_factory=dict)
 
     def keep(self, reason: str) -> None:
-        """Count one that is left where it is."""
+        """Count a letter that is left."""
         self.kept[reason] = self.kept.get(reason, 0) + 1
 
 
@@ -60,12 +60,12 @@ def redeliver(
     bootstrap: Kafka, sources: list[str], choice: DeadLetterFilter, *, limit: int | None = None, dry: bool = False,
     worker_group: str = WORKER_GROUP, after_send: Callable[[], None] = lambda: None,
 ) -> Redelivered:  # fmt: skip
-    """Replay the chosen letters that were not replayed yet. `dry`: only say what would be done.
+    """Replay the chosen letters that were not replayed yet. `dry`: send nothing, only count.
 
     `after_send` is called before each transaction is committed, for tests.
     """
     producer = None if dry else _producer(bootstrap)
-    box = read_letters(bootstrap)  # after the line above nobody else adds to it
+    box = read_letters(bootstrap)  # the producer above fences off other replays, so nobody adds to it now
     done = Redelivered()
     groups = {topic: [group] for topic, group in GROUPS.items()}
     for topic in sources:
@@ -76,9 +76,9 @@ def redeliver(
         if letter.id in box.replayed:
             done.keep("replayed before")
         elif letter.topic not in groups:
-            done.keep(f"{letter.topic} is no topic of events: mend it where it came from")
+            done.keep(f"{letter.topic} is not a topic of events: correct the record at its origin")
         elif not taken.past(letter):
-            done.keep("its reader has not committed past it, and may read it again: try later")
+            done.keep("its reader has not committed past it and may still read it: try later")
         elif limit is None or len(wanted) < limit:
             wanted.append(letter)
         else:
@@ -100,25 +100,25 @@ def redeliver(
 
 
 def told(done: Redelivered) -> dict[str, Any]:
-    """As JSON shows it."""
+    """Return the result for JSON."""
     return {"replayed": done.replayed, "from_letter": done.from_letter, "kept": dict(done.kept)}
 
 
 def format_report(result: dict[str, Any]) -> list[str]:
-    """As people read it."""
+    """Format the result for people."""
     found = [f"{result['replayed']:,} replayed, {result['from_letter']:,} of them from the letter itself"]
     return found + [f"{count:>8,} left: {reason}" for reason, count in sorted(result["kept"].items())]
 
 
 class CommittedOffsets:
-    """Whether a topic's readers have committed past a record: only then they never read it again by themselves."""
+    """Tells whether the readers of a topic have committed past a record; only then they never read it again."""
 
     def __init__(self, bootstrap: Kafka, groups: Mapping[str, Sequence[str]]) -> None:
         self._bootstrap, self._groups = bootstrap, groups
         self._committed: dict[tuple[str, int], int] = {}
 
     def past(self, letter: Letter) -> bool:
-        """Whether this letter's record is behind all its readers."""
+        """Whether all readers have committed past this letter's record."""
         at = letter.topic, letter.partition
         if at not in self._committed:
             self._committed[at] = min(self._ask(group, *at) for group in self._groups[letter.topic])
@@ -130,7 +130,7 @@ class CommittedOffsets:
         try:
             (found,) = consumer.committed([TopicPartition(topic, partition)], timeout=TIMEOUT_S)
         except KafkaException as error:
-            raise Retryable(f"what {group} has read cannot be asked: {error.args[0].str()}") from error
+            raise Retryable(f"the offsets of group {group} cannot be read: {error.args[0].str()}") from error
         finally:
             consumer.close()
         return -1 if found.offset == OFFSET_INVALID else int(found.offset)
@@ -151,10 +151,10 @@ def _of_partition(
 ) -> Iterator[tuple[Letter, Record | None]]:
     try:
         low, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=TIMEOUT_S)
-    except KafkaException:  # the topic is not there any more
+    except KafkaException:  # the topic no longer exists
         yield from ((letter, None) for letter in letters)
         return
-    position, message = -NEAR_RECORDS, None  # of the next record to come; far from any at first
+    position, message = -NEAR_RECORDS, None  # offset of the next record; far from any letter at first
     for letter in letters:
         if not low <= letter.offset < end:
             yield letter, None
@@ -164,7 +164,7 @@ def _of_partition(
             position, message = letter.offset, None
         while position <= letter.offset:
             message = _next(consumer)
-            if message is None:  # the end: nothing but marks of transactions is left there
+            if message is None:  # the end: only transaction markers are left
                 position = -NEAR_RECORDS
                 break
             position = message.offset() + 1
@@ -172,7 +172,7 @@ def _of_partition(
 
 
 def _next(consumer: Any) -> Any:
-    """The next record, None at the end of the partition."""
+    """Return the next record; None at the end of the partition."""
     until = time.monotonic() + TIMEOUT_S
     while time.monotonic() < until:
         message = consumer.poll(0.5)
@@ -187,7 +187,7 @@ def _next(consumer: Any) -> Any:
 
 
 def _checked(letter: Letter, message: Any) -> Record | None:
-    """The record in `message`, if it is the one that the letter tells of: a topic may have been made anew."""
+    """Return the record in `message` if it is the original of the letter; the topic may have been recreated."""
     if message is None or message.offset() != letter.offset:
         return None
     key, value = message.key(), message.value()
@@ -219,7 +219,7 @@ def _producer(bootstrap: Kafka) -> Any:
 
 
 def _send(producer: Any, batch: list[tuple[Letter, Record]], after_send: Callable[[], None]) -> None:
-    """One transaction: the records in their own partitions, each with its mark."""
+    """Send the records to their partitions, each with its mark, in one transaction."""
     if producer is None or not batch:
         return
     with _refused():
@@ -255,8 +255,8 @@ def _refused() -> Iterator[None]:
             KafkaError.PRODUCER_FENCED,
         ):
             raise Fatal(
-                "another `streamwise dead-letters replay` has begun since, and goes on; this one ends"
+                "another `streamwise dead-letters replay` has started since; this one stops"
             ) from error
         raise Fatal(
-            f"the replay was refused: {reason.str()}; what was not committed is not replayed, run it again"
+            f"the broker refused the replay: {reason.str()}; run it again to replay the rest"
         ) from error

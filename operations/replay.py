@@ -1,4 +1,4 @@
-"""`streamwise replay`: recorded events to their topics, no faster than the worker follows while one answers."""
+"""`streamwise replay`: sends recorded events to their topics, with back pressure from workers that answer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def replay_source(
     resume: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Replay a source; returns what was done."""
+    """Replay a source; return a report."""
     events = source(name, mapping, settings.phrases)
     pace = None if speed is None else parse_speed(speed)
     until_ms = None if until is None else parse_date_ms(until, "--until")
@@ -48,15 +48,15 @@ def replay_source(
 
 
 def format_report(done: dict[str, Any]) -> list[str]:
-    """What was done, for people."""
-    end = "the source has no more" if done["complete"] else "run it again to go on from here"
+    """Format the report for people."""
+    end = "the source is at its end" if done["complete"] else "run it again to continue from here"
     return [
         f"{done['events']:,} events ({done['dead_letters']:,} dead letters) in {done['seconds']:.1f} s; {end}"
     ]
 
 
 def parse_date_ms(text: str, option: str) -> int:
-    """A date or a time, UTC unless it says otherwise, as milliseconds since 1970."""
+    """Parse a date or a time (UTC unless it has an offset) as milliseconds since 1970."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
@@ -65,6 +65,6 @@ def parse_date_ms(text: str, option: str) -> int:
 
 
 def _lag(workers: dict[str, str]) -> int | None:
-    """What the workers have not folded yet; None when none of them answers."""
-    told = [report["status"].get("lag", {}) for report in poll_roles(workers).values() if report["reachable"]]
-    return sum(sum(lag.values()) for lag in told) if told else None
+    """Return the number of events not folded yet; None if no worker answers."""
+    lags = [report["status"].get("lag", {}) for report in poll_roles(workers).values() if report["reachable"]]
+    return sum(sum(lag.values()) for lag in lags) if lags else None

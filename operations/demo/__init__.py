@@ -1,6 +1,6 @@
-"""The demo: every role on this machine over a year of real baskets.
+"""The demo: runs every role on this machine over a year of real baskets.
 
-Promises: its summary counts what was sent, decided, kept and lost.
+Promises: its summary counts the events sent, the decisions made and kept, and what was lost.
 """
 
 from .accounting import format_report

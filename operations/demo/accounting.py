@@ -1,7 +1,8 @@
-"""`streamwise demo`: the whole product on one machine with nothing but Python, on a year of real baskets.
+"""`streamwise demo`: runs the whole product on one machine, over a year of real baskets; needs only Python.
 
-The broker is embedded in this process and drops what is not read in time, so the replay follows all its
-consumers. Events produced, folded, emitted, learned and kept are counted apart, and must agree at the end.
+The broker is embedded in this process and drops records that are not read in time, so the replay waits for
+its slowest consumer. The demo counts events produced and folded, and outputs emitted, learned and kept, each on
+its own; at the end the counts must agree.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from serving.ledger import Ledger
 from serving.monitoring import RolePoller, RoleReport, poll_roles
 from streams.errors import Fatal
 
-MAX_AHEAD = 12_000  # events or examples that wait: far below what the embedded broker keeps
+MAX_AHEAD = 12_000  # waiting events or examples: far fewer than the embedded broker keeps
 POLL_S = 0.05
 SETTLE_TIMEOUT_S = 60.0
 STALL_S = 60.0
 
 
 class Counted:
-    """The first `limit` events of a source, counted as they are given out, by topic."""
+    """Yields the first `limit` events of a source and counts them by topic."""
 
     def __init__(self, source: EventSource, limit: int | None) -> None:
         self._source, self._limit = source, limit
@@ -42,7 +43,7 @@ class Counted:
         self.fingerprint = source.fingerprint
 
     def events(self, start: int = 0) -> Iterator[Event]:
-        """The events, each counted."""
+        """Yield the events and count each."""
         for event in islice(self._source.events(start), self._limit):
             self.by_topic[event[0]] += 1
             yield event
@@ -50,22 +51,22 @@ class Counted:
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the events so far, as the roles tell it."""
+    """What became of the events so far, from the status of the roles."""
 
-    folded: int = 0  # dead letters of the worker among them
+    folded: int = 0  # events folded into rows, or dead-lettered by the worker
     dead_letters: int = 0
     decisions: int = 0  # alerts and offers emitted
     alerts: int = 0
     offers: int = 0
-    examples: int = 0  # emitted
-    learned: int = 0  # or not due yet; dead letters of the learner among them
-    kept: int = 0  # in the ledger, or dead-lettered by it
-    missed: int = 0  # gone from the broker before a role read them
+    examples: int = 0  # examples emitted
+    learned: int = 0  # examples learned, waiting for their label, or dead-lettered by the learner
+    kept: int = 0  # records in the ledger, or dead-lettered by it
+    missed: int = 0  # records that the broker dropped before a role read them
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, reports: Mapping[str, RoleReport]) -> Counts:
-        """From one round of reports."""
+        """Make the counts from one round of reports."""
         worker, learner, ledger = (_status(reports, role) for role in ("worker", "learner", "ledger"))
         dead = {role: sum(_status(reports, role).get("dead_letters", {}).values()) for role in reports}
         return cls(
@@ -83,7 +84,7 @@ class Counts:
 
 
 class Demo:
-    """One demo run. `counts` and `board` are up to date while it runs; whoever shows them reads them."""
+    """One run of the demo. A screen may read `counts` and `board` while it runs."""
 
     def __init__(
         self, settings: Settings, config: Config, source: EventSource, roles: Supervisor, *, limit: int | None
@@ -106,15 +107,15 @@ class Demo:
 
     @property
     def seconds(self) -> float:
-        """Since the command was given."""
+        """Seconds since the command began."""
         return time.monotonic() - self._began
 
     def begun(self, at: float) -> None:
-        """The command was given then (monotonic seconds)."""
+        """Set when the command began (monotonic seconds)."""
         self._began = at
 
     def run(self) -> None:
-        """Replay everything, then wait until all of it has arrived everywhere. Returns early when stopped."""
+        """Replay everything, then wait until every role has processed all of it. Returns early if stopped."""
         self._feed.start()
         self._poller.start()
         self._watcher.start()
@@ -132,12 +133,12 @@ class Demo:
         self._raise_failure()
 
     def lag(self) -> int:
-        """What waits anywhere: events to be folded, examples to be learned, decisions to be kept."""
+        """Return the longest queue: events to fold, examples to learn or decisions to keep."""
         self._raise_failure()
         return max(self.waiting().values())
 
     def waiting(self) -> dict[str, int]:
-        """What waits for each role."""
+        """Return the number of records that wait for each role."""
         counts = self.counts
         return {
             "worker": self._produced(self._sources) - counts.folded,
@@ -149,7 +150,7 @@ class Demo:
         return sum(count for topic, count in self.source.by_topic.items() if topic in topics)
 
     def _settle(self) -> None:
-        """Wait until nothing waits, or nothing moves any more: then something is lost, and counted so."""
+        """Wait until no role has a queue or no count changes any more; what waits then counts as lost."""
         until = time.monotonic() + SETTLE_TIMEOUT_S
         while not self.stop.is_set() and max(self.waiting().values()) > 0 and time.monotonic() < until:
             self._raise_failure()
@@ -158,7 +159,7 @@ class Demo:
             self._halt.wait(POLL_S)
 
     def summary(self) -> dict[str, Any]:
-        """What happened, as JSON shows it. Asks the ledger itself for its rows."""
+        """Return the summary for JSON. It reads the row counts from the ledger itself."""
         ledger = Ledger(self.settings.ledger_url)
         rows = ledger.counts()
         ledger.close()
@@ -177,7 +178,9 @@ class Demo:
             "offers": rows["offers"],
             "outcomes": rows["outcomes"],
             "dead_letters": counts.dead_letters,
-            "lost": None if self.stop.is_set() else sum(lost.values()),  # what was on its way is not lost
+            "lost": None
+            if self.stop.is_set()
+            else sum(lost.values()),  # after a stop, records in transit are not lost
             "lost_by": lost,
             "missed": counts.missed,
             "models": counts.models,
@@ -196,7 +199,7 @@ class Demo:
             self.first_decision_s = round(self.seconds, 1)
 
     def _watch(self) -> None:
-        """Ask the roles again and again; notice one that has ended, or a standstill."""
+        """Poll the roles; fail if one has ended or no count changes."""
         reports: dict[str, RoleReport] = {}
         while not self._halt.wait(POLL_S):
             try:
@@ -212,7 +215,7 @@ class Demo:
             self.counts = counts
             if now - self._moved[0] > STALL_S and max(self.waiting().values()) > 0:
                 self._failure = Fatal(
-                    f"nothing moved for {STALL_S:.0f} s; see the roles' logs in {self.settings.state}"
+                    f"no progress for {STALL_S:.0f} s; see the roles' logs in {self.settings.state}"
                 )
                 return
 
@@ -222,7 +225,7 @@ class Demo:
 
 
 class _Addresses(Mapping[str, str]):
-    """The addresses of the roles as they are now: the poller reads them anew at each round."""
+    """The current addresses of the roles; the poller reads them in each round."""
 
     def __init__(self, roles: Supervisor) -> None:
         self._roles = roles
@@ -238,7 +241,7 @@ class _Addresses(Mapping[str, str]):
 
 
 def format_report(summary: dict[str, Any]) -> list[str]:
-    """The summary for people."""
+    """Format the summary for people."""
     if "events" not in summary:
         return ["stopped"]
     lost = "stopped early" if summary["lost"] is None else f"{summary['lost']:,} lost"
@@ -256,10 +259,10 @@ def format_report(summary: dict[str, Any]) -> list[str]:
 
 
 def second_half_ms(source: EventSource, limit: int | None) -> tuple[int, int]:
-    """The middle and the end of the stream's time, in ms: what the figures are taken over."""
+    """Return the middle and the end of the stream's time, in ms; the figures cover this half."""
     total = source.total
     if total is None:
-        raise Fatal(f"{source.name}: its length is not known, so its second half is not either")
+        raise Fatal(f"{source.name}: its length is unknown, so its second half is too")
     last = total if limit is None else min(limit, total)
     end_ms = next((time_ms for _, _, time_ms, _ in islice(source.events(last - 1), 1)), 0)
     start_ms = source.begins_ms or next((time_ms for _, _, time_ms, _ in islice(source.events(0), 1)), 0)

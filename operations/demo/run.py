@@ -1,4 +1,4 @@
-"""What `streamwise demo` does from its first line to its last: broker, roles, replay, screen, summary."""
+"""Runs `streamwise demo`: starts the broker and the roles, replays, shows a screen, and returns a summary."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .accounting import Demo, second_half_ms
 from .screen import screen
 
 DEMO_COMMIT_INTERVAL_S = (
-    1.0  # a year passes in a minute: what the learner learns is taken up at a commit cycle
+    1.0  # a year passes in a minute, and workers adopt what the learner learned only at a commit cycle
 )
 
 SOURCE = "complete-journey"
@@ -40,7 +40,7 @@ ROLES = ("worker", "learner", "ledger", "server")
 def run_demo(
     settings: Settings, *, limit: int | None, browser: bool, keep: bool, console: Console
 ) -> dict[str, Any]:
-    """Run the demo; returns its summary. `keep`: go on serving the page until Ctrl-C, and keep the state folder."""
+    """Run the demo; return its summary. `keep`: keep the page up until Ctrl-C, and keep the state folder."""
     began = time.monotonic()
     config = load_config(settings.config)
     journey = source(SOURCE)
@@ -77,12 +77,12 @@ def _run(demo: Demo, roles: Supervisor, browser: bool, keep: bool, console: Cons
             console.print(f"live page: {url}", highlight=False)
         demo.run()
     if keep and not demo.stop.is_set():
-        console.print(f"everything goes on until Ctrl-C: {url}", highlight=False)
+        console.print(f"the roles and the page keep running until Ctrl-C: {url}", highlight=False)
         demo.stop.wait()
 
 
 def _free(settings: Settings) -> int:
-    """The page's own port if nobody has it, else any."""
+    """Return the page's usual port if it is free, else 0 (any)."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -104,7 +104,7 @@ def _state(keep: bool) -> Iterator[Path]:
 
 @contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; a second one interrupts at once."""
+    """Yield an event that SIGINT or SIGTERM sets; a second signal interrupts at once."""
     stop = threading.Event()
 
     def handler(number: int, frame: FrameType | None) -> None:

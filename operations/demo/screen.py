@@ -1,4 +1,4 @@
-"""The demo in a terminal: how fast, how far behind, the newest decisions, how good the models are."""
+"""Shows the demo in a terminal: speed, lag, the newest decisions and the quality of the models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DECISIONS = 5  # of each kind
 
 @contextmanager
 def screen(demo: Demo, url: str, console: Console) -> Iterator[None]:
-    """Show `demo` while it runs; the terminal is as it was afterwards, with the last picture in it."""
+    """Show `demo` while it runs, then leave the last picture in the terminal."""
     halt = threading.Event()
     with Live(picture(demo, url), console=console, auto_refresh=False, redirect_stderr=False) as live:
 
@@ -42,7 +42,7 @@ def screen(demo: Demo, url: str, console: Console) -> Iterator[None]:
 
 
 def picture(demo: Demo, url: str) -> Group:
-    """All of it, as of now."""
+    """Draw the current state of the demo."""
     shown = demo.board.snapshot()
     return Group(
         _headline(demo, shown, url),
@@ -76,7 +76,9 @@ def _headline(demo: Demo, shown: dict[str, Any], url: str) -> Group:
 
 def _models(demo: Demo) -> Table:
     table = Table(
-        title="Models, judged by each prediction before it was learned", title_justify="left", box=None
+        title="Models (prequential: each example is scored before it is learned)",
+        title_justify="left",
+        box=None,
     )
     columns = ("model", "examples learned", "AUC of the latest 4,096", "AUC of the last half", "its examples")
     for name in columns:

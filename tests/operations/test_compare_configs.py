@@ -65,7 +65,7 @@ def test_the_same_layout_and_one_that_only_adds(tmp_path: Path) -> None:
     )
     told = compare(shipped_config(), load_config(same))
     assert format_report(told) == [
-        "the layout is the same: workers of both run side by side, nothing restarts"
+        "the layout is the same: old and new workers can run side by side, and no data starts over"
     ]
     features = same / "features.yaml"
     features.write_text(

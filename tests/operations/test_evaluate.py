@@ -104,7 +104,7 @@ def test_a_horizon_may_be_another_for_once(tmp_path: Path) -> None:
         ({"model": "x"}, "--model: expected one of purchase, churn, response, lead, value, got 'x'"),
         ({"start": "July"}, "--from: expected a date such as 2017-07-01, got 'July'"),
         ({"examples": Path("/nowhere/at/all.parquet")}, "--examples: there is no folder /nowhere/at"),
-        ({"horizon": "3d"}, "--horizon: expected --model beside it: each model has a horizon of its own"),
+        ({"horizon": "3d"}, "--horizon: expected --model too: each model has its own horizon"),
         (
             {"model": "churn", "horizon": "a month"},
             "--horizon: expected a duration such as 90s, 30m, 1h, 3d or 1w, got 'a month'",
