@@ -9,7 +9,7 @@ from pathlib import Path
 import schemas
 from customers.row import Features, Layout, load_features
 from decisions.conditions import Condition, Names, compile_condition, suggestion
-from decisions.policies import policy as policy_files
+from decisions.policies import Policy, load_policies
 from models import config as model_config
 from models.config import ModelSpec
 from streams.errors import ConfigError
@@ -24,7 +24,7 @@ class Config:
 
     features: Features
     models: model_config.ModelConfig
-    policies: tuple[policy_files.Policy, ...]
+    policies: tuple[Policy, ...]
     layout: Layout
     names: Names
     opens: Mapping[str, Condition]  # by model: what must be true for it to open
@@ -55,7 +55,7 @@ def load_config(folder: str | Path) -> Config:
         strings=frozenset(_string_fields(features)),
     )
     opens = _check_models(models, names, features)
-    policies = policy_files.load(folder / "policies.yaml", names, hash_text)
+    policies = load_policies(folder / "policies.yaml", names, hash_text)
     kept = {model.name: model.kept for model in models.models}
     layout = Layout(features, seen, [policy.name for policy in policies], kept)
     return Config(features, models, policies, layout, names, opens)

@@ -1,9 +1,9 @@
-"""Policies: read from YAML, checked, laid out as arrays for the pass (step 7).
+"""Reads policies from YAML, checks them, and lays them out as arrays for the pass (step 7).
 
-Promises: what is declared is what runs; a mistake names file and line.
+Promises: the pass runs what the file declares; an error names file and line.
 """
 
-from . import policy
+from .policy import Policy, load_policies
 from .program import FIELD, SCORE, VIEW, PolicyProgram
 
-__all__ = ["FIELD", "SCORE", "VIEW", "PolicyProgram", "policy"]
+__all__ = ["FIELD", "SCORE", "VIEW", "Policy", "PolicyProgram", "load_policies"]

@@ -1,4 +1,4 @@
-"""Step 7: the policies a user wrote, read and checked. A wrong one is one line of error."""
+"""Step 7: reads and checks the policies that a user wrote. A wrong policy is an error of one line."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Literal
 from config import located_yaml as lines
 from decisions.conditions import Condition, Names, compile_condition, suggestion
 
-DEADLINE = "deadline."  # before the name of a deadline column in `on`
+DEADLINE = "deadline."  # prefix of a deadline column's name in `on`
 _REQUIRED = {"kind", "on", "when", "cooldown", "message"}
 
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """When to raise which alert or offer. `on`: event kinds, `deadline.<column>`; `line`: where it stands."""
+    """When to raise which alert or offer. `on`: event kinds and `deadline.<column>`; `line`: its line in the file."""
 
     name: str
     kind: Literal["alert", "offer"]
@@ -29,10 +29,19 @@ class Policy:
     line: int
 
 
-def load(path: str | Path, names: Names, hash_string: Callable[[str], float]) -> tuple[Policy, ...]:
-    """Read the policies of a file, in its order, or raise the ConfigError that names the line to mend.
+def load_policies(path: str | Path, names: Names, hash_string: Callable[[str], float]) -> tuple[Policy, ...]:
+    """Read the policies of a file, in its order. Raises the `ConfigError` that names the line to correct.
 
-    `hash_string` is the hash by which string fields are known (52 bits, as a float).
+    `hash_string` gives the hash that stands for a string (52 bits, as a float).
+
+    >>> from tempfile import NamedTemporaryFile
+    >>> names = Names(views=[], scores=[], fields=["amount"], kinds=["order"], deadlines=[])
+    >>> thanks = "{kind: offer, on: [order], when: event.amount > 150, cooldown: 30d, message: Thank you.}"
+    >>> with NamedTemporaryFile("w") as file:
+    ...     print(f"policies: {{thanks: {thanks}}}", file=file, flush=True)
+    ...     policies = load_policies(file.name, names, hash)
+    >>> policies[0].name, policies[0].when.sql, policies[0].cooldown_ms
+    ('thanks', 'event.amount > 150', 2592000000.0)
     """
     top = lines.load(path)
     top.expect({"policies"}, {"policies"})

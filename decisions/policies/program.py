@@ -1,4 +1,4 @@
-"""All policies as flat arrays: what the pass walks for each event and each deadline."""
+"""Lays all policies out as flat arrays, which the pass walks for each event and each deadline."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ Offsets = NDArray[np.int32]
 
 @dataclass(frozen=True, eq=False)
 class PolicyProgram:
-    """The policies, p of them in the order of the file, for the kernels; behind them g other conditions.
+    """The p policies in the order of the file, then g other conditions, as arrays for the kernels.
 
     For an event of kind k the pass takes each policy q of `kind_policy[kind_start[k]:kind_start[k + 1]]`
-    (for a deadline `deadline_start`, `deadline_policy`; both are in the order of the file), fills
-    `values[j]` for each j-th i of `range(input_start[q], input_start[q + 1])` with what `input_type[i]`
-    and `input_index[i]` name, and evaluates `code[exit_start[q]:exit_stop[q]]` if that is not empty, then
-    `code[when_start[q]:when_stop[q]]`, both on these values.
+    (for a deadline it uses `deadline_start` and `deadline_policy`; both lists keep the order of the file).
+    For the j-th i of `range(input_start[q], input_start[q + 1])` it sets `values[j]` to the input that
+    `input_type[i]` and `input_index[i]` name. On these values it evaluates `code[exit_start[q]:exit_stop[q]]`,
+    unless that is empty, then `code[when_start[q]:when_stop[q]]`.
 
     code: int32[n, 2], constants: float64[n]: see `decisions.conditions.machine`
-    when_start, when_stop, exit_start, exit_stop: int32[p + g]; no exit: start = stop
+    when_start, when_stop, exit_start, exit_stop: int32[p + g]; without an exit, start = stop
     cooldown_ms: float64[p]
     input_start: int32[p + g + 1]; input_type, input_index: int32[m]: VIEW, SCORE or FIELD and its index in
         `Names`, or KIND and 0 (the value is the kind's index, NaN for a deadline)
-    scored, asks_null: uint8[p + g]: it reads a score; its value with one that is NULL may be another than with any
-        number
+    scored: uint8[p + g]: 1 if it reads a score
+    asks_null: uint8[p + g]: see `Condition.asks_null`
     kind_start: int32[kinds + 1], kind_policy: int32[...]
     deadline_start: int32[deadlines + 1], deadline_policy: int32[...]
-    inputs: what the values of each policy are, for receipts
-    depth: the length of the stack, width: of the values; both at least 1
+    inputs: names of each policy's values, for receipts
+    depth: length of the stack, width: length of the values; both at least 1
     """
 
     policies: tuple[Policy, ...]
@@ -67,7 +67,7 @@ class PolicyProgram:
     def build(
         cls, policies: Sequence[Policy], names: Names, others: Sequence[Condition] = ()
     ) -> PolicyProgram:
-        """Concatenate the policies' conditions, then the `others`; `names` must be those they were read with."""
+        """Concatenate the policies' conditions, then the `others`. `names` must be those they were read with."""
         code, constants = [np.empty((0, 2), np.int32)], [np.empty(0)]
         spans: list[list[int]] = []
         inputs: list[tuple[Input, ...]] = []
@@ -114,7 +114,7 @@ class PolicyProgram:
 
 
 def _renumbered(condition: Condition, inputs: tuple[Input, ...]) -> NDArray[np.int32]:
-    """The condition's code over the policy's `inputs` in place of its own."""
+    """Return the condition's code with operands that index the policy's `inputs` in place of its own."""
     code = condition.code.copy()
     reads = code[:, 0] <= machine.LOAD
     place = np.array([inputs.index(i) for i in condition.inputs], np.int32)
@@ -127,6 +127,6 @@ def _starts(lengths: Sequence[int]) -> Offsets:
 
 
 def _listed(policies: Sequence[Policy], causes: Sequence[str]) -> tuple[Offsets, Offsets]:
-    """For each cause the policies that name it: (starts, policies)."""
+    """Return the policies that name each cause, as (starts, policies)."""
     lists = [[q for q, policy in enumerate(policies) if cause in policy.on] for cause in causes]
     return _starts([len(found) for found in lists]), np.array([q for found in lists for q in found], np.int32)

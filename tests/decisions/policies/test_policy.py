@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from decisions.conditions.names import Input, Names
-from decisions.policies.policy import Policy, load
+from decisions.policies.policy import Policy, load_policies
 from streams.errors import ConfigError
 
 NAMES = Names(
@@ -30,7 +30,7 @@ GOOD = {
 def read(tmp_path: Path, text: str) -> tuple[Policy, ...]:
     path = tmp_path / "policies.yaml"
     path.write_text(text, encoding="utf-8")
-    return load(path, NAMES, lambda found: float(len(found)))
+    return load_policies(path, NAMES, lambda found: float(len(found)))
 
 
 def policy(**changes: str | None) -> str:

@@ -13,7 +13,7 @@ from config import located_yaml as lines
 from decisions.conditions.compiler import Condition
 from decisions.conditions.machine import evaluate
 from decisions.conditions.names import Input, Names
-from decisions.policies.policy import Policy, load
+from decisions.policies.policy import Policy, load_policies
 from decisions.policies.program import FIELD, KIND, SCORE, VIEW, PolicyProgram
 
 CONFIG = Path(__file__).parents[3] / "config"
@@ -35,7 +35,7 @@ policies:
 def built(tmp_path: Path, text: str) -> PolicyProgram:
     path = tmp_path / "policies.yaml"
     path.write_text(text.replace("%s", "cooldown: 1h, message: Yes."), encoding="utf-8")
-    return PolicyProgram.build(load(path, NAMES, lambda found: float(len(found))), NAMES)
+    return PolicyProgram.build(load_policies(path, NAMES, lambda found: float(len(found))), NAMES)
 
 
 def alone(condition: Condition, values: dict[Input, float]) -> float:
@@ -121,7 +121,9 @@ def shipped() -> PolicyProgram:
         kinds += [kind for kind in column["on"] if kind not in kinds]
     deadlines = [name for name, column in features["columns"].items() if column["kind"] == "deadline"]
     names = Names(views, tuple(models["models"]), tuple(features["fields"]), kinds, deadlines)
-    return PolicyProgram.build(load(CONFIG / "policies.yaml", names, lambda text: float(len(text))), names)
+    return PolicyProgram.build(
+        load_policies(CONFIG / "policies.yaml", names, lambda text: float(len(text))), names
+    )
 
 
 SHIPPED = shipped()
