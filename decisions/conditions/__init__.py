@@ -1,6 +1,6 @@
-"""SQL conditions: parsed, checked, compiled to programs of a small machine (step 7).
+"""Parses and checks SQL conditions, and compiles them to programs of a small stack machine (step 7).
 
-Promises: three-valued logic as in SQL; a mistake is one line with a hint.
+Promises: three-valued logic as in SQL; an error is one line with a hint.
 """
 
 from . import machine

@@ -1,4 +1,4 @@
-"""Conditions compiled: SQL text to a program for the machine."""
+"""Compiles SQL conditions to programs of the machine (`machine.py`)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ Instruction = tuple[int, int, float]  # instruction, operand, constant
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """A compiled condition; `machine.evaluate(code, 0, len(code), constants, values, stack) == 1` asks it.
+    """A compiled condition. It holds if `machine.evaluate(code, 0, len(code), constants, values, stack) == 1`.
 
-    `inputs` names the values it reads, in their order; code: int32[n, 2]; constants: float64[n];
-    stack: float64[depth].
+    inputs: names of the `values`, in their order
+    code: int32[n, 2], constants: float64[n]
+    depth: length of `stack` (float64)
     """
 
     sql: str
@@ -35,8 +36,10 @@ class Condition:
 
     @property
     def asks_null(self) -> bool:
-        """Whether NULL counts as more than an unknown value in it (IS NULL, COALESCE, CASE). Where it does not, a value
-        that is known while an input is NULL stays the same whatever that input is."""
+        """Whether the condition tells NULL from other values (IS NULL, COALESCE, CASE).
+
+        If it does not, a result that is known while an input is NULL holds for every value of that input.
+        """
         return bool(np.isin(self.code[:, 0], _NULL_ASKED).any())
 
 
@@ -46,7 +49,12 @@ def compile_condition(
     where: Callable[[str], ConfigError],
     hash_string: Callable[[str], float],
 ) -> Condition:
-    """Compile `sql`, or raise the error that `where` makes of what is wrong with it."""
+    """Compile `sql`. Raises `where(message)` if it is wrong; `hash_string` gives the number of a string.
+
+    >>> names = Names(views=["order_count"], scores=["churn"], fields=[], kinds=["order"], deadlines=[])
+    >>> compile_condition("churn > 0.5 AND order_count >= 3", names, ValueError, float).inputs
+    (Input(type='score', name='churn'), Input(type='view', name='order_count'))
+    """
     tree = ConditionParser(names, where, hash_string).read(sql)
     try:
         return _assemble(sql, _fold(tree))
@@ -63,7 +71,7 @@ def _assemble(sql: str, tree: Expression) -> Condition:
 
 
 def _fold(tree: Expression) -> Expression:
-    """Replace what reads no input by its value. The machine computes it, so there is one arithmetic."""
+    """Replace a subtree that reads no input by its value. The machine computes it, so there is one arithmetic."""
     if not tree.args:
         return tree
     tree = replace(tree, args=tuple(_fold(arg) for arg in tree.args))
@@ -155,19 +163,19 @@ class _Emitter:
             tests.append([*rows, (machine.OR, 0, 0.0)] if i else rows)
             depth = max(depth, needed + 2)
         found = tests.pop()
-        for rows in reversed(tests):  # the first that is equal settles it
+        for rows in reversed(tests):  # the first equal candidate decides
             found = [*rows, (machine.SKIP_IF, len(found), 1.0), *found]
         return [*start, *found] if simple else [*start, *found, (machine.NIP, 0, 0.0)], depth
 
     def _case(self, tree: Expression) -> tuple[list[Instruction], int]:
         rows, depth = self.emit(tree.args[-1])
         for i in range(len(tree.args) - 3, -1, -2):
-            (asked, asked_depth), (result, result_depth) = (
+            (test, test_depth), (result, result_depth) = (
                 self.emit(tree.args[i]),
                 self.emit(tree.args[i + 1]),
             )
             skip, leave = (machine.SKIP_UNLESS, len(result) + 1, 0.0), (machine.SKIP, len(rows), 0.0)
-            rows, depth = [*asked, skip, *result, leave, *rows], max(depth, asked_depth, result_depth)
+            rows, depth = [*test, skip, *result, leave, *rows], max(depth, test_depth, result_depth)
         return rows, depth
 
     def _coalesce(self, tree: Expression) -> tuple[list[Instruction], int]:
@@ -199,6 +207,6 @@ def _outcomes(tree: Expression) -> int:
 
 
 def _mirrored(outcomes: int) -> int:
-    """The outcomes with the sides exchanged."""
+    """Return the set of outcomes for exchanged operands."""
     less, greater = outcomes & machine.LESS, outcomes & machine.GREATER
     return (outcomes & machine.EQUAL) | (machine.GREATER if less else 0) | (machine.LESS if greater else 0)

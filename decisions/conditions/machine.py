@@ -1,11 +1,11 @@
-"""The machine that evaluates compiled conditions: a postfix program over a policy's inputs.
+"""The stack machine that evaluates compiled conditions: postfix programs over a policy's inputs.
 
-Truth is a number: 1 true, 0 false, NaN is NULL (SQL's unknown). So three-valued logic needs no flags, and
-NULL passes through arithmetic by itself.
+A truth value is a number: 1 is true, 0 false, NaN NULL (SQL's unknown). So three-valued logic needs no flags,
+and NULL propagates through arithmetic by itself.
 
-A program is two parallel arrays: `code: int32[n, 2]`, rows of (instruction, operand), and
-`constants: float64[n]`, the number that the instruction needs (0 where it needs none). Jumps are relative
-and inputs are numbered within their policy, so programs are concatenated without changing either.
+A program is two parallel arrays: `code: int32[n, 2]` has rows of (instruction, operand), `constants: float64[n]`
+the number that the instruction needs (0 if none). Jumps are relative and inputs are numbered within their policy,
+so programs can be concatenated without a change to either.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from numba import njit
 
 NULL: Final = np.nan
 
-# A comparison is the set of outcomes that make it true; with NULL there is no outcome.
+# A comparison is the set of outcomes (bits) that make it true. With NULL there is no outcome.
 LESS, EQUAL, LESS_EQUAL, GREATER, UNEQUAL, GREATER_EQUAL = range(1, 7)
 OUTCOMES: Final = 7
 
-# Instructions 1 to 6 compare inputs[operand] with the constant: nearly every condition is made of these, and
-# one instruction instead of three saves half the time.
+# Instructions 1 to 6 compare inputs[operand] with the constant. Nearly every condition consists of these, and
+# one instruction in place of three saves half the time.
 LOAD = 7  # push inputs[operand]
 CONSTANT = 8  # push the constant
-COMPARE = 9  # by the operand, a set of outcomes
+COMPARE = 9  # compare the two topmost values; the operand is a set of outcomes
 AND = 10
 OR = 11
 SKIP_IF = (
     12  # keep the top and jump by the operand if it equals the constant: x AND y needs no y if x is false
 )
-SKIP_KNOWN = 13  # the same if it is not NULL, else drop it: COALESCE
+SKIP_KNOWN = 13  # keep the top and jump if it is not NULL, else drop it: COALESCE
 SKIP_UNLESS = 14  # drop the top, and jump by the operand unless it was true: CASE WHEN
 SKIP = 15  # jump by the operand
-PICK = 16  # push a copy of the value `operand` below the top: BETWEEN and IN use their first several times
+PICK = 16  # push a copy of the value `operand` below the top: BETWEEN and IN read their first value several times
 NIP = 17  # drop the value below the top
 ADD, SUBTRACT, MULTIPLY, DIVIDE, REMAINDER, POWER, LEAST, GREATEST = range(18, 26)
 IS_NULL, ABS, SQRT, LN, ROUND = range(26, 31)
@@ -52,7 +52,7 @@ def _compare(outcomes: int, a: float, b: float) -> float:
 
 @njit(**_options)
 def _binary(op: int, a: float, b: float) -> Any:
-    """Arithmetic of two numbers. What has no value (x / 0, x % 0, (-8) ^ 0.5) is NULL."""
+    """Apply a binary operator. A result that is undefined (x / 0, x % 0, (-8) ^ 0.5) is NULL."""
     if op == ADD:
         return a + b
     if op == SUBTRACT:
@@ -72,7 +72,7 @@ def _binary(op: int, a: float, b: float) -> Any:
 
 @njit(**_options)
 def _unary(op: int, a: float) -> Any:
-    """A function of one number. What has no value (the logarithm of 0, a negative's root) is NULL."""
+    """Apply a function of one number. A result that is undefined (LN of 0, SQRT of a negative) is NULL."""
     if op == IS_NULL:
         return 1.0 if a != a else 0.0
     if op == ABS:
@@ -87,11 +87,17 @@ def _unary(op: int, a: float) -> Any:
 
 @njit(**_options)
 def evaluate(code: Any, start: int, stop: int, constants: Any, inputs: Any, stack: Any) -> Any:
-    """The value of the program in `code[start:stop]`; a condition holds when it is 1.
+    """Run the program in `code[start:stop]` and return its value; a condition holds if that is 1.
 
     code: int32[n, 2], constants: float64[n], inputs: float64[the policy's inputs, or more],
-    stack: float64[the program's depth, or more], overwritten. The top of the stack is held in a
-    variable, so that a value passed to the next instruction does not travel through memory.
+    stack: float64[the program's depth, or more], overwritten. A variable holds the top of the stack, so
+    that a value passed to the next instruction does not travel through memory.
+
+    >>> code, constants = np.array([[GREATER, 0], [IS_NULL, 0]], np.int32), np.array([0.5, 0.0])
+    >>> evaluate(code, 0, 1, constants, np.array([0.7]), np.empty(1))  # inputs[0] > 0.5
+    1.0
+    >>> evaluate(code, 0, 2, constants, np.array([np.nan]), np.empty(1))  # (inputs[0] > 0.5) IS NULL
+    1.0
     """
     top, size, i = 0.0, -1, start
     while i < stop:

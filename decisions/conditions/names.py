@@ -1,4 +1,4 @@
-"""The names a condition may use, and the numbers they stand for in the pass."""
+"""The names that a condition may use, and their positions in the arrays of the pass."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ KIND = "kind"  # event.kind
 
 
 class Input(NamedTuple):
-    """One number a condition reads: a view, a model's score, a field of the event, or the event's kind."""
+    """One number that a condition reads: a view, a model's score, a field of the event, or the event's kind."""
 
     type: Literal["view", "score", "field", "kind"]
     name: str
 
     def __str__(self) -> str:
-        """The input as it stands in SQL."""
+        """Return the input as SQL writes it."""
         return self.name if self.type in ("view", "score") else f"{EVENT}.{self.name}"
 
 
 @dataclass(frozen=True)
 class Names:
-    """What is known where a policy is read; a name's position is its index in the pass.
+    """The names in scope of a policy. A name's position is its index in the pass.
 
     `strings` holds the views (`last_category`) and fields (`event.category`) whose number is the hash of a
-    string: only these may be compared with a string.
+    string. Only these may be compared with a string.
     """
 
     views: Sequence[str]
@@ -38,7 +38,7 @@ class Names:
     strings: frozenset[str] = frozenset()
 
     def find(self, parts: Sequence[str]) -> list[Input]:
-        """The inputs that the parts of a dotted name can mean: none, one, or more if it is ambiguous."""
+        """Return the inputs that a dotted name can mean: none, one, or more if it is ambiguous."""
         name = ".".join(parts)
         if len(parts) == 2 and parts[0] == EVENT:
             if parts[1] == KIND:
@@ -48,17 +48,21 @@ class Names:
         return [*found, Input("score", name)] if name in self.scores else found
 
     def index(self, read: Input) -> int:
-        """The position of an input among those of its type; 0 for the kind."""
+        """Return the position of an input among those of its type; 0 for the kind."""
         if read.type == "kind":
             return 0
         return {"view": self.views, "score": self.scores, "field": self.fields}[read.type].index(read.name)
 
     def all(self) -> list[str]:
-        """Every name a condition may use, as it stands in SQL."""
+        """Return every name that a condition may use, as SQL writes it."""
         return [*self.views, *self.scores, *(f"{EVENT}.{field}" for field in self.fields), f"{EVENT}.{KIND}"]
 
 
 def suggestion(name: str, known: Iterable[str], expected: str) -> str:
-    """What to say after an unknown `name`: the known one it resembles, else what was `expected`."""
+    """Return the hint for an unknown `name`: the known name that it resembles, else what was `expected`.
+
+    >>> suggestion("chrun", ["churn", "purchase"], "a model")
+    "did you mean 'churn'?"
+    """
     near = get_close_matches(name, list(known), n=1)
     return f"did you mean {near[0]!r}?" if near else f"expected {expected}"

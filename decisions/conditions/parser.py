@@ -1,4 +1,4 @@
-"""SQL text to a checked expression: every name known, every type right, nothing the machine cannot do."""
+"""Parses SQL to a checked expression: it knows every name, checks every type, and refuses what the machine lacks."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _SUPPORTED: Final = (
     "expected comparisons, AND, OR, NOT, BETWEEN, IN, IS NULL, CASE, + - * / % or one of "
     + ", ".join(_FUNCTIONS)
 )
-# Parts of a node that are read here, or say nothing about its value; any other part is refused, not ignored.
+# Parts of a node that the parser reads, and parts that do not change its value. It refuses any other part.
 _READ: Final = {
     "this",
     "expression",
@@ -72,8 +72,11 @@ _MEANINGLESS: Final = {"ignore_nulls", "is_null", "is_nvl", "typed", "safe"}
 
 @dataclass(frozen=True)
 class Expression:
-    """A node of the checked tree. `value`: the Input, the constant (number or text), the outcomes of a
-    comparison or the machine's instruction; `case` has its arguments as condition, result, ..., default."""
+    """A node of the checked tree.
+
+    `value` is the Input, the constant (number or text), the outcomes of a comparison or the machine's instruction.
+    The arguments of a `case` are condition, result, ..., default.
+    """
 
     shape: Shape
     type: Type
@@ -87,20 +90,20 @@ class Expression:
 
 
 def constant(value: float, kind: Type = "number") -> Expression:
-    """A number, a truth (1 or 0), a hash or NULL (NaN)."""
+    """Return the node of a number, a truth value (1 or 0), a hash or NULL (NaN)."""
     return Expression("constant", kind, (), value)
 
 
 @dataclass(frozen=True)
 class ConditionParser:
-    """Reads the SQL of one place of a config file; `where` makes the error that names the place."""
+    """Parses the SQL at one place of a config file; `where` makes the error that names the place."""
 
     names: Names
     where: Callable[[str], ConfigError]
     hash_string: Callable[[str], float]
 
     def read(self, sql: str) -> Expression:
-        """The checked expression of a condition, or the ConfigError that says what is wrong with it."""
+        """Return the checked expression of a condition. Raises the `ConfigError` that says what is wrong."""
         try:
             found = self._lower(self._parse(sql))
         except RecursionError:
@@ -231,7 +234,7 @@ class ConditionParser:
     def _alike(
         self, values: Sequence[Expression], ordered: bool = False, null: bool = False
     ) -> tuple[Expression, ...]:
-        """The values as one type: texts become hashes, or codes where they meet the event's kind."""
+        """Give the values one type: a text becomes a hash, or a code where it meets the event's kind."""
         types = {value.type for value in values}
         if "null" in types and not null:
             raise self.where("a comparison with NULL is never true; expected IS NULL or IS NOT NULL")
@@ -269,8 +272,8 @@ class ConditionParser:
         if not isinstance(node.expression, exp.Boolean):
             raise self.where(f"{_text(node)} is not supported; expected IS NULL, IS TRUE or IS FALSE")
         truth = self._truth(node.this)
-        asked = truth if node.expression.this else Expression("not", "truth", (truth,))
-        return Expression("coalesce", "truth", (asked, constant(0.0, "truth")))
+        test = truth if node.expression.this else Expression("not", "truth", (truth,))
+        return Expression("coalesce", "truth", (test, constant(0.0, "truth")))
 
     def _case(self, node: exp.Case | exp.If) -> Expression:
         branches = node.args["ifs"] if isinstance(node, exp.Case) else [node]

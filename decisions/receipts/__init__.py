@@ -1,6 +1,6 @@
-"""Receipts: alerts and offers decoded from their records (steps 8 and 9).
+"""Decodes alerts and offers, with their receipts, from their records (steps 8 and 9).
 
-Promises: thousands a second; a record that is none is named.
+Promises: thousands a second; the caller learns which records are no decisions.
 """
 
 from . import decoder

@@ -1,6 +1,6 @@
-"""Step 9: decisions cut out of their bytes, for the ledger: their numbers are stored as they stand in a record.
+"""Step 9: cuts decisions out of their records for the ledger, which stores their numbers as the record holds them.
 
-A record that is not plainly a decision of the current schema is left to `schemas.decode`.
+The caller decodes a record that is not plainly a decision of the current schema with `schemas.decode`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import schemas
 from streams.kernels import kernel, read_varint
 
 LONG, TEXT, DOUBLES, LONGS = range(4)
-MOST_LONGS = 16  # of one array; a decision has one snapshot a model
-# The fields of a decision in their order, the receipt's behind the others (a test holds them against the schema).
+MOST_LONGS = 16  # elements of one array; a decision has one snapshot a model
+# The fields of a decision in their order, the receipt's last (a test compares them with the schema).
 DECISION = (
     ("id", TEXT), ("customer", TEXT), ("policy", TEXT), ("kind", LONG), ("time", LONG), ("cause", TEXT),
     ("topic", TEXT), ("partition", LONG), ("offset", LONG),
@@ -34,7 +34,7 @@ HEAD = np.frombuffer(struct.pack(">BI", schemas.MAGIC, schemas.schema_id("decisi
 
 
 def decode_decisions(values: Sequence[bytes | None]) -> list[dict[str, Any] | None]:
-    """The decisions in `values`, the numbers of their receipts packed; None for what has to be looked at closely."""
+    """Decode the decisions in `values`; their receipts' numbers stay packed. None: `schemas.decode` has to look."""
     count = len(values)
     data = b"".join(value or b"" for value in values)
     ends = np.cumsum([len(value or b"") for value in values], dtype=np.int64)
@@ -47,7 +47,7 @@ def decode_decisions(values: Sequence[bytes | None]) -> list[dict[str, Any] | No
 
 
 def _decision(data: bytes, at: list[int], longs: Any) -> dict[str, Any] | None:
-    """`at`: two numbers a field, in the order of `DECISION` and `RECEIPT`."""
+    """Build one decision. `at`: two numbers a field (see `find_parts`), in the order of `DECISION` and `RECEIPT`."""
     (
         id_at, id_size, customer_at, customer_size, policy_at, policy_size, kind, _, time, _, cause_at, cause_size,
         topic_at, topic_size, partition, _, offset, _,
@@ -82,9 +82,9 @@ def _decision(data: bytes, at: list[int], longs: Any) -> dict[str, Any] | None:
 def find_parts(data: Any, ends: Any, head: Any, ops: Any, parts: Any, longs: Any, plain: Any) -> None:
     """Walk the records `data[ends[i-1]:ends[i]]` (uint8) along `ops: int64[f]`, after the frame `head: uint8[5]`.
 
-    `parts: int64[n, f, 2]`: a LONG's value; where a TEXT stands in `data`, and its bytes; the same of DOUBLES;
-    of LONGS how many stand in `longs: int64[n, MOST_LONGS]`. `plain: bool[n]`: whether the record is all there,
-    to its last byte, with each array in one block.
+    parts: int64[n, f, 2]: the value of a LONG; offset in `data` and bytes of a TEXT or of DOUBLES; the number of
+        LONGS, whose values are in `longs: int64[n, MOST_LONGS]`
+    plain: bool[n]: the record is complete, to its last byte, and each array is one block
     """
     start = 0
     for i in range(len(ends)):
