@@ -1,6 +1,6 @@
-"""A customer's row: its columns, how they lie in words, and how an event changes them (step 5).
+"""A customer's row: its columns, their layout in words, and how an event changes them (step 5).
 
-Promises: a layout is found again by its description; rows move to a new layout by name.
+Promises: a layout's description is enough to read its rows; rows move to a new layout by name.
 """
 
 from .columns import DECAY, PLAIN, Features, FieldSpec, load_features

@@ -1,7 +1,7 @@
-"""What is known of a customer, declared: `config/features.yaml` becomes typed columns, fields and sources.
+"""Reads `config/features.yaml`, which declares what is known of a customer, as typed columns, fields and sources.
 
-Each column kind stands in `KINDS` once: its words in the row, what a new row holds, its views
-and what its options are. The fold itself is `customers.row.fold`, one branch a kind.
+`KINDS` defines each column kind once: its words in the row, their defaults, its views and its options.
+The fold itself is `customers.row.fold`, one branch a kind.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from config.located_yaml import LocatedMapping, duration_ms, load, parse_duration_ms
 from schemas import EVENTS
 
-# view opcodes: how a view is read from the row (customers.row.fold.view)
+# view opcodes: how `customers.row.fold.view` reads a view from the row
 PLAIN, DECAY, HOURS_SINCE, HOURS_UNTIL, MEAN_OF, SPREAD_OF, BITS_OF, RING_MEAN, MINUTES, IF_ANY = range(10)
 
 
@@ -70,17 +70,17 @@ class Column:
 
     @property
     def defaults(self) -> tuple[float, ...]:
-        """What the words of a new row hold."""
+        """The words of the column in a new row."""
         return KINDS[self.kind].defaults + (0.0,) * self.size
 
     def identity(self) -> list[Any]:
-        """What makes old and new words of this name mean the same (for migrations)."""
+        """Return what has to be equal for old and new words of this name to mean the same (for migrations)."""
         return [self.name, self.kind, self.half_life_ms, self.gap_ms, self.size, len(self.defaults)]
 
 
 @dataclass(frozen=True, slots=True)
 class FieldSpec:
-    """One number read from events: `paths` by topic, `reduce` over arrays, bounds; `place`: where it stands."""
+    """One number read from events: `paths` by topic, `reduce` over arrays, bounds; `place`: its place in the file."""
 
     name: str
     paths: dict[str, str]
@@ -100,7 +100,7 @@ class SourceTopic:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """`config/features.yaml`, checked. Kinds are numbered in the order of the sources' enum symbols."""
+    """The checked `config/features.yaml`. Event kinds are numbered in the order of the sources' enum symbols."""
 
     sources: tuple[SourceTopic, ...]
     fields: tuple[FieldSpec, ...]
@@ -112,11 +112,11 @@ class Features:
     message_ids: int
 
     def kind_code(self, kind: str) -> int:
-        """The number of an event kind."""
+        """Return the number of an event kind."""
         return self.kinds.index(kind)
 
     def field_index(self, name: str) -> int:
-        """The column of an event field in the field vector."""
+        """Return the position of an event field in the field vector."""
         return [f.name for f in self.fields].index(name)
 
 
@@ -159,7 +159,7 @@ def load_features(path: str | Path, kinds_of: dict[str, tuple[str, ...]]) -> Fea
 
 
 def _expiry(top: LocatedMapping, columns: list[Column]) -> float:
-    """How long a silent customer is kept: longer than any of the deadlines, which come first."""
+    """Return how long a silent customer is kept: longer than every deadline, which has to fire before."""
     if "expire_after" not in top:
         return np.inf
     kept_ms = duration_ms(top, "expire_after")
@@ -228,7 +228,7 @@ def _field(fields: LocatedMapping, name: str, topics: set[str]) -> FieldSpec:
 
 
 def _check_paths(top: LocatedMapping, fields: tuple[FieldSpec, ...], schema_of: dict[str, str]) -> None:
-    """A value of an event goes to one place only."""
+    """Raise `ConfigError` if two readers take the same value of an event."""
     taken: dict[tuple[str, str], str] = {}
     for field in fields:
         for topic, path in field.paths.items():

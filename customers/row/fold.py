@@ -1,4 +1,4 @@
-"""Step 5: how one event changes one row. docs/steps/05-fold.md has the table; this is the table, compiled."""
+"""Step 5: how one event changes one row. docs/steps/05-fold.md has the table that these kernels implement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .columns import (
 from .layout import Layout
 
 HOUR_MS = 3_600_000.0
-ABSENT_BITS = int(np.array([np.nan]).view(np.int64)[0])  # how an absent field looks as a set of bits
+ABSENT_BITS = int(np.array([np.nan]).view(np.int64)[0])  # an absent field (NaN), read as a set of bits
 LN2 = 0.6931471805599453
 NEGLIGIBLE = 1e-30  # a decayed value below this is 0: denormal numbers are slow and mean nothing
 
@@ -38,9 +38,12 @@ _OPCODES = {
 
 
 class FoldProgram(NamedTuple):
-    """What each event kind does: steps `start[kind] .. start[kind + 1]` of `opcode, word, field: int64[s]` and
-    `parameter: float64[s]` (rate in 1/ms, a duration in ms, or a ring's size). `field` -1 = the value 1.
-    `decay_factor: float64[g]` is scratch."""
+    """What each event kind does.
+
+    Its steps are `start[kind] .. start[kind + 1]` of `opcode, word, field: int64[s]` and `parameter: float64[s]`
+    (a rate in 1/ms, a duration in ms, or a ring's size). `field` -1 means the value 1. `decay_factor: float64[g]`
+    is scratch; for the other decay arrays see `Layout`.
+    """
 
     start: Any
     opcode: Any
@@ -54,7 +57,7 @@ class FoldProgram(NamedTuple):
 
 
 def fold_program(features: Features, layout: Layout) -> FoldProgram:
-    """Lay the columns out by event kind."""
+    """Order the columns' steps by event kind."""
     steps: list[list[tuple[int, int, int, float]]] = [[] for _ in features.kinds]
     reduced = {f.name: f.reduce for f in features.fields}
     for column in features.columns:
@@ -85,10 +88,10 @@ def fold_program(features: Features, layout: Layout) -> FoldProgram:
 
 @inlined
 def power_of_two(x: float) -> float:
-    """2^x for x <= 0, within 2 units of the last place; 0 below 2^-1000. Plain operations: loops run on vectors.
+    """Return 2^x for x <= 0, within 2 units of the last place; 0 below 2^-1000.
 
-    2^x = 2^n * 2^f with n = round(x), and 2^f = exp(f ln 2) by its Taylor series, |f| <= 1/2 (the first term
-    left out is below 4e-18).
+    It uses plain operations only, so that the compiler can vectorise loops over it. 2^x = 2^n * 2^f with
+    n = round(x), and 2^f = exp(f ln 2) by its Taylor series, |f| <= 1/2 (the first omitted term is below 4e-18).
     """
     bounded = max(x, -1000.0)
     n = np.floor(bounded + 0.5)
@@ -122,7 +125,7 @@ def fold(
 ) -> bool:  # fmt: skip
     """Apply one event to one row (`rows: float64[c, w]`, `bits`: the same words as int64).
 
-    `fields[event]` are the event's fields. Returns whether a deadline was set or cleared.
+    `fields[event]` has the event's fields. Returns whether it set or cleared a deadline.
     """
     moved = False
     field_bits = fields.view(np.int64)
@@ -201,7 +204,7 @@ def fold(
 
 @kernel
 def look_at(rows: Any, bits: Any, opcode: Any, word: Any, parameter: Any, out: Any) -> None:
-    """All views (v of them) of `rows: float64[n, w]`, each as of its own clock, into `out: float64[n, v]`."""
+    """Write all v views of `rows: float64[n, w]`, each row as of its own clock, to `out: float64[n, v]`."""
     for i in range(len(rows)):
         for v in range(len(opcode)):
             out[i, v] = view(rows, bits, i, opcode[v], word[v], parameter[v], rows[i, 0])
@@ -209,7 +212,7 @@ def look_at(rows: Any, bits: Any, opcode: Any, word: Any, parameter: Any, out: A
 
 @kernel
 def view(rows: Any, bits: Any, row: int, opcode: int, word: int, parameter: float, now: float) -> Any:
-    """One view of a row as of `now` (>= the row's clock, word 0). NaN where there is nothing to see."""
+    """Return one view of a row as of `now` (>= the row's clock, word 0); NaN if the row has no value for it."""
     x = rows[row, word]
     if opcode == DECAY:
         elapsed = now - rows[row, 0]

@@ -1,4 +1,4 @@
-"""The row: which word holds what. A changed declaration is a new layout, and old rows move to it by name."""
+"""The layout of a row: what each word holds. A changed declaration makes a new layout; old rows move to it by name."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from streams.state import GONE, Moves, move
 
 from .columns import DECAY, KINDS, Column, Features
 
-CLOCK = 0  # the word that holds the time the decayed columns stand at; 0 = a new row
+CLOCK = 0  # the word with the time as of which the decayed columns are; 0 = a new row
 APPLIED = 1  # the first of the applied offsets
 EXAMPLE_HEAD = 4  # an open example's first words: opened, due, score, snapshot; then its features as float32
-IDS, EXAMPLE, POLICY = "ids", "example", "policy"  # what message ids, open examples and policies' words mean
+IDS, EXAMPLE, POLICY = (
+    "ids",
+    "example",
+    "policy",
+)  # meanings of the groups of message ids, examples and policies
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Named words that migrate together: only onto a group of the same name and the same `meaning`."""
+    """Named words that migrate together, and only to a group of the same name and the same `meaning`."""
 
     name: str
     start: int
@@ -32,7 +36,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One value that models, conditions and people see. `parameter`: 1/half-life for decayed columns."""
+    """One value that models, conditions and people see. `parameter`: 1/half-life or a ring's size."""
 
     name: str
     opcode: int
@@ -43,9 +47,9 @@ class View:
 class Layout:
     """Words, views and identity of a customer's row.
 
-    Decayed columns come first, sorted by half-life, so that decaying is a plain loop over neighbours:
-    `decay_stop: int64[g]` ends each run, which starts where the one before ends (the first at `decay_start`),
-    and `decay_rate: float64[g]` is 1/half-life in 1/ms.
+    The decayed columns come first, sorted by half-life, so that decay is a plain loop over adjacent words. A run of
+    one half-life ends at `decay_stop: int64[g]` and starts where the run before ends (the first at `decay_start`).
+    `decay_rate: float64[g]` is 1/half-life in 1/ms.
     """
 
     def __init__(
@@ -55,8 +59,8 @@ class Layout:
         policies: list[str],
         kept: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
-        """`models`: the features of each model's example; `policies`: names, in order; `kept`: what a model's
-        example has besides, a word each."""
+        """`models`: the features of each model's example; `policies`: names, in order; `kept`: further values of a
+        model's example, one word each."""
         self.features = features
         self.topics = [source.topic for source in features.sources]
         self.groups: list[Group] = []
@@ -76,8 +80,8 @@ class Layout:
         self.example_at: dict[str, int] = {}
         self.example_words: dict[str, int] = {}
         self._kept_at: dict[tuple[str, str], int] = {}
-        for name, seen in models.items():
-            self._example(name, seen, (kept or {}).get(name, ()))
+        for name, features_of in models.items():
+            self._example(name, features_of, (kept or {}).get(name, ()))
         self.default_row = np.array(self._defaults)
         self.views = self._views(features.columns)
         self.view_index = {view.name: number for number, view in enumerate(self.views)}
@@ -108,16 +112,16 @@ class Layout:
                     stops.append(self.words)
         self.decay_stop, self.decay_rate = np.array(stops, np.int64), np.array(rates)
 
-    def _example(self, name: str, seen: tuple[str, ...], kept: tuple[str, ...]) -> None:
-        plain = EXAMPLE_HEAD + (len(seen) + 1) // 2
-        meaning = (" ".join((EXAMPLE, *kept)), *seen)
+    def _example(self, name: str, features: tuple[str, ...], kept: tuple[str, ...]) -> None:
+        plain = EXAMPLE_HEAD + (len(features) + 1) // 2
+        meaning = (" ".join((EXAMPLE, *kept)), *features)
         start = self._add(f"{EXAMPLE}:{name}", (0.0,) * (plain + len(kept)), meaning)
         self.example_at[name], self.example_words[name] = start, plain + len(kept)
         for place, what in enumerate(kept):
             self._kept_at[name, what.partition(":")[0]] = start + plain + place
 
     def kept_at(self, model: str, what: str) -> int:
-        """The word of a model's example that holds its `sum` or `same`; 0: it has none."""
+        """Return the word of a model's example that holds its `sum` or `same`; 0 if it has none."""
         return self._kept_at.get((model, what), 0)
 
     def _views(self, columns: tuple[Column, ...]) -> list[View]:
@@ -134,21 +138,20 @@ class Layout:
         groups = [[group.name, group.words, list(group.meaning)] for group in self.groups]
         views, fields = [view.name for view in self.views], [field.name for field in self.features.fields]
         new = self.default_row.view(np.int64)
-        told = [
-            [word, int(new[word])] for word in np.flatnonzero(new).tolist()
-        ]  # packed rows are told by these
-        return orjson.dumps({"groups": groups, "views": views, "fields": fields, "new": told})
+        # a packed row holds only the words that differ from a new row
+        nonzero = [[word, int(new[word])] for word in np.flatnonzero(new).tolist()]
+        return orjson.dumps({"groups": groups, "views": views, "fields": fields, "new": nonzero})
 
     @property
     def deadline_words(self) -> Any:
-        """Where due times stand (int64[d]): the deadline columns, then each model's example."""
+        """The words that hold due times (int64[d]): those of the deadline columns, then one a model's example."""
         columns = [self.column_at[name] for name in self.deadline_columns]
         return np.array(columns + [at + 1 for at in self.example_at.values()], np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the numbers of a view, a receipt or an example of one layout are, for who has another or none.
+    """Names of the numbers in a view, a receipt or an example of one layout, for a reader with another layout or none.
 
     `models`: the features of each model's example, in the order of scores and snapshots.
     """
@@ -159,33 +162,33 @@ class Described:
 
     @classmethod
     def of(cls, description: bytes) -> Described:
-        """From the description that a layout gives of itself."""
-        told = orjson.loads(description)
-        named = [(name.partition(":"), meaning) for name, _words, meaning in told["groups"]]
+        """Parse a layout's `description`."""
+        parsed = orjson.loads(description)
+        named = [(name.partition(":"), meaning) for name, _words, meaning in parsed["groups"]]
         models = {name: tuple(meaning[1:]) for (what, _, name), meaning in named if what == EXAMPLE}
-        return cls(tuple(told["views"]), tuple(told.get("fields", ())), models)
+        return cls(tuple(parsed["views"]), tuple(parsed.get("fields", ())), models)
 
 
 class Migration:
-    """Moves rows of an older layout, known by its description, to `layout` by name.
+    """Moves rows of an older layout, given by its description, to `layout` by name.
 
-    Words of a name whose meaning changed, and names the old layout does not have, get their defaults. Of the
-    message ids the newest stay when their number changes, or a repeated event would count twice.
+    Words of a name whose meaning changed, or that the old layout lacks, get their defaults. If the number of
+    message ids changes, the newest ones stay; otherwise a repeated event would count twice.
     """
 
     def __init__(self, layout: Layout, description: bytes) -> None:
-        told = orjson.loads(description)
-        old = told["groups"]
+        parsed = orjson.loads(description)
+        old = parsed["groups"]
         old_words = sum(words for _name, words, _meaning in old)
-        was = np.zeros(old_words, np.int64)
-        for word, bits in told.get("new", ()):
-            was[word] = bits
-        there = {group.name: group for group in layout.groups}
+        old_default = np.zeros(old_words, np.int64)
+        for word, bits in parsed.get("new", ()):
+            old_default[word] = bits
+        groups = {group.name: group for group in layout.groups}
         target = np.full(old_words, GONE, np.int64)
         ring = (-1, 0, -1, 0)
         start = 0
         for name, words, meaning in old:
-            group = there.get(name)
+            group = groups.get(name)
             if group is not None and [*group.meaning] == meaning and group.words == words:
                 target[start : start + words] = range(group.start, group.start + words)
             elif group is not None and group.meaning[0] == meaning[0] == IDS:
@@ -193,8 +196,8 @@ class Migration:
                 ring = start, words - 1, group.start, group.words - 1
             start += words
         base = layout.default_row.view(np.int64)
-        self.moves = Moves(target, was, base, np.array(ring, np.int64))
+        self.moves = Moves(target, old_default, base, np.array(ring, np.int64))
 
     def put(self, buf: Any, at: Any, size: Any, slots: Any, bits: Any) -> int:
-        """Packed rows of the old layout into `bits[slots]`: see `streams.state.migration.move_rows`."""
+        """Write packed rows of the old layout to `bits[slots]`; see `streams.state.migration.move_rows`."""
         return move(buf, at, size, slots, self.moves, bits)
