@@ -1,4 +1,4 @@
-"""The arrays that the pass works on, bundled as kernels take them."""
+"""The arrays that the pass works on, in bundles that kernels take."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class InboxArrays(NamedTuple):
 class PartitionArrays(NamedTuple):
     """The partition's arrays (see `streams.engine.partition.Partition`).
 
-    `rows`, `bits`, `floats`: the whole rows of `store`, as float64, int64 and float32. A customer has a *slot*, by
-    which all else is found, and while its row is whole a *row* among them.
+    `rows`, `bits` and `floats` hold the whole (unpacked) rows of `store`, as float64, int64 and float32. A customer has
+    a *slot*, which leads to all its data, and while its row is whole also a *row*, the index into these three.
     """
 
     number: int
@@ -60,9 +60,9 @@ class OutboxArrays(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Scratch: views of the features, the feature vector, scores, which of these are of this row and time (`ready:
-    uint8[m + 1]`, the vector's last), a policy's inputs, the stack, all views, the fields of no event (NaN), an event's
-    fields as numbers."""
+    """Scratch memory of the pass, in this order: the features' views, the feature vector, the scores, which scores are
+    valid for this row and time (`ready: uint8[m + 1]`, the last one for the vector), a policy's inputs, the stack, all
+    views, the fields of no event (NaN), an event's fields as numbers."""
 
     looked: Any
     x: Any

@@ -1,4 +1,4 @@
-"""The configuration of a worker: columns, models and policies, read and checked together."""
+"""Reads and checks the configuration of a worker: columns, models and policies together."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .decode_programs import decode_programs
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The three files that say what is known, learned and done."""
+    """The contents of `features.yaml`, `models.yaml` and `policies.yaml`, and what follows from them."""
 
     features: Features
     models: model_config.ModelConfig
     policies: tuple[Policy, ...]
     layout: Layout
     names: Names
-    opens: Mapping[str, Condition]  # by model: what must be true for it to open
+    opens: Mapping[str, Condition]  # by model: the condition for an example to open
 
 
 def event_kinds() -> dict[str, tuple[str, ...]]:
-    """The enum symbols of every event schema: what `on` may name."""
+    """Return the event kinds (enum symbols) of every event schema, which `on` may name."""
     return {
         name: next(tuple(m["type"]["symbols"]) for m in schemas.schema(name)["fields"] if m["name"] == "kind")
         for name in sorted(schemas.EVENTS)
@@ -42,10 +42,10 @@ def load_config(folder: str | Path) -> Config:
     """Read and check `features.yaml`, `models.yaml` and `policies.yaml`. Raises `ConfigError`."""
     folder = Path(folder)
     features = load_features(folder / "features.yaml", event_kinds())
-    decode_programs(features)  # or a field that no event has would be found only when the first one comes
+    decode_programs(features)  # otherwise a field that no event has would fail only at the first event
     models = model_config.load_models(folder / "models.yaml")
-    seen = {model.name: models.names for model in models.models}
-    bare = Layout(features, seen, [])
+    features_of = {model.name: models.names for model in models.models}
+    bare = Layout(features, features_of, [])
     names = Names(
         views=list(bare.view_index),
         scores=[model.name for model in models.models],
@@ -57,15 +57,15 @@ def load_config(folder: str | Path) -> Config:
     opens = _check_models(models, names, features)
     policies = load_policies(folder / "policies.yaml", names, hash_text)
     kept = {model.name: model.kept for model in models.models}
-    layout = Layout(features, seen, [policy.name for policy in policies], kept)
+    layout = Layout(features, features_of, [policy.name for policy in policies], kept)
     return Config(features, models, policies, layout, names, opens)
 
 
 def _check_models(models: model_config.ModelConfig, names: Names, features: Features) -> dict[str, Condition]:
-    """The views, fields and event kinds that the models name must be known, and no row may go before its example.
+    """Check that the models name known views, fields and event kinds, and that no row expires before its example.
 
-    Returns what must be true for a model to open, of those that say so. It cannot ask for scores: what is learned
-    would then depend on what was learned before.
+    Returns the `if` conditions by model. A condition may not read scores, or what a model learns would depend on what
+    it learned before.
     """
     views, opens = names.views, {}
     for feature in models.features:
@@ -103,7 +103,7 @@ def _opening(model: ModelSpec, names: Names) -> Condition:
 
 
 def _check_read(model: ModelSpec, key: str, field: str, kinds: Sequence[str], features: Features) -> None:
-    """The field is read from the events that need it, or the model would never have an example."""
+    """Check that events of `kinds` have the field. Otherwise the model would never get an example."""
     paths = features.fields[features.field_index(field)].paths
     kinds_of = event_kinds()
     for kind in kinds:
@@ -114,7 +114,8 @@ def _check_read(model: ModelSpec, key: str, field: str, kinds: Sequence[str], fe
 
 
 def _check_field(model: ModelSpec, key: str, field: str, names: Names, features: Features) -> None:
-    """An amount is summed up, what is the same is compared: neither works with bits, and a string is no amount."""
+    """Check that the field suits `key`: neither a sum (`amount`) nor a comparison (`same`) works with bits, and a
+    string has no sum."""
     if field not in names.fields:
         near = suggestion(field, names.fields, "a field")
         raise model.place.error(f"{key}: unknown field {field!r}; {near}", key)
@@ -125,7 +126,7 @@ def _check_field(model: ModelSpec, key: str, field: str, names: Names, features:
 
 
 def _string_fields(features: Features) -> list[str]:
-    """Fields (and the columns that keep their value) whose number is the hash of a string."""
+    """Return the fields whose number is the hash of a string, and the columns that keep the value of one."""
     found = []
     for field in features.fields:
         for source in features.sources:

@@ -1,4 +1,4 @@
-"""The Avro programs of the source topics: which fields of each schema become columns of a batch."""
+"""Compiles the Avro programs of the source topics: which fields of each schema become columns of a batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.errors import Fatal
 
 
 def decode_programs(features: Features) -> list[AvroProgram]:
-    """One Avro program for each source topic. Raises `ConfigError` for a field that its events do not have."""
+    """Compile an Avro program for each source topic. Raises `ConfigError` for a field that its events lack."""
     kinds = {kind: number for number, kind in enumerate(features.kinds)}
     programs = []
     for source in features.sources:
@@ -36,7 +36,7 @@ def decode_programs(features: Features) -> list[AvroProgram]:
 
 
 def _check_path(field: FieldSpec, topic: str, reader: Any, capture: Mapping[str, Capture]) -> None:
-    """Raise `ConfigError` when events of `topic` have no such value, or one that cannot be reduced so."""
+    """Raise `ConfigError` if events of `topic` lack the value, or if its type does not allow the reduction."""
     try:
         check_paths(reader, capture)
     except Fatal as error:

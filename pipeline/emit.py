@@ -1,4 +1,4 @@
-"""Outputs written into the outbox: alerts, offers and examples with their ids."""
+"""Writes outputs to the outbox: alerts, offers and examples with their ids."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def put_joined(
     tail: Any,
     last: int,
 ) -> int:
-    """The id `<customer>:<name>:<time>`, and `:<tail>` unless `last` is -1."""
+    """Write the id `<customer>:<name>:<time>`, followed by `:<tail>` unless `last` is -1."""
     start = key_start(table.spans, slot)
     stop = start + key_size(table.spans, slot)
     a = names.ends[number]
@@ -76,7 +76,7 @@ def put_joined(
 def put_position(
     data: Any, p: int, plan: PassPlan, topic: int, partition: int, offset: int, policy: int
 ) -> int:
-    """The id `<topic>:<partition>:<offset>:<policy>`."""
+    """Write the id `<topic>:<partition>:<offset>:<policy>`."""
     a = plan.topics.ends[topic]
     b = plan.topics.ends[topic + 1]
     c = plan.policy_names.ends[policy]

@@ -1,4 +1,4 @@
-"""Step 10 in the worker: examples open with an event and close with its proof or at their deadline."""
+"""Step 10 in the worker: an example opens with an event and closes with its proof or at its deadline."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def close_example(
     label: int,
     label_time: float,
 ) -> None:
-    """Emit a model's open example with its label and forget it: what is zero takes no room in a packed row."""
+    """Emit a model's open example with its label, then set its words to 0, which take no space in a packed row."""
     word = plan.models.about[model, WORD]
     opened = table.rows[row, word]
     data = out.data
@@ -67,7 +67,7 @@ def close_example(
     data[p] = 0
     p = put_long(data, p + 1, plan.layout_id)
     total = plan.models.about[model, SUM_WORD]
-    data[p] = 2 if total > 0 else 0  # the branch of `amount`: a number, or null
+    data[p] = 2 if total > 0 else 0  # the union branch of `amount`: a number (1, zig-zag 2) or null
     p += 1
     if total > 0:
         p = put_double(data, p, table.rows[row, total])
@@ -87,7 +87,7 @@ def may_open(
     fields: Any,
     event: int,
 ) -> Any:
-    """Whether an event has what a proof has to share with it, and the model's condition is true."""
+    """Return whether an event may open an example: it has the field that a proof must share, and `if` is true."""
     models = plan.models
     if models.about[model, SAME_WORD] > 0 and np.isnan(fields[event, models.about[model, SAME_FIELD]]):
         return False
@@ -107,7 +107,7 @@ def open_example(
     table: PartitionArrays, plan: PassPlan, weights: Weights, room: Scratch, row: int, model: int, time: float,
     fields: Any, event: int
 ) -> None:  # fmt: skip
-    """Keep the features and the score as of the row's clock until the label is known."""
+    """Store the features and the score as of the row's clock, until the label is known."""
     word = plan.models.about[model, WORD]
     same = plan.models.about[model, SAME_WORD]
     now = table.rows[row, 0]
@@ -125,6 +125,6 @@ def open_example(
 
 @inlined
 def is_same(rows: Any, row: int, models: LabelArrays, model: int, fields: Any, event: int) -> Any:
-    """Whether an event has in common with the one that opened an example what it has to."""
+    """Return whether an event has the same value of the model's `same` field as the event that opened the example."""
     word = models.about[model, SAME_WORD]
     return word == 0 or rows[row, word] == fields[event, models.about[model, SAME_FIELD]]

@@ -1,4 +1,4 @@
-"""The pass as the engine runs it: arrays of a partition in, `pipeline.step.run` over them, outputs in the outbox."""
+"""The pass that the engine runs: `pipeline.step.run` over the arrays of a partition, with outputs to the outbox."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .step import run
 
 @dataclass(slots=True)
 class State:
-    """What a partition carries besides rows: the snapshots in force."""
+    """State of a partition besides its rows: the snapshots in force."""
 
     weights: Weights
 
@@ -31,7 +31,8 @@ class State:
 class LivePass:
     """Implements `streams.engine.engine.Pass` and `streams.durability.control_row.Adoption` for the customers' rows.
 
-    `snapshots[model][version]` are those that the models topic gave, `newest[model]` the version to take up next.
+    `snapshots[model][version]` holds the snapshots that the models topic delivered, `newest[model]` the version to
+    adopt next.
     """
 
     outputs: Sequence[str] = OUTPUT_TOPICS
@@ -55,7 +56,7 @@ class LivePass:
         views = len(self.layout.views)
         names = [*self.models, *(policy.name for policy in config.policies)]
         longest = max((len(name) for name in names), default=0)
-        # 3 keys of at most 1024 bytes, the names, the numbers of the receipt
+        # 3 keys of at most 1024 bytes, the names, and the numbers of the receipt
         self.largest_output_bytes = (
             4096 + 8 * longest + 8 * (views + self.fields + 4 * len(names)) + 4 * features
         )
@@ -67,12 +68,12 @@ class LivePass:
         )  # fmt: skip
 
     def new_state(self) -> State:
-        """No snapshot in force: every score is NaN."""
+        """Return a state without a snapshot in force: every score is NaN."""
         return State(no_weights(len(self.models), len(self.config.models.features)))
 
     def run(self, partition: Partition, first: int, count: int, outbox: Outbox) -> int:
         """See `streams.engine.engine.Pass.run`."""
-        # one event may close an example of each model and fire every policy
+        # one event can close an example of each model and fire every policy
         outbox.ensure(self.largest_output_bytes, len(self.models) + len(self.config.policies) + 1)
         inbox, index, store = partition.inbox, partition.index, partition.rows.store
         events = InboxArrays(
@@ -91,13 +92,13 @@ class LivePass:
         return int(run(events, first, count, table, self.plan, partition.state.weights, out, self._room))
 
     def label(self, topic: int, label: int) -> str:
-        """The model's or the policy's name."""
+        """Return the name of an output's model or policy."""
         return self.models[label] if topic == EXAMPLES else self.config.policies[label].name
 
     def dead_letter(
         self, topic: str, partition: int, offset: int, reason: str, key: bytes | None, value: bytes | None, time_ms: int
     ) -> bytes:  # fmt: skip
-        """The encoded dead letter."""
+        """Encode a dead letter."""
         return schemas.encode(
             "dead_letter",
             {"topic": topic, "partition": partition, "offset": offset, "reason": reason, "key": key, "value": value,
@@ -105,28 +106,28 @@ class LivePass:
         )  # fmt: skip
 
     def migration(self, description: bytes) -> Migration:
-        """How rows of an older layout become rows of this one."""
+        """Return the migration of rows of an older layout to this one."""
         return Migration(self.layout, description)
 
     # -- snapshots ---------------------------------------------------------------------------------------
 
     def offer(self, snapshot: Any) -> None:
-        """A verified snapshot from the models topic; the newest is taken up at the next commit cycle."""
+        """Store a verified snapshot of the models topic. The next commit cycle adopts the newest."""
         self.snapshots.setdefault(snapshot.model, {})[snapshot.version] = snapshot
         if snapshot.version > self.newest.get(snapshot.model, 0):
             self.newest[snapshot.model] = snapshot.version
 
     def in_force(self, partition: Partition) -> dict[str, int]:
-        """Model versions that score this partition's events now."""
+        """Return the model versions that score this partition's events now."""
         versions = partition.state.weights.version.tolist()
         return {name: version for name, version in zip(self.models, versions, strict=True) if version}
 
     def offered(self, partition: Partition) -> dict[str, int]:
-        """Model versions that will after this cycle."""
+        """Return the model versions that will score them after this cycle."""
         return {**self.in_force(partition), **{n: v for n, v in self.newest.items() if n in self.models}}
 
     def adopt(self, partition: Partition, offered: Mapping[str, int]) -> None:
-        """Put these versions in force (a version that is not known is left)."""
+        """Put these versions in force; a version that is not known changes nothing."""
         weights = partition.state.weights
         for number, name in enumerate(self.models):
             snapshot = self.snapshots[name].get(offered.get(name, 0))
@@ -136,7 +137,7 @@ class LivePass:
     # -- views -------------------------------------------------------------------------------------------
 
     def view_values(self, partition: Partition, slot: int, now_ms: float | None = None) -> dict[str, float]:
-        """All views of one row by name, as of `now_ms` (the row's own clock if not given)."""
+        """Return all views of one row by name, as of `now_ms` (by default the row's own clock)."""
 
         rows = partition.rows.copy(np.array([slot]))
         bits = rows.view(np.int64)
@@ -146,7 +147,7 @@ class LivePass:
         }
 
     def packed_views(self, partition: Partition, slots: Any) -> list[bytes]:
-        """What is stored of each row for readers: layout id, clock, then all views (8 bytes each)."""
+        """Pack each row for readers: layout id, clock, then all views (8 bytes each)."""
         views = self.plan.views
         rows = partition.rows.copy(slots)
         packed = np.empty((len(slots), 2 + len(views.opcode)))
@@ -160,7 +161,7 @@ class LivePass:
         return [data[i * size : (i + 1) * size] for i in range(len(slots))]
 
     def unpack_view(self, blob: bytes) -> dict[str, float]:
-        """A stored view by name, with its `time` in ms; empty when it is of another layout."""
+        """Return packed views by name, with their `time` in ms; empty if they are of another layout."""
         words = np.frombuffer(blob)
         if len(words) != 2 + len(self.layout.views) or words[:1].view(np.int64)[0] != self.layout.layout_id:
             return {}

@@ -1,4 +1,4 @@
-"""What the pass needs to know, as flat arrays: columns, views, features, models, policies, names."""
+"""Lays out as flat arrays what the pass reads: columns, views, features, models, policies, names."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ OUTPUT_TOPICS = ("alerts", "offers", "training.examples")
 
 
 class Texts(NamedTuple):
-    """Byte strings end to end: text i is `data[ends[i] : ends[i + 1]]`."""
+    """Concatenated byte strings: text i is `data[ends[i] : ends[i + 1]]`."""
 
     data: Any
     ends: Any
 
 
 def texts(names: list[str]) -> Texts:
-    """Pack names for a kernel."""
+    """Pack names for kernels."""
     encoded = [name.encode() for name in names]
     ends = np.cumsum([0, *(len(name) for name in encoded)]).astype(np.int64)
     return Texts(np.frombuffer(b"".join(encoded) or b"\0", np.uint8).copy(), ends)
 
 
 class Views(NamedTuple):
-    """How each view is read: int64[v], int64[v], float64[v] (see `customers.row.fold.view`)."""
+    """How `customers.row.fold.view` reads each view: int64[v], int64[v], float64[v]."""
 
     opcode: Any
     word: Any
@@ -40,10 +40,14 @@ class Views(NamedTuple):
 
 
 class Vector(NamedTuple):
-    """The feature vector: the view of each feature (int64[f], -1 for the calendar), the word that holds it as
-    of the row's clock (`plain: int64[f]`, word 0 where that is not so), the features for which it is not so
-    and that have a view (`other: int64[k]`), transform codes, `missing`, and the places of the features that are made
-    apart (int64[a], see `models.scoring.features`)."""
+    """The feature vector.
+
+    source: int64[f], the view of each feature; -1 for a calendar feature
+    plain: int64[f], the word that holds the view as of the row's clock; 0 if no word does
+    other: int64[k], the features that have a view but no such word
+    code, missing: transform codes, and the values that stand for NaN
+    apart: int64[a], positions of the features computed apart (see `models.scoring.features`)
+    """
 
     source: Any
     plain: Any
@@ -53,16 +57,16 @@ class Vector(NamedTuple):
     apart: Any
 
 
-# Columns of `Models.about`: where the open example stands and in how many words; the word and the field of what is
-# summed up (word 0: the label is yes or no), those of what a proof shares with what opened (word 0: nothing); which of
-# the rules must hold to open (-1: none); the label that a proof gives (the deadline gives the other)
+# Columns of `LabelArrays.about`: the first word of the open example and its number of words; the word and the field of
+# the sum (word 0: the label is yes or no); the word and the field that a proof shares with the opening event (word 0:
+# none); the rule that must hold to open (-1: none); the label that a proof gives (the deadline gives the other)
 WORD, WORDS, SUM_WORD, SUM_FIELD, SAME_WORD, SAME_FIELD, GATE, ON_PROOF = range(8)
 
 
 class LabelArrays(NamedTuple):
-    """Labels. An event of kind k may open `open_model[open_start[k]:open_start[k + 1]]`, and `proof_model` likewise are
-    those it may prove (int64, in the order of the file). `within_ms: float64[m]`; `about: int64[m, 8]`, see above: one
-    array, as each is seven words more that every call hands over."""
+    """Labels. An event of kind k may open examples of the models `open_model[open_start[k]:open_start[k + 1]]` and may
+    prove those of `proof_model` likewise (int64, in the order of the file). `within_ms: float64[m]`.
+    `about: int64[m, 8]`, see above, is one array because every further array adds seven words to each call."""
 
     open_start: Any
     open_model: Any
@@ -73,8 +77,10 @@ class LabelArrays(NamedTuple):
 
 
 class PolicyArrays(NamedTuple):
-    """`decisions.policies.program.PolicyProgram` without its Python objects, and where each policy's state stands.
-    Behind the policies, whose number is that of the topics, stand the conditions for models to open."""
+    """`PolicyProgram` without its Python objects, with the output topic of each policy and the word of its state.
+
+    The conditions for examples to open follow the policies; `topic` and `word` have policies only.
+    """
 
     code: Any
     constants: Any
@@ -97,8 +103,8 @@ class PolicyArrays(NamedTuple):
 
 
 class PassPlan(NamedTuple):
-    """Everything that stays the same while a layout and its policies are in force. `bit_fields: uint8[f]`: the
-    field is a set of bits, carried as the pattern of its float64."""
+    """The constants of a layout and its policies. `bit_fields: uint8[f]`: the field is a set of bits, carried as the
+    bit pattern of its float64."""
 
     fold: FoldProgram
     views: Views
@@ -125,7 +131,7 @@ class PassPlan(NamedTuple):
 def build_plan(
     features: Features, layout: Layout, config: ModelConfig, program: PolicyProgram, gates: Sequence[str] = ()
 ) -> PassPlan:
-    """Lay everything out for the kernels. `gates`: the models whose conditions stand behind the policies."""
+    """Lay everything out for the kernels. `gates`: the models whose conditions follow the policies."""
     view_of = [layout.view_index[f.view] if f.view is not None else -1 for f in config.features]
     policies = [policy.name for policy in program.policies]
     return PassPlan(
@@ -165,7 +171,8 @@ def build_plan(
 
 
 def _plain_words(layout: Layout, view_of: list[int]) -> tuple[Any, Any]:
-    """Most views are a word of the row as it stands at its clock: these need no look at the opcode."""
+    """Return `Vector.plain` and `Vector.other`. Most views, as of the row's clock, are a word of the row, so that the
+    kernel need not branch on their opcode."""
     plain = np.zeros(len(view_of), np.int64)
     other = []
     for feature, number in enumerate(view_of):
@@ -205,7 +212,7 @@ def _models(features: Features, layout: Layout, config: ModelConfig, gates: Mapp
 
 
 def _listed(named: Sequence[Sequence[str]], kinds: Sequence[str]) -> tuple[Any, Any]:
-    """For each kind those that name it: (starts, numbers)."""
+    """Return the numbers of those that name each kind, as (starts, numbers)."""
     lists = [[number for number, names in enumerate(named) if kind in names] for kind in kinds]
     starts = np.cumsum([0, *(len(found) for found in lists)]).astype(np.int64)
     return starts, np.array([number for found in lists for number in found], np.int64)

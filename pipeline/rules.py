@@ -1,4 +1,4 @@
-"""Step 7: conditions evaluated, policies that fire, and the receipt of each decision."""
+"""Step 7: evaluates conditions, fires policies, and writes the receipt of each decision."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .scores import score_of
 
 @inlined
 def event_field(fields: Any, event: int, index: int, plan: PassPlan) -> Any:
-    """A field as a number; a set of bits counts as the unsigned integer it is."""
+    """Return a field as a number; a set of bits as its unsigned integer."""
     value = fields[event, index]
     if plan.bit_fields[index]:
         bits = fields.view(np.int64)[event, index]
@@ -41,7 +41,7 @@ def _decide(
 ) -> None:  # fmt: skip
     """Encode one decision with its receipt.
 
-    `topic` -1: deadline `cause` that was `due`; else an event of kind `cause`.
+    If `topic` is -1, the cause is the deadline `cause` that was `due`; otherwise it is an event of kind `cause`.
     """
     views = plan.views
     for v in range(len(views.opcode)):
@@ -57,7 +57,7 @@ def _decide(
         p = put_joined(data, p, table, slot, plan.deadlines, cause, np.int64(due), plan.policy_names, policy)
     p = put_key(data, p, table, slot)
     p = put_text(data, p, plan.policy_names, policy)
-    p = put_long(data, p, plan.rules.topic[policy])  # the enum's order is that of the topics: alert, offer
+    p = put_long(data, p, plan.rules.topic[policy])  # the enum has the order of the topics: alert, offer
     p = put_long(data, p, np.int64(now))
     if topic >= 0:
         p = put_text(data, p, plan.kinds, cause)
@@ -95,8 +95,8 @@ def holds(
     table: PartitionArrays, plan: PassPlan, weights: Weights, room: Scratch, row: int, policy: int, now: float,
     start: int, stop: int
 ) -> Any:  # fmt: skip
-    """Whether a condition is true. It is asked without the scores first, as NULL: what is known then stays as it is
-    whatever they are, unless the condition asks for NULL itself (`Program.asks_null`)."""
+    """Return whether a condition is true. The first evaluation takes the scores as NULL: a result that is known then
+    holds for all scores, unless the condition asks for NULL itself (`PolicyArrays.asks_null`)."""
     rules = plan.rules
     if not rules.asks_null[policy]:
         value = evaluate(rules.code, start, stop, rules.constants, room.inputs, room.stack)
@@ -116,7 +116,7 @@ def _gather(
     cause: int, fields: Any,
     event: int,
 ) -> None:  # fmt: skip
-    """Look up what a policy's conditions read, but for the scores."""
+    """Look up the inputs of a policy's conditions, except the scores."""
     rules = plan.rules
     first = rules.input_start[policy]
     for i in range(first, rules.input_start[policy + 1]):
@@ -141,7 +141,7 @@ def judge(
     topic: int,
     offset: int, cause: int, due: float, fields: Any, event: int,
 ) -> None:  # fmt: skip
-    """Evaluate one policy for one row, keep its state, and decide."""
+    """Evaluate one policy for one row, update its state, and emit the decision if it fires."""
     rules = plan.rules
     _gather(table, plan, room, row, policy, now, topic, cause, fields, event)
     word = rules.word[policy]

@@ -1,4 +1,4 @@
-"""Step 6: the features of a row, and the scores of models over them, computed once for each moment."""
+"""Step 6: computes the features of a row and the models' scores, once for each row and time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .plan import (
 
 @inner
 def look(table: PartitionArrays, plan: PassPlan, room: Scratch, row: int, now: float) -> None:
-    """Make the feature vector of a row as of `now`, unless it is there."""
+    """Compute the feature vector of a row as of `now`, unless it is ready."""
     if room.ready[-1]:
         return
     vector = plan.vector
@@ -48,7 +48,7 @@ def look(table: PartitionArrays, plan: PassPlan, room: Scratch, row: int, now: f
 def score_of(
     table: PartitionArrays, plan: PassPlan, weights: Weights, room: Scratch, row: int, model: int, now: float
 ) -> Any:
-    """A model's score of a row as of `now`, made when it is first asked for; NaN without a snapshot."""
+    """Return a model's score of a row as of `now`, computed at the first call; NaN without a snapshot."""
     if not room.ready[model]:
         room.scores[model] = np.nan
         if weights.have[model]:

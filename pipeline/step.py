@@ -33,7 +33,7 @@ DUPLICATES, SKIPPED, LATE, FIRED = range(4)  # counters
 
 @inlined
 def _mark(table: PartitionArrays, slot: int, row: int) -> None:
-    """Note that a row is about to change, for the changelog (1) and for the views (2)."""
+    """Mark a row that is about to change, for the changelog (1) and for the views (2)."""
     flags = table.dirty[slot]
     if flags == CHANGELOG | VIEWS:
         return
@@ -50,7 +50,7 @@ def _mark(table: PartitionArrays, slot: int, row: int) -> None:
 
 @inner
 def _schedule(table: PartitionArrays, plan: PassPlan, slot: int, row: int) -> None:
-    """Enter the row's earliest deadline into the heap, if it is earlier than what stands there."""
+    """Push the row's earliest deadline on the heap, if it is earlier than its entry there."""
     due, which = earliest(table.rows, row, plan.deadline_words)
     if which >= 0 and (table.wake[slot] == 0.0 or due < table.wake[slot]):
         table.counts[2] = push(
@@ -60,7 +60,8 @@ def _schedule(table: PartitionArrays, plan: PassPlan, slot: int, row: int) -> No
 
 @inner
 def _fire(table: PartitionArrays, plan: PassPlan, weights: Weights, out: OutboxArrays, room: Scratch) -> bool:
-    """Fire every deadline that is due, in order. False: the outbox or the places for rows are full, call again."""
+    """Fire every deadline that is due, in order. Returns False, to be called again, if the outbox or the row store is
+    full."""
     policies = len(plan.rules.topic)
     none, first_row = np.int64(-1), np.int64(0)
     while table.counts[2] > 0 and table.heap_times[0] <= table.clocks[0]:
@@ -99,7 +100,7 @@ def _fire(table: PartitionArrays, plan: PassPlan, weights: Weights, out: OutboxA
 
 @inner
 def _start_anew(table: PartitionArrays, plan: PassPlan, row: int) -> None:
-    """Forget all of a row but the offsets that are applied to it."""
+    """Reset a row to the default, except its applied offsets."""
     for w in range(table.bits.shape[1]):
         if w < 1 or w > len(plan.topics.ends) - 1:
             table.bits[row, w] = table.store.default[0, w]
@@ -107,7 +108,7 @@ def _start_anew(table: PartitionArrays, plan: PassPlan, row: int) -> None:
 
 @inlined
 def _repeated(table: PartitionArrays, plan: PassPlan, row: int, message_id: int) -> bool:
-    """Whether the message id is among the row's latest ones; if not it is entered."""
+    """Return whether the message id is among the row's latest ones; add it if not."""
     size = plan.ring_size
     if size == 0:
         return False
@@ -132,7 +133,7 @@ def _event(
     out: OutboxArrays,
     room: Scratch,
 ) -> None:
-    """One event, in the order that docs/steps/05-fold.md gives (from 2 on)."""
+    """Process one event, in the order of docs/steps/05-fold.md (from 2 on)."""
     rows = table.rows
     slot = events.slots[e]
     topic = np.int64(events.topics[e])
@@ -215,9 +216,11 @@ def run(
     out: OutboxArrays,
     room: Scratch,
 ) -> int:
-    """Fold events `order[first:count]`, firing what becomes due. Returns `count` when all is done, the next event when
-    the outbox or the places for rows are full, -1 when only deadlines are left (see
-    `streams.engine.engine.Pass.run`)."""
+    """Fold events `order[first:count]` and fire the deadlines that become due.
+
+    Returns `count` when all is done, the next event if the outbox or the row store is full, and -1 if only deadlines
+    are left (see `streams.engine.engine.Pass.run`).
+    """
     records = len(plan.rules.topic) + len(plan.models.within_ms)
     for i in range(first, count):
         if not room_left(out, records):
@@ -233,7 +236,7 @@ def run(
         if time > table.clocks[1]:
             table.clocks[1] = time
             table.clocks[0] = max(table.clocks[0], time - plan.lateness_ms)
-        # asked again after a full outbox: what is left to fire comes before the event all the same
+        # also after a return for a full outbox: the deadlines that are left fire before the event
         due = table.counts[2] > 0 and table.heap_times[0] <= table.clocks[0]
         if due and not _fire(table, plan, weights, out, room):
             return i

@@ -1,4 +1,4 @@
-"""Runs every kernel once on made-up events, so that nothing is compiled when real ones come."""
+"""Runs every kernel once on synthetic events, so that no real event waits for a compilation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .live_pass import LivePass
 
 
 class _Nowhere:
-    """Outputs that go nowhere."""
+    """A producer that drops its messages."""
 
     def send(self, topic: str, messages: Any, partition: int = -1) -> None:
-        """Drop them."""
+        """Drop the messages."""
 
 
 def warm(work: LivePass) -> float:
-    """Compile every kernel, or load it from the cache; returns the seconds it took."""
+    """Compile every kernel, or load it from the cache. Returns the seconds that this took."""
     started = time.perf_counter()
     exercise(work)
     return time.perf_counter() - started
