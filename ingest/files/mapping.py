@@ -1,23 +1,23 @@
-"""mapping.yaml: how the rows of a file become events.
+"""Reads mapping.yaml, which says how the rows of a file become events.
 
 topic: web.events                # or `schema: web_event`; with both, the topic may have any name
 format: csv                      # csv, json (one object a line) or parquet; by default from the file's name
 header: [user, item, ...]        # csv without a header line: its columns
 separator: ";"                   # csv; by default a comma, for .tsv a tab
 encoding: utf-8                  # csv and json
-customer: user                   # column of the key
+customer: user                   # column with the key of the record
 time: {column: at, unit: s}      # s, ms, us, ns since the epoch; or `format: "%d.%m.%Y %H:%M"`; or neither:
-                                 # ISO 8601. `zone: Europe/Paris` for times without an offset (else UTC)
+                                 # ISO 8601. `zone: Europe/Paris` for times without an offset (by default UTC)
 kind: order                      # a kind of the schema, or {column: type, values: {pv: view, buy: checkout}}
-message_id: id                   # column; by default made of the file's name and the row number
-fields:                          # field of the schema: its column
+message_id: id                   # column; by default the file's name and the row number
+fields:                          # field of the schema: column of the file
   amount: total
-  currency: {constant: EUR}      # or the same for all
-  lines[].product: item          # an array of records gets one element from each row
+  currency: {constant: EUR}      # the same value for all rows
+  lines[].product: item          # each row gives one element of an array of records
   properties.colour: colour      # an entry of a map
 
-A social event with a text gets the sentiment, the topics and the flags that its text is read to have: here for
-social.events, by the reader role for social.messages.
+A social event with a text gets the sentiment, topics and flags that the phrases find in it: for social.events in this
+room, for social.messages in the reader role.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _KEYS |= {"customer", "time", "kind", "message_id", "fields"}
 
 @dataclass(frozen=True)
 class Time:
-    """Where the time stands and how to read it: `unit`, or `format`, or neither for ISO 8601."""
+    """The column of the time and how to read it: by `unit`, by `format`, or with neither as ISO 8601."""
 
     column: str
     unit: str | None
@@ -55,7 +55,7 @@ class Time:
 
 @dataclass(frozen=True)
 class Field:
-    """One field filled from `column`, or with `constant` where that is None.
+    """One field, filled from `column`, or with `constant` if that is None.
 
     `path` is (field,), (map, key) or (array, "[]", field of its element); `type` is string or double.
     """
@@ -73,7 +73,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Mapping:
-    """A mapping checked against its schema. `columns` are all it reads, each with the line that names it."""
+    """A mapping, checked against its schema. `columns`: every column that it reads, with the line that names it."""
 
     path: str
     topic: str
@@ -85,7 +85,7 @@ class Mapping:
     customer: str
     time: Time
     kind_column: str | None
-    kinds: dict[str, str]  # value of the kind column -> kind; without such a column {"": kind}
+    kinds: dict[str, str]  # value of the kind column -> kind; {"": kind} without such a column
     message_id: str | None
     fields: tuple[Field, ...]
     columns: dict[str, int]
@@ -93,7 +93,12 @@ class Mapping:
 
 
 def read_mapping(path: str | Path) -> Mapping:
-    """Read and check a mapping; ConfigError names the line to mend."""
+    """Read and check a mapping. A ConfigError names the line to correct.
+
+    >>> mapping = read_mapping("config/mappings/taobao.yaml")
+    >>> mapping.topic, mapping.customer, mapping.kinds["cart"]
+    ('web.events', 'user', 'cart_add')
+    """
     top = load(path)
     top.expect(_KEYS, {"customer", "time", "kind"})
     topic, name = _target(top)
@@ -256,7 +261,7 @@ def _field(part: LocatedMapping, key: str, schema_fields: dict[str, Any], column
 
 
 def _resolve(key: str, schema_fields: dict[str, Any]) -> tuple[tuple[str, ...], dict[str, Any] | None]:
-    """The path that `key` means and the schema of its field; None: there is no such field."""
+    """Return the path that `key` means and the schema of its field, or None if there is no such field."""
     name, dot, inner = key.partition(".")
     if name.endswith("[]"):
         elements = _element(schema_fields.get(name[:-2], {}))
@@ -270,14 +275,14 @@ def _resolve(key: str, schema_fields: dict[str, Any]) -> tuple[tuple[str, ...], 
 
 
 def _element(field: dict[str, Any]) -> list[dict[str, Any]]:
-    """The fields of an array's element; empty for any other field."""
+    """Return the fields of an array's element; none for any other field."""
     kind = field.get("type")
     items = kind["items"] if isinstance(kind, dict) and kind["type"] == "array" else None
     return items["fields"] if isinstance(items, dict) else []
 
 
 def _filled(field: dict[str, Any]) -> bool:
-    """Whether a column can fill it: flags and lists of words are read from the text."""
+    """Return whether a column can fill the field: flags and lists of words come from the text."""
     kind = field["type"]
     return kind != "boolean" and not (
         isinstance(kind, dict) and kind["type"] == "array" and not _element(field)

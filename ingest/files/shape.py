@@ -1,4 +1,4 @@
-"""Columns of text become what an event needs (key, time, kind, id, typed fields), or a reason why not."""
+"""Turns columns of text into the parts of an event (key, time, kind, id, typed fields), or gives a reason why not."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from streams.errors import ConfigError
 from .mapping import Field, Mapping, Time
 from .tabular import ROW, BadRow
 
-_OLDEST_MS = 631_152_000_000  # 1990, and
-_NEWEST_MS = 4_102_444_800_000  # 2100: outside, the unit or format is wrong, and the worker would refuse it
-_TIME = "\0time"  # the time's column while a chunk is shaped
+# The worker refuses times outside of these years; in a file they mean a wrong unit or format.
+_OLDEST_MS = 631_152_000_000  # 1990
+_NEWEST_MS = 4_102_444_800_000  # 2100
+_TIME = "\0time"  # the column of the time while `shape` works on a chunk
 _PER_MS = {"ms": 1, "us": 1000, "ns": 1_000_000}
-_OFFSETS = ("%z", "%:z", "%#z", "%+")  # with one of them in the format a time carries its own offset
+_OFFSETS = ("%z", "%:z", "%#z", "%+")  # a format with one of these gives times with an offset of their own
 
 
 def shape(chunk: pl.DataFrame, mapping: Mapping, prefix: str) -> tuple[pl.DataFrame, list[BadRow]]:
-    """The good rows of a chunk as `key, time, kind, id`, then a column for each of the mapping's fields
-    (String or Float64, named f0, f1, ...); and the bad rows.
+    """Return the good rows of a chunk as `key, time, kind, id` and a column for each of the mapping's fields
+    (String or Float64, named f0, f1, ...), and the bad rows.
 
-    `prefix` starts the message ids that are made of row numbers.
+    `prefix` starts the message ids that consist of row numbers.
     """
     kind = _kind(mapping)
     try:
@@ -50,7 +51,7 @@ def shape(chunk: pl.DataFrame, mapping: Mapping, prefix: str) -> tuple[pl.DataFr
 
 
 def _time_ms(chunk: pl.DataFrame, time: Time) -> pl.Expr | pl.Series:
-    """Milliseconds since the epoch; null where the cell is no time."""
+    """Return milliseconds since the epoch; null if the cell is no time."""
     column, dtype = pl.col(time.column), chunk.schema[time.column]
     if dtype.is_temporal():
         aware = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
@@ -72,7 +73,8 @@ def _time_ms(chunk: pl.DataFrame, time: Time) -> pl.Expr | pl.Series:
 
 
 def _epoch_ms(column: pl.Expr, aware: bool, zone: str) -> pl.Expr:
-    """When a clock jumps: an hour that comes twice is the first one; one that does not exist is no time."""
+    """Return milliseconds since the epoch. When a clock is put back, an ambiguous time is the earlier one; when it is
+    put forward, a time that does not exist is null."""
     if not aware:
         column = column.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     return column.dt.timestamp("ms")
@@ -110,7 +112,7 @@ def _value(field: Field) -> pl.Expr:
 
 
 def _reasons(mapping: Mapping, kind: pl.Expr) -> list[pl.Expr]:
-    """An expression for each thing that can be wrong with a row: the reason, or null. The first counts."""
+    """Return an expression for each thing that can be wrong with a row: the reason, or null. The first one counts."""
     customer, time, time_ms = pl.col(mapping.customer), pl.col(mapping.time.column), pl.col(_TIME)
     found: list[pl.Expr] = [
         pl.when(customer.is_null()).then(pl.lit(f"customer: nothing in column {mapping.customer}")),

@@ -1,6 +1,6 @@
-"""The rows of a CSV, JSON-lines or Parquet file as columns of text, chunk by chunk.
+"""Reads the rows of a CSV, JSON-lines or Parquet file as columns of text, chunk by chunk.
 
-A row that is none (a wrong number of cells, no JSON object, no valid text) is set aside; the next goes on.
+It sets aside a malformed row (a wrong number of cells, no JSON object, no valid text) and continues with the next.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from streams.errors import ConfigError
 
 from .mapping import Mapping
 
-ROW = "\0row"  # the row number's column, named as no column of a file is
+ROW = "\0row"  # the column of the row number; no column of a file has such a name
 
 _CHUNK = 50_000  # rows
-_LOOK_AHEAD = 1000  # objects of a JSON-lines file whose keys count as its columns
+_LOOK_AHEAD = 1000  # the keys of so many objects are the columns of a JSON-lines file
 _SUFFIXES = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -35,7 +35,7 @@ _SUFFIXES = {
 
 @dataclass(frozen=True)
 class BadRow:
-    """Row number (from 0, without a header line), why it is no event, and what it holds."""
+    """A row's number (from 0, without a header line), the reason why it is no event, and its content."""
 
     number: int
     reason: str
@@ -43,7 +43,7 @@ class BadRow:
 
 
 class TabularFile:
-    """A file opened with its mapping. `bad` fills up while `chunks` is read."""
+    """A file and its mapping. `chunks` appends the malformed rows to `bad`."""
 
     def __init__(self, path: str, mapping: Mapping) -> None:
         """Raises ConfigError if the file cannot be read or lacks a column that the mapping names."""
@@ -66,9 +66,9 @@ class TabularFile:
                 )
 
     def chunks(self) -> Iterator[pl.DataFrame]:
-        """Frames with ROW (from 0) and the mapping's columns: text, null where a cell is empty.
+        """Yield frames of ROW (from 0) and the mapping's columns as text; an empty cell is null.
 
-        A Parquet column of dates or timestamps stays one.
+        A Parquet column of dates or timestamps keeps its type.
         """
         self.bad.clear()
         if self.format == "parquet":
@@ -80,7 +80,7 @@ class TabularFile:
                     yield self._frame(chunk)
 
     def empty(self) -> pl.DataFrame:
-        """A chunk without rows."""
+        """Return a chunk without rows."""
         return self._build([])
 
     def _open(self) -> IO[str]:
@@ -138,7 +138,7 @@ class TabularFile:
     def _frame(self, rows: list[tuple[int, Sequence[str | None]]]) -> pl.DataFrame:
         try:
             return self._build(rows)
-        except UnicodeEncodeError:  # a row with bytes that are no text in the file's encoding
+        except UnicodeEncodeError:  # a row has bytes that are no text in the file's encoding
             good = []
             for number, cells in rows:
                 text = self.separator.join(cell or "" for cell in cells)
@@ -171,7 +171,7 @@ class TabularFile:
         if dtype.is_nested() or dtype == pl.Binary:
             line = self.mapping.columns[name]
             raise ConfigError(self.mapping.path, line, f"column {name!r} holds {dtype}, not texts or numbers")
-        if dtype.is_float():  # a column of whole numbers with gaps often comes as 17.0
+        if dtype.is_float():  # integers with gaps often come as floats: 17.0 is meant as 17
             whole = column.cast(pl.Int64, strict=False)
             return (
                 pl.when(whole == column)

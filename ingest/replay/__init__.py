@@ -1,6 +1,6 @@
-"""Recorded events sent to their topics: paced, resumed, counted (step 1).
+"""Sends recorded events to their topics, with pace, resume and progress (step 1).
 
-Promises: a run that was ended goes on where it stopped, each event is sent once.
+Promises: a run that was stopped continues where it ended, and sends each event once.
 """
 
 from .pace import parse_speed

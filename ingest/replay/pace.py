@@ -1,4 +1,4 @@
-"""How fast a replay's stream time runs against the clock."""
+"""The speed of a replay's stream time against the clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def parse_speed(text: str) -> float:
-    """Stream seconds for each second of the clock: `1d/s` is 86,400."""
+    """Return the stream seconds for each second of the clock: `1d/s` is 86,400."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])/s", text.strip())
     speed = float(match[1]) * _UNITS_S[match[2]] if match else 0.0
     if speed <= 0:
@@ -24,14 +24,14 @@ def parse_speed(text: str) -> float:
 
 
 class Pace:
-    """`speed`: stream seconds a second; None: no pace. It begins with the first event from `begins_ms` on."""
+    """Paces a replay at `speed` stream seconds a second (None: no pace), from the first event at `begins_ms` on."""
 
     def __init__(self, speed: float | None, begins_ms: int | None, clock: Callable[[], float]) -> None:
         self.speed, self.begins_ms, self.clock = speed, begins_ms, clock
         self.began: tuple[float, int] | None = None  # the clock and the stream time
 
     def horizon_ms(self, topic: str, time_ms: int) -> int:
-        """The stream time that may be produced by now; the next event is of `topic` and at `time_ms`."""
+        """Return the stream time up to which events may go now; the next event has this `topic` and `time_ms`."""
         if self.speed is None:
             return FOREVER_MS
         if self.began is None:

@@ -1,4 +1,4 @@
-"""The progress bar of a replay: events, events a second, the date that the stream has come to."""
+"""The progress bar of a replay: events, events a second, the date that the stream has reached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .run import Progress
 
 @contextmanager
 def progress_bar(name: str, console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
-    """A bar on standard error (or `console`); gives the callback for `replay`'s `on_progress`."""
+    """Show a bar on standard error (or `console`); yields the callback for `replay`'s `on_progress`."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),

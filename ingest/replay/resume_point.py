@@ -1,7 +1,7 @@
-"""Where a replay stands, kept so that the next run neither leaves an event out nor sends one twice.
+"""Keeps the position of a replay, so that the next run neither omits an event nor sends one twice.
 
-A resume point is written when everything produced so far is acknowledged. A run that was killed may have
-appended events after its last point; the next run reads them back from the log and leaves them out.
+A run writes a resume point when the broker has acknowledged all events so far. A killed run may have appended
+events after its last point; the next run reads them back from the log and skips them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ingest.source import EventSource
 from streams.errors import Fatal
 from streams.kafka import Kafka, librdkafka_settings
 
-# librdkafka's own log lines; what matters in them is raised as an error of ours
+# takes librdkafka's own log lines, which nobody has to see: our errors report what matters in them
 LOGGER = logging.getLogger("streamwise.librdkafka")
 LOGGER.addHandler(logging.NullHandler())
 
-# The producer's local queue. After so many events in a row that a killed run did not append, none follows
-# that it did.
+# The producer's local queue. Once a killed run has not appended so many events in a row, it has appended none of
+# those that follow.
 QUEUE_EVENTS = 100_000
 
 _ADMIN_TIMEOUT_S = 10.0
@@ -38,7 +38,7 @@ Ends = dict[str, dict[str, int]]  # topic -> partition number as text -> offset 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """`position` events of `source` are acknowledged by `cluster`; `ends`: its log ends, then or earlier."""
+    """`cluster` has acknowledged `position` events of `source`; `ends`: its log ends, then or earlier."""
 
     source: str
     fingerprint: str
@@ -50,7 +50,7 @@ class ResumePoint:
 class ResumePointStore:
     """Keeps the resume point of one source on one cluster.
 
-    `position`: the number of events that earlier runs had acknowledged.
+    `position`: the number of events of earlier runs that the cluster has acknowledged.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class ResumePointStore:
         partitions: Sequence[tuple[str, int]],
         take_up: bool,
     ) -> None:
-        """`partitions`: all that the source's events may reach. Not `take_up`: start over."""
+        """`partitions`: all partitions that the source's events may reach. Without `take_up` the replay starts over."""
         self.source, self.cluster, self.partitions = source, cluster, partitions
         self.path = state_dir / (_safe(f"{source.name}@{cluster}") + ".json")
         self.admin = AdminClient(librdkafka_settings(bootstrap), logger=LOGGER)
         self.position = 0
-        self.known: set[bytes] = set()  # digests of what the log holds beyond the point
+        self.known: set[bytes] = set()  # digests of the events in the log beyond the point
         self.misses = 0
         self.ends = _log_ends(self.admin, partitions)
         point = load(self.path, source) if take_up else None
@@ -80,7 +80,7 @@ class ResumePointStore:
             self.ends = point.ends
 
     def _check(self, point: ResumePoint) -> None:
-        """Topics that were made anew hold nothing of what the point says they do."""
+        """Raise Fatal if a log is shorter than at the point: its topic was recreated and lost the events."""
         for topic, offsets in point.ends.items():
             for partition, end in offsets.items():
                 if self.ends.get(topic, {}).get(partition, 0) < end:
@@ -88,7 +88,7 @@ class ResumePointStore:
                     raise Fatal(f"{self.path}: {what}, start over with --no-resume")
 
     def appended(self, topic: str, key: bytes, value: bytes) -> bool:
-        """Whether a killed run appended this event already. Ask in the order of the source."""
+        """Return whether a killed run has appended this event. Call it in the order of the source."""
         if not self.known:
             return False
         mark = _digest(topic, key, value)
@@ -102,8 +102,8 @@ class ResumePointStore:
         return False
 
     def save(self, position: int) -> None:
-        """Everything before event `position` is acknowledged."""
-        if not self.known:  # until then a next run has to read back as far as this one did
+        """Write the resume point: all events before number `position` are acknowledged."""
+        if not self.known:  # until then the next run has to read back from where this one did
             self.ends = _log_ends(self.admin, self.partitions)
         self._write(position)
 
@@ -116,13 +116,13 @@ class ResumePointStore:
                 json.dump(asdict(point), file)
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(self.path)  # a crash leaves the old point or the new one
+            draft.replace(self.path)  # atomic: a crash leaves the old point or the new one
         except OSError as error:
             raise Fatal(f"{self.path}: the resume point cannot be written: {error.strerror}") from error
 
 
 def load(path: Path, source: EventSource) -> ResumePoint | None:
-    """The resume point in `path`, or None if there is none. Fatal if it does not belong to this source."""
+    """Return the resume point in `path`, or None if there is none. Raises Fatal if it is of another source."""
     try:
         point = ResumePoint(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -141,7 +141,7 @@ def _safe(name: str) -> str:
 
 
 def _log_ends(admin: AdminClient, partitions: Sequence[tuple[str, int]]) -> Ends:
-    """The offset after the last record of each partition, asked of the broker in one go."""
+    """Ask the broker, in one request, for the offset after the last record of each partition."""
     asked = {TopicPartition(topic, partition): OffsetSpec.latest() for topic, partition in partitions}
     ends: Ends = {}
     for where, future in admin.list_offsets(asked, request_timeout=_ADMIN_TIMEOUT_S).items():
@@ -150,12 +150,12 @@ def _log_ends(admin: AdminClient, partitions: Sequence[tuple[str, int]]) -> Ends
 
 
 def _digest(topic: str, key: bytes, value: bytes) -> bytes:
-    """16 bytes that stand for one event (message ids make the values unique)."""
+    """Return 16 bytes that identify one event (message ids make the values unique)."""
     return hashlib.blake2b(b"%b\0%d\0%b%b" % (topic.encode(), len(key), key, value), digest_size=16).digest()
 
 
 def _appended(bootstrap: Kafka, begins: Ends, ends: Ends) -> set[bytes]:
-    """The digests of what the log holds from `begins` up to `ends`."""
+    """Return the digests of the events in the log from `begins` up to `ends`."""
     ahead = {
         (topic, int(partition)): (begin, ends[topic][partition])
         for topic, offsets in begins.items()

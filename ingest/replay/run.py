@@ -1,4 +1,4 @@
-"""Step 1 for recorded events: a source goes to its topics, paced or as fast as the consumers follow."""
+"""Step 1 for recorded events: sends a source to its topics, paced or as fast as the consumers follow."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _SETTINGS = {
     "linger.ms": 20,
     "partitioner": "murmur2_random",  # Kafka's own default for keys: one customer, one partition number
     "queue.buffering.max.messages": QUEUE_EVENTS,
-    "message.timeout.ms": 60_000,  # a broker may be away that long before the replay ends
+    "message.timeout.ms": 60_000,  # the replay ends if a broker is away for longer
     "delivery.report.only.error": True,
 }
 _METADATA_TIMEOUT_S = 10.0
-_CHECKPOINT_S = 1.0  # about so much is read back from the log after a kill
+_CHECKPOINT_S = 1.0  # after a kill, the next run reads back about so much of the log
 _PROGRESS_S = 0.1
-_WAIT_S = 0.005  # between two looks at the lag or the clock
-_BURST = 1000  # events between two looks at stop, clock and lag
+_WAIT_S = 0.005  # between two checks of the lag or the clock while waiting
+_BURST = 1000  # events between two checks of stop, clock and lag
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Counts are of this run, but for `position` and `total`, which count from the source's first event."""
+    """Progress of a run. `position` and `total` count from the source's first event, all else in this run."""
 
     position: int
     total: int | None
@@ -50,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: `events` (dead letters among them), from number `start` up to `position` (excluded)."""
+    """Result of a run: `events` (with dead letters), from number `start` up to `position` (exclusive)."""
 
     events: int
     dead_letters: int
@@ -75,15 +75,15 @@ def replay(
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Summary:
-    """Produce the events of `source`; returns when they are all acknowledged.
+    """Produce the events of `source`; returns when all are acknowledged.
 
     speed: stream seconds a second (see `pace.parse_speed`); None: as fast as the consumers follow.
     limit, until_ms: at most so many events in this run; none at or after that time.
-    lag: how many appended events the consumers have not read; None from it means that this is not known, and
-        then everything of this run counts as unread. Never more than `max_ahead` events are ahead of them.
-    state_dir: where the resume point is kept; None keeps none. Without `resume` it starts over.
+    lag: returns how many appended events the consumers have not read, or None if it does not know; then all
+        events of this run count as unread. Back pressure: at most `max_ahead` events are ahead of the consumers.
+    state_dir: folder of the resume point; None keeps none. Without `resume` the run starts over.
     stop: ends the run early, after a flush.
-    Raises Fatal: no broker, a topic missing, a delivery that failed for good.
+    Raises Fatal if there is no broker, a topic is missing, or a delivery failed for good.
     """
     run = _Run(source, bootstrap, Pace(speed, source.begins_ms, clock), on_progress)
     run.lag, run.max_ahead = lag, max(1, max_ahead)
@@ -119,14 +119,14 @@ class _Run:
         self.metadata = _metadata(self.producer, bootstrap, source)
         self.keeper: ResumePointStore | None = None
         self.start = self.events = self.dead_letters = 0
-        self.skipped = 0  # of `events`, those that a killed run had appended
+        self.skipped = 0  # those of `events` that a killed run had appended
         self.time_ms = 0
         self.seen_lag: int | None = None
         self.complete = False
         self.began_s = self.checkpoint_s = self.progress_s = self.clock()
 
     def keep(self, state_dir: Path, resume: bool) -> None:
-        """Take up the resume point, if there is one, and keep it from now on."""
+        """Start from the resume point, if there is one, and keep it up to date from now on."""
         topics = self.metadata.topics
         partitions = [(topic, number) for topic in self.source.topics for number in topics[topic].partitions]
         cluster = str(self.metadata.cluster_id)
@@ -134,7 +134,7 @@ class _Run:
         self.start = self.keeper.position
 
     def produce(self, limit: int | None, end_ms: int) -> None:
-        """The loop. Each burst starts with `_wait`, which holds pace and bounds and keeps the point."""
+        """Run the loop. Each burst starts with `_wait`, which keeps pace, bounds and the resume point."""
         keeper = self.keeper
         allowed, horizon_ms = 0, -FOREVER_MS
         events = self.source.events(self.start)
@@ -160,7 +160,7 @@ class _Run:
         self._tell()
 
     def summary(self) -> Summary:
-        """What was done, once all of it is acknowledged."""
+        """Return the result of the run, once all its events are acknowledged."""
         seconds = self.clock() - self.began_s
         position = self.start + self.events
         return Summary(self.events, self.dead_letters, seconds, self.start, position, self.complete)
@@ -175,7 +175,7 @@ class _Run:
                 self._raise_failed()
 
     def _wait(self, topic: str, time_ms: int) -> tuple[int, int]:
-        """Wait until the next event may go. How many may, and up to which time (ms); (0, 0): stop."""
+        """Wait until the next event may go. Returns how many may go and up to which time (ms); (0, 0) to stop."""
         while True:
             self.producer.poll(0)
             self._raise_failed()
@@ -193,18 +193,18 @@ class _Run:
             self.producer.poll(_WAIT_S)
 
     def _room(self) -> int:
-        """How many events may be produced before the lag is looked at again."""
+        """Return how many events may go before the next check of the lag."""
         if self.lag is None:
             return _BURST
         self.seen_lag = self.lag()
         if self.seen_lag is None:
             ahead = self.events - self.skipped
         else:
-            ahead = self.seen_lag + len(self.producer)  # appended and unread, and not appended yet
+            ahead = self.seen_lag + len(self.producer)  # appended but unread, plus not yet appended
         return min(_BURST, self.max_ahead - ahead)
 
     def _checkpoint(self) -> None:
-        """Wait until all is acknowledged or failed for good; then keep the resume point."""
+        """Wait until every event is acknowledged or has failed for good; then write the resume point."""
         while self.producer.flush(0.1) > 0:
             self._raise_failed()
         self._raise_failed()
@@ -229,7 +229,7 @@ class _Run:
 
 
 def _metadata(producer: Producer, bootstrap: Kafka, source: EventSource) -> ClusterMetadata:
-    """The cluster's topics, checked: nothing here relies on a broker that makes topics by itself."""
+    """Return the cluster's metadata. Checks that all topics exist: no broker needs to create them automatically."""
     try:
         found = producer.list_topics(timeout=_METADATA_TIMEOUT_S)
     except KafkaException as error:
