@@ -1,4 +1,4 @@
-"""How Kafka is reached, from the settings: they are checked together, and a line about them never holds a secret."""
+"""Makes the connection to Kafka from the settings. It checks them together, and no error shows a secret."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.kafka import KafkaConnection
 if TYPE_CHECKING:
     from .settings import Settings
 
-# with these everything is as on a broker that lets everybody in, whatever the environment says
+# the settings for a broker without authentication, whatever the environment says
 OPEN = {
     "kafka_security": "plaintext",
     **dict.fromkeys(("kafka_ca", "kafka_cert", "kafka_key", "kafka_user"), ""),
@@ -21,7 +21,7 @@ OPEN = {
 
 
 def kafka_access(settings: Settings) -> KafkaConnection:
-    """Raises `ConfigError` that names the setting which is missing, too many or does not do."""
+    """Return the connection. Raises a `ConfigError` that names the setting that is missing, superfluous or wrong."""
     security = settings.kafka_security
     tls, sasl = security.endswith("ssl"), security.startswith("sasl")
     for name, applies in (
@@ -63,7 +63,7 @@ def _password(settings: Settings) -> str:
 
 
 def _try_files(access: KafkaConnection) -> None:
-    """What is wrong with a certificate is said now, and not by two clients in two ways later."""
+    """Load the certificates now: one error here is clearer than two clients that fail later, each in its own words."""
     if not access.tls:
         return
     try:

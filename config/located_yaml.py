@@ -1,4 +1,4 @@
-"""YAML that remembers its lines, so that an error can name the one to mend."""
+"""Reads YAML and keeps the line of each key, so that an error can name the line to correct."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class LocatedMapping(dict[str, Any]):
         self.lines: dict[str, int] = {}
 
     def error(self, message: str, key: str | None = None) -> ConfigError:
-        """The error to raise about this mapping, or about its `key`."""
+        """Return the error to raise about this mapping, or about its `key`."""
         return ConfigError(self.path, self.lines.get(key or "", self.line), message)
 
     def expect(self, allowed: set[str], required: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-        """Raise on a key that is not `allowed`, or a `required` one that is missing."""
+        """Raise `ConfigError` for a key that is not `allowed`, or for a missing `required` one."""
         for key in self:
             if key not in allowed:
                 raise self.error(f"unknown key {key!r}; expected one of {sorted(allowed)}", key)
@@ -32,7 +32,11 @@ class LocatedMapping(dict[str, Any]):
 
 
 def load(path: str | Path) -> LocatedMapping:
-    """Read a YAML file whose top is a mapping. Every mapping in it is a `LocatedMapping`."""
+    """Read a YAML file whose top level is a mapping. Every mapping in it becomes a `LocatedMapping`.
+
+    >>> load("config/policies.yaml")["policies"]["churn-risk"]["cooldown"]
+    '14d'
+    """
     name = str(path)
     try:
         data = Path(path).read_bytes()
@@ -52,7 +56,7 @@ def load(path: str | Path) -> LocatedMapping:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(name, line, f"not valid YAML: {error.problem}") from error
-    except RecursionError as error:  # also where an alias stands within what it names
+    except RecursionError as error:  # also an alias within the node that it names
         raise ConfigError(name, 1, "expected fewer levels, nothing within itself") from error
     assert isinstance(value, LocatedMapping)
     return value
@@ -75,7 +79,7 @@ def _build(node: yaml.Node, path: str) -> Any:
         return [_build(item, path) for item in node.value]
     try:
         return _scalar(node)
-    except ValueError as error:  # a date that no calendar has, or what a tag makes of a text
+    except ValueError as error:  # an impossible date, or a text that does not fit its tag
         line = node.start_mark.line + 1
         raise ConfigError(path, line, f"expected a value that YAML can read: {error}") from error
 
@@ -83,7 +87,7 @@ def _build(node: yaml.Node, path: str) -> Any:
 def _scalar(node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
-        # YAML 1.1 reads 1e9 as text and on/off/yes/no as booleans: take numbers wherever Python sees one.
+        # YAML 1.1 reads 1e9 as text (and on/off/yes/no as booleans): take every text that Python reads as a number.
         value = loader.construct_object(node, deep=True)
         if isinstance(value, str) and node.style is None:  # type: ignore[attr-defined]
             try:
@@ -99,12 +103,21 @@ _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "
 
 
 def duration_ms(mapping: LocatedMapping, key: str) -> float:
-    """Read `mapping[key]`, such as `90s`, `30m`, `1h`, `3d` or `1w`, as milliseconds."""
+    """Read `mapping[key]`, such as `90s`, `30m`, `1h`, `3d` or `1w`, as milliseconds.
+
+    >>> duration_ms(load("config/policies.yaml")["policies"]["cart-left"], "cooldown")  # 1d
+    86400000.0
+    """
     return parse_duration_ms(mapping[key], mapping, key)
 
 
 def parse_duration_ms(value: Any, mapping: LocatedMapping, key: str) -> float:
-    """Read one duration text as milliseconds; an error names `mapping`'s line of `key`."""
+    """Read a duration as milliseconds; an error names `mapping`'s line of `key`.
+
+    >>> parse_duration_ms("soon", LocatedMapping("models.yaml", 7), "within")
+    Traceback (most recent call last):
+    streams.errors.ConfigError: models.yaml:7: within: expected a duration such as 90s, 30m, 1h, 3d or 1w, got 'soon'
+    """
     try:
         return milliseconds(str(value))
     except ValueError as error:
@@ -112,7 +125,11 @@ def parse_duration_ms(value: Any, mapping: LocatedMapping, key: str) -> float:
 
 
 def milliseconds(text: str) -> float:
-    """A duration such as `90s`, `30m`, `1h`, `3d` or `1w`; ValueError says what was expected."""
+    """Return a duration such as `90s`, `30m`, `1h`, `3d` or `1w` in milliseconds. A ValueError says what was expected.
+
+    >>> milliseconds("1.5h")
+    5400000.0
+    """
     text = text.strip()
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = text[len(number) :]

@@ -1,4 +1,4 @@
-"""Where things are: one frozen object, read once from the environment (`STREAMWISE_*`) or a `.env` file."""
+"""The settings: one frozen object, read once from the environment (`STREAMWISE_*`) or a `.env` file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Settings(BaseSettings):
-    """Every setting has a default that works on one machine."""
+    """The settings. Each has a default that works on one machine."""
 
     model_config = SettingsConfigDict(env_prefix="STREAMWISE_", env_file=".env", frozen=True, extra="ignore")
 
@@ -29,15 +29,15 @@ class Settings(BaseSettings):
         "plaintext", description="plaintext, ssl, sasl_plaintext or sasl_ssl"
     )
     kafka_ca: str = Field(
-        "", description="PEM file of who signs the brokers' certificates; the system's if empty"
+        "", description="PEM file of the CA of the brokers' certificates; the system's CAs if empty"
     )
     kafka_cert: str = Field("", description="PEM file of our own certificate, for mutual TLS")
-    kafka_key: str = Field("", description="PEM file of its key, without a passphrase")
+    kafka_key: str = Field("", description="PEM file of that certificate's key, without a passphrase")
     kafka_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "SCRAM-SHA-512", description="SCRAM-SHA-256 or SCRAM-SHA-512, with sasl_..."
     )
-    kafka_user: str = Field("", description="name to log in with, with sasl_...")
-    kafka_password: str = Field("", repr=False, description="its password; a file is better")
+    kafka_user: str = Field("", description="user name, with sasl_...")
+    kafka_password: str = Field("", repr=False, description="the user's password; a file is better")
     kafka_password_file: str = Field("", description="file whose first line is the password")
     partitions: int = Field(12, ge=1, le=4096, description="partitions of every topic")
     replication: int = Field(1, ge=1, le=9, description="replicas of every topic")
@@ -46,16 +46,16 @@ class Settings(BaseSettings):
         4.0,
         ge=0.1,
         le=60.0,
-        description="seconds between the worker's commit cycles; one of many rows takes up to 30",
+        description="seconds between the worker's commit cycles; a cycle of many rows takes up to 30",
     )
     redis: str = Field(
         "memory://",
         repr=False,
-        description="redis://host:port/db (rediss:// with TLS), or memory:// for none",
+        description="redis://host:port/db (rediss:// with TLS); memory:// uses no Redis",
     )
     ledger: str = Field("", repr=False, description="SQLAlchemy URL; SQLite in the state folder if empty")
     config: Path = Field(ROOT / "config", description="folder of the YAML files")
-    state: Path = Field(Path(".streamwise"), description="folder for what a machine keeps")
+    state: Path = Field(Path(".streamwise"), description="folder for the local state of a machine")
     host: str = Field("127.0.0.1", description="address that the roles' HTTP ports bind to")
     worker_port: int = Field(9101, ge=0, le=65535)
     learner_port: int = Field(9102, ge=0, le=65535)
@@ -65,13 +65,13 @@ class Settings(BaseSettings):
     analyst_port: int = Field(9106, ge=0, le=65535)
     reader_port: int = Field(9107, ge=0, le=65535)
     roles: str = Field(
-        "", description="role=host:port,... that the server asks for figures; the ports above if empty"
+        "", description="role=host:port,... of which the server shows figures; the ports above if empty"
     )
 
     backup_dir: str = Field("", description="folder of scheduled backups; none are made if empty")
     backup_every: float = Field(6.0, ge=0.001, le=8760.0, description="hours between scheduled backups")
     backup_full_every: int = Field(
-        28, ge=1, le=1000, description="every so many of them is a full one, the others are increments"
+        28, ge=1, le=1000, description="one backup in so many is full, the others are increments"
     )
     backup_keep: int = Field(
         4, ge=1, le=1000, description="full backups kept in the folder, with their increments"
@@ -81,29 +81,29 @@ class Settings(BaseSettings):
     @field_validator("kafka_ca", "kafka_cert", "kafka_key", "kafka_password_file")
     @classmethod
     def _absolute(cls, path: str) -> str:
-        """Roles that are started together run in another folder."""
+        """Make paths absolute: roles that start together run in another folder."""
         return str(Path(path).absolute()) if path else ""
 
     @cached_property
     def access(self) -> KafkaConnection:
-        """How the brokers are reached. Raises `ConfigError`."""
+        """The connection to the brokers. Raises `ConfigError`."""
         return kafka_access(self)
 
     @property
     def phrases(self) -> Path:
-        """The file of the phrases by which messages are read."""
-        before = self.config / "topics.yaml"  # its name until 0.1
+        """The file of phrases that the reader finds in messages."""
+        old = self.config / "topics.yaml"  # its name until 0.1
         found = self.config / "phrases.yaml"
-        return before if before.is_file() and not found.is_file() else found
+        return old if old.is_file() and not found.is_file() else found
 
     @property
     def ledger_url(self) -> str:
-        """The ledger's database."""
+        """The SQLAlchemy URL of the ledger's database."""
         return self.ledger or f"sqlite:///{self.state / 'ledger.db'}"
 
     @property
     def role_addresses(self) -> dict[str, str]:
-        """Where the roles' HTTP ports are."""
+        """The addresses (host:port) of the roles' HTTP ports."""
         if self.roles:
             pairs = [part.partition("=") for part in self.roles.split(",")]
             return {name.strip(): address.strip() for name, _, address in pairs}
@@ -117,7 +117,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**given: object) -> Settings:
-    """The settings, with what was given on the command line on top. Raises `ConfigError` in one line."""
+    """Load the settings; those given on the command line take precedence. Raises a `ConfigError` of one line."""
     try:
         settings = Settings(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
     except ValidationError as error:
@@ -126,5 +126,5 @@ def load_settings(**given: object) -> Settings:
         field = Settings.model_fields.get(str(first["loc"][0]))
         got = f", got {first['input']!r}" if field is not None and field.repr else ""
         raise ConfigError("settings", None, f"{name}: {first['msg']}{got}") from error
-    _ = settings.access  # what is wrong with it is said before anything begins
+    _ = settings.access  # reports a wrong setting before anything starts
     return settings
