@@ -12,21 +12,22 @@ from config.located_yaml import LocatedMapping, duration_ms, load
 
 VIEW_TRANSFORMS: Final = ("log1p", "identity")
 CALENDAR_TRANSFORMS: Final = ("hour_sin", "hour_cos", "weekday_sin", "weekday_cos")
-HASHED: Final = "hashed"  # one line of the file, and one feature for each of the buckets
+HASHED: Final = "hashed"  # one line of the file makes one feature for each bucket
 BUCKETS: Final = 8  # a power of two
 IN_BUCKET: Final = "#"  # between the names of a view and of a bucket
 EXPERTS: Final = ("linear", "additive", "trees")
 _LEAST_MEMORY: Final = 100.0
 _LARGEST_MEMORY: Final = 1e9
-MAIN: Final = "main"  # who is the champion at first
+MAIN: Final = "main"  # the first champion
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One number of the vector: a view and its transform, or one of the clock (`view` is None then).
+    """One number of the vector: a transformed view, or a number of the calendar (`view` is None).
 
-    `missing` stands for a NaN view, before the transform. `name` is the view's or the clock's, unique. `bucket`: of a
-    hashed view, which is 1 where the view falls into it, and else 0. `place`: where it stands in the file.
+    `missing` replaces a NaN view before the transform. `name` is unique: that of the view or the calendar transform.
+    `bucket` is for a hashed view: the feature is 1 if the view falls into this bucket, else 0. `place`: position in
+    the file.
     """
 
     view: str | None
@@ -38,7 +39,10 @@ class Feature:
 
     @property
     def identity(self) -> str:
-        """Its name, with what it is made by where that is not usual: numbers of one identity mean the same."""
+        """Return the name, with the transform and `missing` unless they are the defaults.
+
+        Numbers of features with the same identity mean the same.
+        """
         usual = (VIEW_TRANSFORMS[0], HASHED, self.name)
         transform = "" if self.transform in usual else f" {self.transform}"
         return self.name + transform + (f" missing={self.missing:g}" if self.missing else "")
@@ -46,23 +50,23 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """How a model learns: which experts count, and how fast the two that learn with every example do."""
+    """How a model learns: its experts, and the rates of the two that learn from every example."""
 
     experts: tuple[str, ...] = EXPERTS
-    linear_memory: float = 10_000.0  # about so many of the latest examples count
+    linear_memory: float = 10_000.0  # examples: about this many of the latest count
     additive_rate: float | None = (
-        None  # of AdaGrad; None: what `models.learning.task` has for the kind of label
+        None  # of AdaGrad; None: the default of `models.learning.task` for this kind of label
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A question about a customer: opened by the kinds `open`, answered by `proof` or after `within_ms`.
+    """A question about a customer: events of the kinds `open` ask it, `proof` or `within_ms` of silence answers it.
 
-    `positive`: what makes the label 1; None where the label is an amount, the sum of the field `amount` over all
-    proofs. `same`: a field that the proof shares with the event that opened. `condition`: SQL that must be true of
-    the row and the event to open; "" for none. `learners`: how the champion (MAIN) and its challengers learn, by name.
-    `place`: where it stands in the file.
+    `positive`: what makes the label 1. It is None if the label is an amount: the sum of the field `amount` over all
+    proofs. `same`: a field in which a proof must equal the opening event. `condition`: SQL over the row and the event
+    that must hold for an example to open; "" for none. `learners`: how the champion (MAIN) and its challengers learn,
+    by name. `place`: position in the file.
     """
 
     name: str
@@ -78,24 +82,30 @@ class ModelSpec:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """What an open example keeps besides its features, one number each."""
+        """Return what an open example stores besides its features, one number each."""
         found = (("sum", self.amount), ("same", self.same))
         return tuple(f"{what}:{field}" for what, field in found if field is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
+    """The whole file, validated."""
+
     features: tuple[Feature, ...]
     models: tuple[ModelSpec, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the features are, in the order of every vector, example and snapshot."""
+        """Return the identities of the features, in the order of every vector, example and snapshot."""
         return tuple(feature.identity for feature in self.features)
 
 
 def load_models(path: str | Path) -> ModelConfig:
-    """Read the file; a ConfigError names the line to mend and what was expected there."""
+    """Read the file; a ConfigError names the line to correct and what was expected there.
+
+    >>> [model.name for model in load_models("config/models.yaml").models]
+    ['purchase', 'churn', 'response', 'lead', 'value']
+    """
     top = load(path)
     top.expect({"features", "models"}, {"features", "models"})
     return ModelConfig(_features(top), _models(top))
@@ -119,7 +129,7 @@ def _features(top: LocatedMapping) -> tuple[Feature, ...]:
 
 
 def _made(item: LocatedMapping) -> list[Feature]:
-    """The features that a line of the file stands for."""
+    """Return the features that one line of the file declares."""
     item.expect({"view", "transform", "missing"})
     transform = item.get("transform", VIEW_TRANSFORMS[0])
     known = (*VIEW_TRANSFORMS, HASHED, *CALENDAR_TRANSFORMS)
@@ -156,7 +166,7 @@ def _models(top: LocatedMapping) -> tuple[ModelSpec, ...]:
 
 
 def _model(name: str, item: Any, items: LocatedMapping) -> ModelSpec:
-    # A model's name stands in SQL conditions beside the views.
+    # SQL conditions use the names of models beside those of views.
     if not name.isidentifier():
         raise items.error(f"model {name!r}: expected letters, digits and underscores", name)
     if not isinstance(item, LocatedMapping):

@@ -1,4 +1,4 @@
-"""A matured example: what was known at a decision, and what came of it."""
+"""A matured example: the features at a decision, and the label that followed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _MS = timedelta(milliseconds=1)
 class Example:
     """One record of `training.examples`; times in milliseconds since the epoch.
 
-    `features` are those of the decision, in the order that `layout` gives them (0: that of the config); `score` is
-    the score given then (NaN: there was no snapshot) and `snapshot` the version that gave it. `label` is known at
-    `label_time`: 0 or 1, or an amount.
+    `features` are those at the decision, in the order of `layout` (0: that of the config). `score` is the score given
+    at the decision (NaN: there was no snapshot), and `snapshot` the version that gave it. `label` is 0 or 1, or an
+    amount; it became known at `label_time`.
     """
 
     id: str
@@ -37,7 +37,7 @@ class Example:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Example:
-        """From the decoded Avro record; raises Poison where it is none."""
+        """Read the decoded Avro record; raise Poison if it is not a training example."""
         try:
             example = cls(
                 id=str(record["id"]),
@@ -56,22 +56,22 @@ class Example:
             raise Poison(f"not a training example: {type(error).__name__} {error}") from error
         if not math.isfinite(example.label):
             raise Poison(f"training example {example.id}: expected a finite label, got {example.label}")
-        if math.isinf(example.score):  # NaN: none was given
+        if math.isinf(example.score):  # NaN: there was no score
             raise Poison(f"training example {example.id}: expected a finite score, got {example.score}")
         return example
 
     def check_binary(self) -> None:
-        """Raise Poison where the label is not yes or no, or the score no probability."""
+        """Raise Poison if the label is neither 0 nor 1, or the score is not a probability."""
         if self.label not in (0.0, 1.0):
             raise Poison(f"training example {self.id}: expected label 0 or 1, got {self.label:g}")
         if not (self.score != self.score or 0.0 <= self.score <= 1.0):
             raise Poison(f"training example {self.id}: expected a score from 0 to 1, got {self.score}")
 
     def by_name(self, theirs: Sequence[str], ours: Sequence[str]) -> Example:
-        """The same with the features `ours`, of a vector that was made of `theirs`; what it lacks is NaN."""
+        """Return the example with the features `ours`, taken by name from its own, `theirs`; a missing one is NaN."""
         if len(theirs) != len(self.features):
             have, want = len(self.features), len(theirs)
-            raise Poison(f"example {self.id} has {have} features, its layout {self.layout} {want}")
+            raise Poison(f"example {self.id} has {have} features, its layout {self.layout} has {want}")
         if tuple(theirs) == tuple(ours):
             return self
         known = dict(zip(theirs, self.features, strict=True))
@@ -79,13 +79,13 @@ class Example:
 
 
 def _label(record: Mapping[str, Any]) -> float:
-    """The amount where there is one (from version 3 of the schema on), else 0 or 1."""
+    """Return the amount if there is one (from version 3 of the schema on), else 0 or 1."""
     amount = record.get("amount")
     return float(record["label"] if amount is None else amount)
 
 
 def time_ms(value: Any) -> int:
-    """A timestamp-millis as milliseconds, whether it was decoded to a number or to a datetime."""
+    """Return a timestamp-millis, decoded to a number or to a datetime, as milliseconds."""
     if isinstance(value, datetime):
         return (value - _EPOCH) // _MS
     return int(value)

@@ -1,7 +1,7 @@
 """How good scores are: exact figures over arrays, and over a window of the latest for live display.
 
 Labels: 0 or 1, float64[n] or ints; scores: probabilities of 1, float64[n]. For `mae`, `rmse` and `spearman` both are
-amounts. NaN where a figure is not defined (no examples, one class only for the AUC, all alike for ranks).
+amounts. A figure is NaN if it is not defined (no examples; for the AUC one class only; for ranks equal values only).
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# A score of exactly 0 or 1 that is wrong costs 16.1 and not infinity.
+# A wrong score of exactly 0 or 1 costs 16.1 instead of infinity.
 _CLIP: Final = 1e-7
 
 ECE_BINS: Final = 15  # Guo et al. 2017, On Calibration of Modern Neural Networks
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Chance that a random 1 scores above a random 0, ties counting half.
+    """Return the chance that a random 1 scores above a random 0; ties count half.
 
     AUC = (sum of the ranks of the ones - P (P + 1) / 2) / (P N), ranks from 1, tied scores sharing their mean
     rank; P ones, N zeros (Mann-Whitney U; Hanley and McNeil 1982).
+
+    >>> auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+    0.75
     """
     y, p = _arrays(labels, scores)
     ones = float(y.sum())
@@ -33,7 +36,11 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def log_loss(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Mean of -log(p) for ones and -log(1 - p) for zeros, p cut to [1e-7, 1 - 1e-7]."""
+    """Return the mean of -log(p) for ones and -log(1 - p) for zeros, p clipped to [1e-7, 1 - 1e-7].
+
+    >>> round(log_loss([1, 0], [0.9, 0.2]), 4)
+    0.1643
+    """
     y, p = _arrays(labels, scores)
     if not len(y):
         return math.nan
@@ -42,7 +49,11 @@ def log_loss(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def brier(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Mean of (p - y)^2 (Brier 1950)."""
+    """Return the mean of (p - y)^2 (Brier 1950).
+
+    >>> round(brier([1, 0], [0.9, 0.2]), 4)
+    0.025
+    """
     y, p = _arrays(labels, scores)
     return float(np.mean((p - y) ** 2)) if len(y) else math.nan
 
@@ -50,10 +61,13 @@ def brier(labels: ArrayLike, scores: ArrayLike) -> float:
 def ece(
     labels: ArrayLike, scores: ArrayLike, bins: int = ECE_BINS, equal: Literal["mass", "width"] = "mass"
 ) -> float:
-    """Expected calibration error: sum over bins of (n_b / n) |mean label - mean score|.
+    """Return the expected calibration error: sum over bins of (n_b / n) |mean label - mean score|.
 
-    Bins of equal mass unless told: in score order, as even as can be, a stable sort deciding between ties.
-    They show an error among rare positives, which bins of equal width hide in the first one.
+    Bins of equal mass are the default: in the order of scores, as even as possible; a stable sort breaks ties. They
+    show an error among rare positives, which bins of equal width hide in the first bin.
+
+    >>> round(ece([0, 0, 1, 1], [0.1, 0.1, 0.7, 0.7], bins=2), 4)
+    0.2
     """
     y, p = _arrays(labels, scores)
     if not len(y):
@@ -68,10 +82,13 @@ def ece(
 
 
 def ece_by_chance(scores: ArrayLike, bins: int = ECE_BINS) -> float:
-    """About what `ece` would be if these scores were the true chances: a few labels never are as often 1.
+    """Return about what `ece` would be if these scores were the true chances: few labels scatter around them.
 
-    sum over bins of (n_b / n) sqrt(2 / pi) s_b, the mean of |N(0, s_b)|; s_b is the standard deviation of the mean
-    label, s_b^2 = sum of p (1 - p) / n_b^2.
+    It is the sum over bins of (n_b / n) sqrt(2 / pi) s_b, the mean of |N(0, s_b)|; s_b is the standard deviation of
+    the mean label, s_b^2 = sum of p (1 - p) / n_b^2.
+
+    >>> round(ece_by_chance([0.5] * 100), 3), round(ece_by_chance([0.5] * 10_000), 3)
+    (0.154, 0.015)
     """
     p = np.asarray(scores, dtype=np.float64)
     if not len(p):
@@ -82,19 +99,31 @@ def ece_by_chance(scores: ArrayLike, bins: int = ECE_BINS) -> float:
 
 
 def mae(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Mean of |p - y|."""
+    """Return the mean of |p - y|.
+
+    >>> mae([10, 0, 30], [12, 1, 30])
+    1.0
+    """
     y, p = _arrays(labels, scores)
     return float(np.mean(np.abs(p - y))) if len(y) else math.nan
 
 
 def rmse(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Root of the mean of (p - y)^2."""
+    """Return the root of the mean of (p - y)^2.
+
+    >>> rmse([10, 0], [11, 7])
+    5.0
+    """
     y, p = _arrays(labels, scores)
     return float(np.sqrt(np.mean((p - y) ** 2))) if len(y) else math.nan
 
 
 def spearman(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Correlation of the ranks, tied ones sharing their mean rank (Spearman 1904)."""
+    """Return the correlation of the ranks; tied values share their mean rank (Spearman 1904).
+
+    >>> spearman([10, 0, 30], [12, 1, 99]), spearman([10, 0, 30], [12, 99, 1])
+    (1.0, -1.0)
+    """
     y, p = _arrays(labels, scores)
     if not len(y) or np.ptp(y) == 0 or np.ptp(p) == 0:
         return math.nan
@@ -107,7 +136,7 @@ def _equal_mass(scores: NDArray[np.float64], bins: int) -> list[NDArray[np.int64
 
 
 def _mean_ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """float64[n]: ranks from 1, tied values sharing their mean rank."""
+    """Return float64[n], the ranks from 1; tied values share their mean rank."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     mean_rank: NDArray[np.float64] = np.cumsum(count) - (count - 1) / 2
     return mean_rank[place]
@@ -121,7 +150,11 @@ def _arrays(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], 
 
 
 def figures(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
-    """auc, log_loss, brier, ece; a figure that is not defined is left out."""
+    """Return auc, log_loss, brier and ece; a figure that is not defined is left out.
+
+    >>> {name: round(value, 3) for name, value in figures([0, 1], [0.2, 0.9]).items()}
+    {'auc': 1.0, 'log_loss': 0.164, 'brier': 0.025, 'ece': 0.15}
+    """
     found = {
         "auc": auc(labels, scores),
         "log_loss": log_loss(labels, scores),
@@ -132,7 +165,11 @@ def figures(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
 
 
 def amount_figures(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
-    """mae, rmse, spearman of predicted amounts; a figure that is not defined is left out."""
+    """Return mae, rmse and spearman of predicted amounts; a figure that is not defined is left out.
+
+    >>> amount_figures([10, 0], [11, 7])
+    {'mae': 4.0, 'rmse': 5.0, 'spearman': 1.0}
+    """
     found = {"mae": mae(labels, scores), "rmse": rmse(labels, scores), "spearman": spearman(labels, scores)}
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
@@ -140,7 +177,7 @@ def amount_figures(labels: ArrayLike, scores: ArrayLike) -> dict[str, float]:
 class Window:
     """The latest `size` predictions and their labels; figures over them are exact.
 
-    Both are kept as float32 (8 bytes an example), so that a state is small and restores unchanged.
+    Both are float32 (8 bytes an example), so that a state is small and restores unchanged.
     """
 
     def __init__(self, size: int = 4096) -> None:
@@ -155,7 +192,7 @@ class Window:
         self.count += 1
 
     def kept(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Labels and scores, in no order."""
+        """Return labels and scores, in no order."""
         count = min(self.count, len(self._scores))
         return self._labels[:count], self._scores[:count]
 
@@ -170,7 +207,7 @@ class Window:
 
     @classmethod
     def restore(cls, count: int, size: int, scores: bytes, labels: bytes) -> Window:
-        """From the values of `state`; raises ValueError where they do not fit together."""
+        """Restore from the values of `state`; raise ValueError if they do not fit together."""
         window = cls(size)
         kept = min(count, size)
         window._scores[:kept] = np.frombuffer(scores, dtype="<f4", count=-1)

@@ -78,7 +78,7 @@ def test_features_of_another_version_are_taken_by_name() -> None:
     assert (moved.features[0], moved.features[2], moved.layout) == (2.5, 1.0, 5)
     assert math.isnan(moved.features[1])
     assert example.by_name(["b", "a"], ["b", "a"]) is example
-    with pytest.raises(Poison, match="has 2 features, its layout 5 3"):
+    with pytest.raises(Poison, match="has 2 features, its layout 5 has 3"):
         example.by_name(["a", "b", "c"], ["a"])
 
 
