@@ -1,6 +1,6 @@
-"""Champion and challengers: who scores, by what evidence (step 10).
+"""Champion and challengers: which learner scores, and on what evidence (step 10).
 
-Promises: a change takes effect at one example, however often the log is read.
+Promises: a change of champion takes effect at the same example whenever the log is replayed.
 """
 
 from .champion import Champion, Change, Standing, champion_of

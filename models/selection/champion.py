@@ -1,7 +1,7 @@
-"""A model's champion and its challengers: all learn from every example, the champion's snapshots score.
+"""A model's champion and its challengers: all learn from every example, but only the champion's snapshots score.
 
-A challenger that is better beyond doubt takes the champion's place, and the old champion goes on in the shadow: should
-it turn out better, it comes back by the same test. Every change is recorded with its evidence.
+A challenger that is better beyond doubt replaces the champion. The old champion goes on learning as a challenger and
+may return by the same test. Every change is recorded with its evidence.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ ROLLED_BACK: Final = "rolled back by hand"
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`to` took the place of `out`, at the stream's time `at` (ms since the epoch), by `evidence` (an e-value) from
-    `examples` that it scored better by `gain` nats in the mean."""
+    """`to` replaced `out` at the stream's time `at` (ms since the epoch).
+
+    `evidence` is an e-value from `examples` examples, which `to` scored better by `gain` nats on average.
+    """
 
     at: int
     out: str
@@ -37,7 +39,7 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evidence: float
     examples: int
     gain: float
-    order: str = ""  # the id of the wish, if it was by hand
+    order: str = ""  # the id of the request, if a person made it
 
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,7 +49,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Champion:
-    """One model. `learners`: by name; `champion`: whose snapshots score."""
+    """The learners of one model, by name; `champion` names the one whose snapshots score."""
 
     def __init__(
         self, model: str, features: Sequence[str], learnings: Mapping[str, Learning], *, amounts: bool = False
@@ -62,21 +64,21 @@ class Champion:
 
     @classmethod
     def of(cls, spec: ModelSpec, features: Sequence[str]) -> Champion:
-        """As the config declares it."""
+        """Make the learners that the config declares."""
         return cls(spec.name, features, spec.learners, amounts=spec.amount is not None)
 
     @property
     def challengers(self) -> list[str]:
-        """All but the champion."""
+        """Return the names of all learners but the champion."""
         return [name for name in self.learners if name != self.champion]
 
     @property
     def leader(self) -> Learner:
-        """The champion's learner."""
+        """Return the champion's learner."""
         return self.learners[self.champion]
 
     def compare(self, learned: Mapping[str, Sequence[Learned]]) -> Change | None:
-        """Judge by what each has just learned; a challenger that has won becomes the champion."""
+        """Compare the scores of what each has just learned; a challenger that has won becomes the champion."""
         scores = {one.key: (score, one) for one, score in learned.get(self.champion, ())}
         for name in self.challengers:
             contest = self.contests[name]
@@ -89,24 +91,27 @@ class Champion:
         return None
 
     def promote(self, name: str, order: str = "") -> Change:
-        """Make a challenger the champion; ValueError when there is none of this name."""
+        """Make a challenger the champion; raise ValueError if none has this name."""
         if name not in self.challengers:
             known = ", ".join(self.challengers) or "it has none"
             raise ValueError(f"{self.model} has no challenger {name!r}; expected one of: {known}")
         return self._change(name, PROMOTED, order)
 
     def roll_back(self, order: str = "") -> Change:
-        """Undo the latest change; ValueError when there is none, or its champion is gone from the config."""
+        """Undo the latest change; raise ValueError if there is none, or the config lacks the former champion."""
         if not self.changes or self.changes[-1].out not in self.challengers:
             raise ValueError(f"{self.model} has no former champion to go back to")
         return self._change(self.changes[-1].out, ROLLED_BACK, order)
 
     def published_as(self, name: str) -> str:
-        """The name of a learner's snapshots: the champion's have that of the model, which no worker mistakes."""
+        """Return the name on a learner's snapshots.
+
+        Only the champion's carry the name of the model, by which workers score.
+        """
         return self.model if name == self.champion else f"{self.model}@{name}"
 
     def snapshot(self, name: str, created: int, applied: Mapping[str, int]) -> Snapshot:
-        """The next snapshot of a learner; the champion's holds the contests and the changes, too."""
+        """Return the next snapshot of a learner; the champion's also holds the contests and the changes."""
         snapshot = self.learners[name].snapshot(created, applied)
         if name != self.champion:
             return replace(snapshot, model=self.published_as(name))
@@ -114,9 +119,9 @@ class Champion:
         return replace(snapshot, contest=msgspec.msgpack.encode(state))
 
     def restore(self, contest: bytes) -> None:
-        """Go on with the contests of the champion's snapshot. Raises Poison where that is none of ours.
+        """Continue the contests of the champion's snapshot; raise Poison if they do not decode.
 
-        What was the champion may be gone from the config: then the first of the config is it again.
+        If the config lacks that champion, the first learner of the config stays the champion.
         """
         if not contest:
             return
@@ -137,7 +142,7 @@ class Champion:
             examples=contest.examples, gain=contest.gain / max(1, contest.examples), order=order,
         )  # fmt: skip
         self.changes = [*self.changes, change][-CHANGES_KEPT:]
-        # both names that these two publish under go on from the later version of the two
+        # Both continue from the later version, so that versions never fall under either of the names they publish as.
         new = self.learners[name]
         new.version = old.version = max(new.version, old.version)
         self.champion = name
@@ -146,8 +151,10 @@ class Champion:
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What the champion's snapshot says: who leads, how the contests stand (examples, mean gain in nats, evidence), and
-    the changes, oldest first."""
+    """What the champion's snapshot holds: the champion, the contests and the changes, oldest first.
+
+    A contest is its examples, the mean gain in nats and the evidence.
+    """
 
     champion: str
     contests: dict[str, tuple[int, float, float]]
@@ -155,7 +162,7 @@ class Standing(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, contest: bytes) -> Standing:
-        """From a snapshot's `contest`. Raises Poison where that is none of ours."""
+        """Read a snapshot's `contest`; raise Poison if it does not decode."""
         if not contest:
             return cls(MAIN, {}, [])
         family = _decoded(contest)
@@ -165,7 +172,11 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 def champion_of(contest: bytes) -> str:
-    """Whose learner the champion's snapshot holds. Raises Poison where that is none of ours."""
+    """Return the name of the champion in a snapshot's `contest`; raise Poison if it does not decode.
+
+    >>> champion_of(b"")
+    'main'
+    """
     return _decoded(contest).champion if contest else MAIN
 
 

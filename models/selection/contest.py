@@ -1,10 +1,10 @@
-"""Whether a challenger is better than the champion: a bet on it that is fair while it is not.
+"""Tests whether a challenger is better than the champion: a bet on it that is fair as long as it is not.
 
-For each example the difference of their losses (see `models.learning.task`; a fourth of it, so within -1 and 1) pays a
-gambler who stakes a share of what he has on the challenger. While the challenger is no better in the mean, given what
-was before, no strategy gains, so that by Ville's inequality his capital ever reaches 1/a with a chance of a at most,
-however often one looks (Waudby-Smith and Ramdas 2024, Estimating means of bounded random variables by betting). The
-capital is spread over several stakes and over several times to begin at: a challenger is slow at first.
+A gambler stakes a share of his capital on the challenger. Each example pays him by the difference of the two losses
+(see `models.learning.task`; a fourth of it, so within -1 and 1). While the challenger is no better on average, given
+the past, no strategy gains. By Ville's inequality the capital then ever reaches 1/a with a chance of at most a,
+however often it is looked at (Waudby-Smith and Ramdas 2024, Estimating means of bounded random variables by betting).
+The capital is split over several stakes and several starting times, because a challenger is slow at first.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.learning import LARGEST_LOSS
 
-# A worse challenger gets here in one contest of a thousand at most.
+# A challenger that is no better gets here in at most one contest of a thousand.
 BEYOND_DOUBT: Final = 1000.0
 
 _STAKES: Final = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
@@ -30,7 +30,7 @@ _LARGEST_CAPITAL: Final = 1e6  # its logarithm
 
 
 class ContestState(msgspec.Struct, forbid_unknown_fields=True):
-    """What a contest needs to go on: the logarithms of the capital by start and stake, row after row."""
+    """The state of a contest. `capital`: the logarithms of the capital by start and stake, row after row."""
 
     examples: int
     gain: float
@@ -38,7 +38,7 @@ class ContestState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Contest:
-    """One challenger against the champion. `gain`: the sum of the differences."""
+    """One challenger against the champion. `gain`: the sum of the differences of their losses."""
 
     def __init__(self) -> None:
         self.examples = 0
@@ -46,7 +46,7 @@ class Contest:
         self._capital = np.zeros((_STARTS, len(_STAKES)))
 
     def add(self, champion: float, challenger: float) -> None:
-        """What an example cost both, from 0 to LARGEST_LOSS."""
+        """Add the losses of both on one example, each from 0 to LARGEST_LOSS."""
         difference = champion - challenger
         begun = 1 if self.examples < _FIRST else 2 + int(math.log2(self.examples // _FIRST))
         self._capital[: min(begun, _STARTS)] += np.log1p(_STAKES * (difference / LARGEST_LOSS))
@@ -55,22 +55,22 @@ class Contest:
 
     @property
     def evidence(self) -> float:
-        """The capital: how much speaks for the challenger being better, 1 at first (an e-value)."""
+        """Return the capital, 1 at first: the evidence (an e-value) that the challenger is better."""
         each: NDArray[np.float64] = np.exp(np.minimum(self._capital, 700.0)).mean(axis=1)
         return float((_SHARES * each).sum() + 1.0 - _SHARES.sum())
 
     @property
     def won(self) -> bool:
-        """Whether the challenger is better beyond doubt."""
+        """Return whether the challenger is better beyond doubt."""
         return self.evidence >= BEYOND_DOUBT
 
     def state(self) -> ContestState:
-        """Plain data from which `restore` goes on bit for bit."""
+        """Return plain data from which `restore` continues bit for bit."""
         return ContestState(self.examples, self.gain, self._capital.ravel().tolist())
 
     @classmethod
     def restore(cls, known: ContestState) -> Contest:
-        """Go on; ValueError where `known` is none of ours."""
+        """Continue from a state; raise ValueError if `known` is not valid."""
         contest = cls()
         numbers = np.array([known.gain, *known.capital])
         if len(known.capital) != contest._capital.size or known.examples < 0:
