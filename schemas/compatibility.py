@@ -1,4 +1,4 @@
-"""Whether data written with one Avro schema can be read with another.
+"""Tests whether data written with one Avro schema can be read with another.
 
 The rules are those of "Schema Resolution" in the Avro specification, taken strictly: a pair is compatible
 only when *every* record of the writer can be read, so each branch of a writer's union must be readable.
@@ -21,9 +21,12 @@ _PROMOTIONS = {
 
 
 def compatible(reader: Any, writer: Any) -> list[str]:
-    """What hinders `reader` (a schema as parsed JSON) from reading what `writer` wrote; empty: nothing.
+    """Return what prevents `reader` (a schema as parsed JSON) from reading what `writer` wrote; empty: nothing.
 
     Each entry is one line that starts with the path of the field at fault: `sales_event.lines[].amount: ...`.
+
+    >>> compatible("long", "int"), compatible("int", "long")
+    ([], [': long cannot be read as int'])
     """
     check = _Check(_named(reader, None, {}), _named(writer, None, {}))
     check.resolve(reader, writer, _short(reader.get("name", "")) if isinstance(reader, dict) else "")
@@ -35,7 +38,7 @@ def _short(name: str) -> str:
 
 
 def _named(schema: Any, space: str | None, found: dict[str, Any]) -> dict[str, Any]:
-    """The named types of `schema` by full name, and by short name where that is free."""
+    """Collect the named types of `schema` by full name, and by short name unless another type has it."""
     if isinstance(schema, list):
         for branch in schema:
             _named(branch, space, found)
@@ -58,7 +61,7 @@ def _named(schema: Any, space: str | None, found: dict[str, Any]) -> dict[str, A
 
 
 class _Check:
-    """One comparison: the named types of both sides, and what was found so far."""
+    """One comparison: the named types of both sides, and the faults found so far."""
 
     def __init__(self, readers: dict[str, Any], writers: dict[str, Any]) -> None:
         self.readers, self.writers = readers, writers
@@ -120,7 +123,7 @@ class _Check:
 
 
 def _open(schema: Any, named: dict[str, Any]) -> Any:
-    """`schema` with references to named types and needless {"type": {...}} wrappings removed."""
+    """Return `schema` without references to named types and without needless {"type": {...}} wrappings."""
     while True:
         if isinstance(schema, str) and schema not in PRIMITIVES:
             schema = named[schema]

@@ -1,7 +1,7 @@
-"""The Avro schemas of every topic, their fixed ids, and single records to and from bytes.
+"""The Avro schemas of every topic, their fixed ids, and the encoding of single records.
 
-This is the slow, plain path, by fastavro: for tools, tests and outputs that are not hot. The kernels read
-and write the same bytes. Framing is Confluent's: a zero byte, the id (4 bytes, big-endian), the body.
+This is the slow, plain path, by fastavro, for tools, tests and outputs off the hot path. The kernels read and
+write the same bytes. Framing is Confluent's: a zero byte, the id (4 bytes, big-endian), the body.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _FOLDER = Path(__file__).parent / "avro"
 _FRAME = struct.Struct(">BI")
 _NAMES = {schema_id: key for key, schema_id in IDS.items()}
 
-# What fastavro raises on bytes or records that do not fit; it has no base class of its own for them.
+# fastavro raises these on bytes or records that do not fit; they share no base class.
 _CODEC_ERRORS = (
     ArithmeticError,
     AttributeError,
@@ -87,11 +87,11 @@ _CODEC_ERRORS = (
 
 
 class SchemaError(ValueError):
-    """A schema that is not known, or a record that does not fit its schema; one line."""
+    """An unknown schema, or a record that does not fit its schema; the message is one line."""
 
 
 def versions(name: str) -> list[int]:
-    """The versions of schema `name`, oldest first; the last one is the current one."""
+    """Return the versions of schema `name`, oldest first; the last is the current one."""
     found = sorted(version for known, version in IDS if known == name)
     if not found:
         raise SchemaError(f"unknown schema {name!r}; known are {sorted({known for known, _ in IDS})}")
@@ -99,29 +99,29 @@ def versions(name: str) -> list[int]:
 
 
 def schema_id(name: str, version: int | None = None) -> int:
-    """The id of a schema, of its current version unless one is given."""
+    """Return the id of a schema, of its current version unless one is given."""
     return IDS[_key(name, version)]
 
 
 def schema(name: str, version: int | None = None) -> dict[str, Any]:
-    """A schema as fastavro parsed it, with its logical types; the current version unless one is given."""
+    """Return a schema as fastavro parsed it, with logical types; the current version unless one is given."""
     return _load(*_key(name, version))
 
 
 def by_id(schema_id: int) -> dict[str, Any]:
-    """The parsed schema with this id."""
+    """Return the parsed schema with this id."""
     return _load(*name_version(schema_id))
 
 
 def name_version(schema_id: int) -> tuple[str, int]:
-    """The name and version of the schema with this id."""
+    """Return the name and version of the schema with this id."""
     if schema_id not in _NAMES:
         raise SchemaError(f"unknown schema id {schema_id}; known are {sorted(_NAMES)}")
     return _NAMES[schema_id]
 
 
 def encode(name: str, record: dict[str, Any], version: int | None = None) -> bytes:
-    """Frame and body of `record`. Times are integers, milliseconds since the epoch."""
+    """Return frame and body of `record`. Times are integers, milliseconds since the epoch."""
     key = _key(name, version)
     body = io.BytesIO()
     body.write(_FRAME.pack(MAGIC, IDS[key]))
@@ -133,9 +133,9 @@ def encode(name: str, record: dict[str, Any], version: int | None = None) -> byt
 
 
 def decode(value: bytes) -> tuple[str, dict[str, Any]]:
-    """The schema's name and the record as its current version sees it. Times are integers (ms).
+    """Return the schema's name and the record, resolved to its current version. Times are integers (ms).
 
-    Bytes after the record are not looked at.
+    Bytes after the record are ignored.
     """
     if len(value) < FRAME_BYTES or value[0] != MAGIC:
         start = value[:FRAME_BYTES].hex()
@@ -175,7 +175,10 @@ def _load(name: str, version: int) -> dict[str, Any]:
 
 @cache
 def _plain(name: str, version: int) -> dict[str, Any]:
-    """The schema without logical types, of which fastavro makes datetimes, and fails outside their years."""
+    """Return the schema without logical types.
+
+    fastavro turns those into datetimes, and fails outside the years of a datetime.
+    """
     bare = _without_logical_types(_load(name, version))
     parsed = fastavro.parse_schema(bare)
     assert isinstance(parsed, dict)

@@ -1,4 +1,4 @@
-"""The name of every topic, once."""
+"""The names of the topics, each defined once."""
 
 from __future__ import annotations
 
