@@ -1,6 +1,6 @@
-"""The learner of one model: experts, their mixture, drift, cohorts, the buffer of examples (step 10).
+"""The learner of one model: experts, their mixture, drift, cohorts and the replay buffer (step 10).
 
-Promises: score first, then learn; the same examples give the same weights. No worker loads this.
+Promises: it scores each example, then learns it; the same examples give the same weights. No worker imports it.
 """
 
 from .boosted import fit

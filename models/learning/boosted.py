@@ -1,6 +1,6 @@
-"""A gradient-boosted expert: LightGBM, refitted from the latest examples; its trees as arrays that a kernel reads.
+"""The gradient-boosted expert: LightGBM, refitted on the latest examples; a kernel scores its trees from arrays.
 
-LightGBM runs in one thread and deterministically: the same examples, the same trees.
+LightGBM runs in one thread and deterministically: the same examples give the same trees.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ _PARAMETERS: Final[dict[str, Any]] = {
 
 
 def fit(x: NDArray[np.float32], labels: NDArray[np.float32], objective: Mapping[str, Any]) -> Trees:
-    """Trees for these examples, x: float32[n, F]; none where all labels are the same."""
+    """Fit trees to these examples, x: float32[n, F]; return no trees if all labels are the same.
+
+    >>> x = np.arange(400, dtype=np.float32).reshape(-1, 1)
+    >>> trees = fit(x, (x[:, 0] > 200).astype(np.float32), {"objective": "binary"})
+    >>> trees.logit(np.array([10.0])) < 0.0 < trees.logit(np.array([390.0]))
+    True
+    """
     lightgbm = _lightgbm()
     if len(labels) == 0 or labels.min() == labels.max():
         return Trees.none()
@@ -42,7 +48,7 @@ def fit(x: NDArray[np.float32], labels: NDArray[np.float32], objective: Mapping[
 
 def _lightgbm() -> Any:
     try:
-        import lightgbm  # a third of a second, which a learner that has no use for it is spared
+        import lightgbm  # takes a third of a second, which learners without trees do not need
     except OSError as error:
         raise Fatal(f"LightGBM cannot be loaded ({error}): apt-get install libgomp1") from error
     return lightgbm

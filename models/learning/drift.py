@@ -1,6 +1,6 @@
-"""Whether the world has changed: River's Page-Hinkley test (Page 1954) on the loss of a model.
+"""Detects drift: River's Page-Hinkley test (Page 1954) on the loss of a model.
 
-Examples that fall due at the same time were opened by one cause, such as a campaign, and stand or fall together: they
+Examples that are due at the same time were opened by one cause, such as a campaign, and succeed or fail together. They
 count as one.
 """
 
@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 from river import drift
 
-# The mean loss has to rise by more than the slack to count, and what is beyond has to add up to the threshold: by 0.3
-# for 200 examples. Chance alone gets there once in e^30.
+# Only a rise of the mean loss beyond the slack counts, and the excess has to add up to the threshold: a rise by 0.3
+# for 200 examples does. Chance alone gets there once in e^30.
 _SLACK: Final = 0.05
 _THRESHOLD: Final = 50.0
 _LEAST_EXAMPLES: Final = 500
@@ -21,8 +21,11 @@ _LARGEST_SUM: Final = 1e9
 
 
 class DriftState(msgspec.Struct, forbid_unknown_fields=True):
-    """Of the test under way: how many and their mean loss, the excess and its least; and of the examples that fell due
-    last."""
+    """The state of the test and of the group of examples that fell due last.
+
+    `count`, `mean`: losses tested and their mean; `excess`, `least`: the sum of excesses and its minimum. `due`,
+    `together`, `loss`: when the group was due, its size and mean loss.
+    """
 
     count: int = 0
     mean: float = 0.0
@@ -34,7 +37,7 @@ class DriftState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Drift:
-    """`found`: how often the loss has risen for good."""
+    """The test, which begins anew after each drift. `found`: the drifts so far."""
 
     def __init__(self) -> None:
         self.found = 0
@@ -42,8 +45,11 @@ class Drift:
         self._due, self._together, self._loss = -1, 0, 0.0
 
     def add(self, loss: float, due: int) -> bool:
-        """Whether with the losses (from 0 to 4, see `models.learning.task`) before this one, of an example that was
-        due at `due`, the world has changed; then a new test begins."""
+        """Add the loss (0 to 4, see `models.learning.task`) of an example due at `due`; return whether a drift shows.
+
+        Only groups that are complete count, so the answer depends on the losses before this one. After a drift a new
+        test begins.
+        """
         if due == self._due:
             self._together += 1
             self._loss += (loss - self._loss) / self._together
@@ -59,7 +65,7 @@ class Drift:
         return True
 
     def state(self) -> DriftState:
-        """Plain data from which `restore` goes on bit for bit."""
+        """Return plain data from which `restore` continues bit for bit."""
         test = self._test
         least = None if math.isinf(test._min_increase) else test._min_increase
         return DriftState(
@@ -73,10 +79,10 @@ class Drift:
         )
 
     def restore(self, state: DriftState) -> None:
-        """Go on from `state`; ValueError where it is none."""
+        """Continue from `state`; raise ValueError if it is not valid."""
         numbers = (state.mean, state.excess, state.least or 0.0, state.loss)
         if min(state.count, state.together) < 0 or not all(abs(number) <= _LARGEST_SUM for number in numbers):
-            raise ValueError("a figure of the drift test is absurd or no number")
+            raise ValueError("a figure of the drift test is too large or not a number")
         self._test = _test()
         self._test._x_mean = type(self._test._x_mean)._from_state(state.count, state.mean)
         self._test._sum_increase = state.excess
@@ -85,5 +91,5 @@ class Drift:
 
 
 def _test() -> drift.PageHinkley:
-    # alpha 1: a sum that forgets stops falling, and chance alone lifts it over the threshold in the end
+    # alpha 1: a sum that forgets would stop falling, and in the end chance would lift it over the threshold
     return drift.PageHinkley(_LEAST_EXAMPLES, _SLACK, _THRESHOLD, alpha=1.0, mode="up")

@@ -1,9 +1,9 @@
-"""A regression that learns to the second order: a Kalman filter over the weights, linearised where the score is.
+"""A second-order online regression: an extended Kalman filter over the weights, linearised at the score.
 
-Penny and Roberts 1999, Dynamic logistic regression; West, Harrison and Migon 1985 for other links. What is known of
-each weight, and of each pair of them, decides how far an example moves them, so that a few hundred examples teach what
-steps along the gradient need ten thousand for. A step is implicit (Kulis and Bartlett 2010): the error counts as it is
-after the step, so that none overshoots, whatever the example.
+Penny and Roberts 1999, Dynamic logistic regression; West, Harrison and Migon 1985 for other links. The covariance of
+the weights decides how far an example moves each of them: a few hundred examples teach what gradient steps need ten
+thousand for. A step is implicit (Kulis and Bartlett 2010): it uses the error after the step, so that no example makes
+it overshoot.
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ from models.scoring import logistic
 from streams.kernels import kernel
 
 _LEAST_INFORMATION: Final = 1e-4
-_ROUNDS: Final = 100  # of Newton's method, kept within bounds; three or four are usual
+_ROUNDS: Final = 100  # of Newton's method at most, kept within bounds; three or four are usual
 _CLOSE: Final = 1e-10
 
 
 @kernel
 def expected(logit: float, largest: float, amounts: bool) -> float:
-    """The target that is expected."""
+    """Return the expected target."""
     return math.exp(min(logit, largest)) if amounts else logistic(logit)
 
 
 @kernel
 def implicit(before: float, room: float, target: float, largest: float, amounts: bool) -> float:
-    """The change d of the logit for which d = room (target - expected(before + d)): it lies between 0 and the change
-    by the error before the step, and is the only one."""
+    """Return the change d of the logit that solves d = room (target - expected(before + d)).
+
+    There is one solution; it lies between 0 and the change that the error before the step would give.
+    """
     far = room * (target - expected(before, largest, amounts))
     low, high = min(0.0, far), max(0.0, far)
-    if amounts and target > 0.0:  # it does not go beyond the target
+    if amounts and target > 0.0:  # the change does not go beyond the target
         there = math.log(target) - before
         low, high = max(low, min(0.0, there)), min(high, max(0.0, there))
     change = 0.0
@@ -47,7 +49,9 @@ def implicit(before: float, room: float, target: float, largest: float, amounts:
         else:
             low = change
         there = change - missing / (1.0 + room * (mean if amounts else mean * (1.0 - mean)))
-        if not low <= there <= high or abs(there - change) > 0.5 * wanted:  # Newton's method goes to and fro
+        if (
+            not low <= there <= high or abs(there - change) > 0.5 * wanted
+        ):  # Newton's method oscillates: bisect
             there = 0.5 * (low + high)
         wanted, moved = moved, abs(there - change)
         change = there
@@ -69,12 +73,11 @@ def step(
     largest: float,
     amounts: bool,
 ) -> None:
-    """One example `x`: float64[n] with this target, into `weights`: float64[n] and their covariance `spread`:
-    float64[n, n].
+    """Learn one example `x`: float64[n] with this target: update `weights`: float64[n] and their covariance `spread`.
 
-    `dispersion`: of the target, see `models.learning.task`. Each variance grows by `move`, up to `most`: float64[n],
-    so that
-    what was learned long ago is forgotten. `shift`: float64[n] is scratch: spread x, the direction in which weights go.
+    spread: float64[n, n]. `dispersion`: that of the target, see `models.learning.task`. Each variance grows by `move`,
+    up to `most`: float64[n], so that the filter forgets old examples. `shift`: float64[n] is scratch for spread x, the
+    direction in which the weights move.
     """
     size = len(x)
     before = room = 0.0
@@ -85,7 +88,7 @@ def step(
         shift[i] = sum_
         room += sum_ * x[i]
         before += weights[i] * x[i]
-    if room <= 0.0:  # nothing is left to be learned in this direction
+    if room <= 0.0:  # the weights are certain in this direction
         return
     change = implicit(before, room / dispersion, target, largest, amounts)
     mean = expected(before + change, largest, amounts)

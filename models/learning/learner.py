@@ -1,7 +1,7 @@
-"""Step 10, second half: a model that learns from each matured example, after predicting it.
+"""Step 10, second half: a model that predicts each matured example, then learns from it (prequential).
 
-A mixture of three experts of different kind and pace: a linear one and an additive one that take a step with every
-example, and trees that are refitted from the latest. Only the learner role imports this.
+It is a mixture of three experts: a linear and an additive one, which take a step with every example, and trees, which
+are refitted on the latest examples. Only the learner role imports this.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from .mixture import MixingState, Mixture
 from .replay_buffer import Item, Replay, Waiting
 from .task import Amount, Binary, Task, TaskState, restore_state
 
-# Trees are refitted after so many examples, then after a fifth of those since the world last changed.
+# The first fit of trees comes after so many examples; each later one after a fifth of all since the last drift.
 _FIRST_FIT: Final = 500
 _FIT_SHARE: Final = 5
 _LONGEST_FIT: Final = 10_000
 
-# Of experts that have seen fewer nothing can be learned about how much they tell.
+# The mixture can learn nothing from experts that have seen fewer examples.
 _FIRST_COPY: Final = 25
 
-# After a drift trees learn from so many of the latest: about what it takes to find it.
+# After a drift, trees learn from so many of the latest examples: about as many as it takes to detect one.
 _AFTER_DRIFT: Final = 500
 
 _FORMAT: Final = 6
@@ -48,7 +48,7 @@ _LATEST_MS: Final = 7_258_118_400_000  # 2200
 
 
 class Learned(NamedTuple):
-    """An example that was just learned, and the score that it was given before."""
+    """An example that was just learned, and the score that the model gave it before."""
 
     example: Item
     score: float
@@ -62,8 +62,10 @@ class _WindowState(msgspec.Struct):
 
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
-    """Everything a learner needs to go on as if undisturbed, beside what its snapshot holds and the examples that it
-    reads again: those from `earliest` on."""
+    """All that a learner needs to continue as if undisturbed, besides its snapshot and the examples it reads again.
+
+    Those are the examples from `earliest` on.
+    """
 
     format: int
     model: str
@@ -89,7 +91,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Learner:
-    """Learns one model, deterministically: the same examples, the same bits."""
+    """Learns one model, deterministically: the same examples give the same bits."""
 
     def __init__(
         self, model: str, features: Sequence[str], learning: Learning = DEFAULT, *, amounts: bool = False
@@ -99,11 +101,13 @@ class Learner:
         self.features = tuple(features)
         self.learning = learning
         self.version = 0
-        self.taken = 0  # examples that were given; those that are not due yet are not learned
+        self.taken = 0  # examples received; those that are not due yet are not learned
         self.examples = 0
         self.positives = 0
         self.window = Window()
-        self.earliest: dict[int, int] = {}  # where a restored one begins to `recall`, by partition
+        self.earliest: dict[
+            int, int
+        ] = {}  # the offset from which a restored learner begins to `recall`, by partition
         self._linear = Linear(
             self.features, memory=learning.linear_memory, largest=self.task.largest, amounts=amounts
         )
@@ -114,33 +118,33 @@ class Learner:
         self._drift = Drift()
         self._waiting = Waiting()
         self._replay = Replay(len(self.features) if "trees" in learning.experts else 0)
-        self._fresh = 0  # examples since the world last changed
+        self._fresh = 0  # examples since the last drift
         self._next_fit = _FIRST_FIT
 
     @property
     def ignored(self) -> int:
-        """Values of features that were NaN, infinite or absurd."""
+        """Return how many values of features were NaN, infinite or too large."""
         return self._linear.ignored
 
     @property
     def waiting(self) -> int:
-        """Examples that are known and not due."""
+        """Return how many examples are known but not settled."""
         return len(self._waiting)
 
     @property
     def clock(self) -> int:
-        """The latest time at which an example was known, ms since the epoch."""
+        """Return the latest time at which an example became known, ms since the epoch."""
         return self._waiting.clock
 
     @property
     def drifts(self) -> int:
-        """How often the world has changed."""
+        """Return how many drifts there were."""
         return self._drift.found
 
     def learn(self, example: Example, partition: int = 0, offset: int = 0) -> list[Learned]:
-        """Take one example, known by its `label_time`, and learn those that are due by then, in order.
+        """Take one example, known at its `label_time`, and learn those that are settled by then, in order of deadline.
 
-        `partition` and `offset` say where it stands. Raises Poison on one of another model.
+        `partition` and `offset` are its place in the topic. Raise Poison if it is an example of another model.
         """
         item = self._item(example, partition, offset)
         self.taken += 1
@@ -151,7 +155,7 @@ class Learner:
         return [Learned(item, self._learn(item)) for item in self._waiting.due()]
 
     def recall(self, example: Example, partition: int, offset: int) -> None:
-        """Take up again an example that was given before the snapshot that this one goes on from."""
+        """Take again an example that came before the snapshot from which this learner was restored."""
         item = self._item(example, partition, offset)
         if not self._waiting.chosen(item.key):
             return
@@ -161,7 +165,7 @@ class Learner:
             self._replay.add(item)
 
     def snapshot(self, created: int, applied: Mapping[str, int] | None = None) -> Snapshot:
-        """The next version: the scaling folded into the weights, and the state to go on from.
+        """Return the next version: weights with the scaling folded in, and the state to continue from.
 
         `created` in milliseconds since the epoch; `applied`: partition -> the last offset taken.
         """
@@ -187,7 +191,7 @@ class Learner:
         )
 
     def metrics(self) -> dict[str, float]:
-        """Prequential figures over the window of the latest examples, counts, weights of the experts."""
+        """Return prequential figures over the window of the latest examples, counts, and weights of the experts."""
         counts = {
             "taken": self.taken,
             "positives": self.positives,
@@ -213,10 +217,10 @@ class Learner:
         *,
         amounts: bool = False,
     ) -> Learner:
-        """Go on from a snapshot, after `recall` of the examples from `earliest` up to those applied.
+        """Restore from a snapshot; the caller then has to `recall` the examples from `earliest` up to those applied.
 
-        Features are matched by name: a new one starts from nothing, a gone one goes. Raises Poison where the state is
-        none of ours.
+        Features are matched by name: a new one starts untrained, a removed one is dropped. Raise Poison if the state
+        is not valid.
         """
         try:
             known = msgspec.msgpack.decode(snapshot.state, type=_State)
@@ -254,8 +258,11 @@ class Learner:
         return score
 
     def _mix(self, item: Item, x: NDArray[np.float64], logits: NDArray[np.float64], target: float) -> None:
-        """Learn the weights of the mixture; where the task says so, by what the experts would have said when the
-        example opened, and not at all if they were not there yet."""
+        """Learn the weights of the mixture.
+
+        If the task is `lagged`, learn from what the experts would have said when the example opened, and nothing if
+        no copy is as old.
+        """
         horizon = item.due - item.opened
         if self.task.lagged:
             then = self._lag.logits(x, self._additive.seeds, item.opened, self.task.largest)
@@ -267,13 +274,16 @@ class Learner:
         self._mixing.learn(logits, target, item.due, horizon)
 
     def _logits(self, x: NDArray[np.float64], first: float) -> NDArray[np.float64]:
-        """What each expert says, float64[3]; `first`: the linear one."""
+        """Return the logit of each expert, float64[3]; `first`: that of the linear one."""
         found = (first, self._additive.correction(x), self._trees.logit(x) if len(self._trees) else 0.0)
         return self._together(*(float(cut(one, self.task.largest)) for one in found))
 
     def _together(self, linear: float, table: float, trees: float) -> NDArray[np.float64]:
-        """What each expert says, float64[3], from the terms that `models.scoring.scorer.logit` has: the additive one
-        corrects the linear one, but for amounts, and the mean of the two stands for trees that are not there yet."""
+        """Return the logit of each expert, float64[3], from the terms of `models.scoring.scorer.logit`.
+
+        The table corrects the linear expert, except for amounts. Until there are trees, the mean of the other two
+        stands for them.
+        """
         additive = table if self.task.amounts else linear + table
         return np.array([linear, additive, trees if len(self._trees) else 0.5 * (linear + additive)])
 
@@ -286,11 +296,11 @@ class Learner:
             self._trees = fit(x, targets, self.task.objective)
 
     def _offset(self) -> float:
-        """What a logit of the experts lacks to the one of a prediction: the logarithm of the unit of amounts."""
+        """Return what to add to a logit of the experts for that of a prediction: the log of the unit of amounts."""
         return math.log(self.task.state.unit) if self.task.amounts else 0.0
 
     def _on_drift(self) -> None:
-        """The world has changed: learn fast, and from what came since."""
+        """After a drift: learn fast, and only from what comes now."""
         self._linear.reset_step_size()
         self._additive.reset_step_size()
         self._mixing.reset_step_size()
@@ -311,7 +321,7 @@ class Learner:
         return Item.of(example, partition, offset)
 
     def _state(self) -> bytes:
-        """Plain data (MessagePack)."""
+        """Return plain data (MessagePack)."""
         waiting = self._waiting
         state = _State(
             format=_FORMAT,
@@ -339,7 +349,7 @@ class Learner:
         return msgspec.msgpack.encode(state)
 
     def _restore(self, known: _State, snapshot: Snapshot) -> None:
-        """Raises ValueError where learning on would fail, or make a snapshot that nobody may score with."""
+        """Raise ValueError if learning from this state would fail, or make a snapshot that is refused."""
         _check_numbers(known)
         same = snapshot.features == self.features
         snapshot = snapshot.aligned(self.features)
@@ -361,7 +371,7 @@ class Learner:
         self._fresh, self._next_fit = known.fresh, known.next_fit
         self.window = Window.restore(**msgspec.structs.asdict(known.window))
         if not self.task.are_valid(*self.window.kept()):
-            raise ValueError("a label or a score of the window is none")
+            raise ValueError("a label or a score of the window is not valid")
         self.earliest = known.earliest
 
 
@@ -371,8 +381,8 @@ def _check_numbers(known: _State) -> None:
         known.fresh, known.next_fit, known.window.count, *known.earliest, *known.earliest.values(),
     )  # fmt: skip
     if not all(0 <= count <= LARGEST_VERSION for count in counts):
-        raise ValueError("a count is below 0 or absurd")
+        raise ValueError("a count is negative or too large")
     if not 0 <= known.halvings <= 52 or not all(abs(part) <= LARGEST_VERSION for part in known.cut):
-        raise ValueError("the examples that wait are none")
+        raise ValueError("the figures of the examples that wait are not valid")
     if not 0 < known.window.size <= _LARGEST_WINDOW:
         raise ValueError(f"a window of {known.window.size} examples")

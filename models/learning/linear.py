@@ -1,6 +1,6 @@
-"""The linear expert: a logistic (or log-linear) regression over scaled features, learned online to the second order.
+"""The linear expert: a logistic (or log-linear) regression over scaled features, learned online to second order.
 
-`models.learning.kalman` takes the steps; River's StandardScaler keeps means and variances. Only the learner role
+`models.learning.kalman` takes the steps; River's StandardScaler computes means and variances. Only the learner role
 imports this.
 """
 
@@ -21,35 +21,35 @@ from models.scoring import LARGEST_VERSION
 
 from .kalman import step
 
-# Logarithms stay below 691 and the rest near 1: what is beyond is no measurement. Nor is NaN.
+# Logarithms stay below 691 and the rest near 1: a larger value is no measurement, and neither is NaN.
 _ABSURD: Final = 1e6
 
-# No value seen lately counts as more than so many deviations: a column that starts to move after a long
-# silence has next to no variance, and would otherwise swing the scores with its first few examples.
+# No recent value counts as more than so many deviations. A column that starts to move after a long silence has next
+# to no variance; its first few examples would swing the scores otherwise.
 _FARTHEST: Final = 8.0
-_SPAN_DECAY: Final = 1.0 - 1e-4  # "lately": ten thousand examples
+_SPAN_DECAY: Final = 1.0 - 1e-4  # "recent": ten thousand examples
 
-# A feature that varies less, in parts of 1 + |mean|, is constant: float32 holds 7 digits, and a weight in
-# units of less would be all rounding.
+# A feature whose deviation is a smaller part of 1 + |mean| counts as constant: float32 holds 7 digits, and a weight
+# in smaller units would be all rounding error.
 _LEAST_SCALE: Final = 1e-6
 
-# Of a weight before the first example, and at most: features are in units of their deviation.
+# The variance of a weight before the first example, and its maximum: features are in units of their deviation.
 _VARIANCE: Final = 0.05
 _BIAS_VARIANCE: Final = 1.0
 
-# Of an example about its logit: p (1 - p), from 0.05 to 0.25 where labels are not rare.
+# What an example tells of its logit: p (1 - p), from 0.05 to 0.25 if labels are not rare.
 _USUAL_INFORMATION: Final = 0.1
 
 # The bias learns as the weight of a feature that is always 1; no view has an empty name.
 _BIAS: Final = ""
 
-# Far above what learning gets to; a state beyond these is none of ours.
+# Far above what learning reaches; a state beyond these is not valid.
 _LARGEST_SUM: Final = 1e18
 _LARGEST_WEIGHT: Final = 1e6
 
 
 class LinearState(msgspec.Struct, forbid_unknown_fields=True):
-    """Everything it needs to go on as if undisturbed; mappings are by the name of the feature.
+    """All that the expert needs to continue as if undisturbed; mappings are by the name of the feature.
 
     `spread`: float64[1 + F, 1 + F], little-endian, the covariance of the weights in the order of `weights`.
     """
@@ -64,13 +64,13 @@ class LinearState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Linear:
-    """One regression over the features, scaled; deterministic: the same examples, the same bits."""
+    """One regression over scaled features. It is deterministic: the same examples give the same bits."""
 
     def __init__(self, features: Sequence[str], *, memory: float, largest: float, amounts: bool) -> None:
-        """`memory`: about so many examples count; `largest`: how large a logit may be; `amounts`: what is expected is
-        exp(logit), and not a probability."""
+        """`memory`: about how many examples count; `largest`: the largest logit; `amounts`: whether the expected target
+        is exp(logit), not a probability."""
         self.features = tuple(features)
-        self.ignored = 0  # values of features that were NaN, infinite or absurd
+        self.ignored = 0  # values of features that were NaN, infinite or too large
         self._largest, self._amounts = largest, amounts
         self._move = 1.0 / (_USUAL_INFORMATION * memory * memory)
         size = 1 + len(self.features)
@@ -83,15 +83,15 @@ class Linear:
         self._row: dict[str, float] = {}
 
     def logit(self, features: Sequence[float]) -> float:
-        """The logit of an example that is about to be learned."""
+        """Return the logit of an example; `learn` then learns this example."""
         self._row = self._usable(features)
         self._scale_into(self._x, self._row)
         return float(self._weights @ self._x)
 
     def learn(self, target: float, dispersion: float) -> None:
-        """One step towards the target by the example that `logit` was just asked for.
+        """Take one step towards the target of the example that `logit` was last called with.
 
-        `dispersion`: how much larger than its expectation the variance of a target is (1 for yes or no).
+        `dispersion`: the variance of a target in units of its expectation (1 for yes or no).
         """
         step(
             self._weights, self._spread, self._x, self._shift, self._most, self._move, target, dispersion,
@@ -100,11 +100,11 @@ class Linear:
         self._scaler.learn_one(self._row)
 
     def reset_step_size(self) -> None:
-        """The world has changed: steps are as large as at first."""
+        """After a drift: make steps as large as at first."""
         self._spread[:] = np.diag(self._most)
 
     def folded(self) -> tuple[float, tuple[float, ...]]:
-        """Bias and weights for unscaled features, in the order of the features."""
+        """Return bias and weights for unscaled features, in the order of the features."""
         weights, shifts = [], [float(self._weights[0])]
         for name, scaled in zip(self.features, self._weights[1:].tolist(), strict=True):
             scale = self._scale(name)
@@ -114,11 +114,11 @@ class Linear:
         return math.fsum(shifts), tuple(weights)
 
     def means(self) -> tuple[float, ...]:
-        """Of each feature, in the order of the features."""
+        """Return the mean of each feature, in the order of the features."""
         return tuple(float(self._scaler.means[name]) for name in self.features)
 
     def state(self) -> LinearState:
-        """Plain data from which `restore` goes on bit for bit."""
+        """Return plain data from which `restore` continues bit for bit."""
         scaler = self._scaler
         return LinearState(
             ignored=self.ignored,
@@ -131,9 +131,9 @@ class Linear:
         )
 
     def restore(self, known: LinearState) -> None:
-        """Go on from `known`. Features are matched by name: a new one starts from nothing, a gone one goes.
+        """Continue from `known`. Features are matched by name: a new one starts untrained, a removed one is dropped.
 
-        Raises ValueError where learning on would fail, or make a snapshot that nobody may score with.
+        Raise ValueError if learning from this state would fail, or make a snapshot that is refused.
         """
         spread = _checked(known)
         names = (_BIAS, *self.features)
@@ -149,14 +149,14 @@ class Linear:
         self._scaler.vars.update(_only(names, known.variances))
 
     def _usable(self, features: Sequence[float]) -> dict[str, float]:
-        """The features that can be learned from, by name; the others are as if at their mean."""
+        """Return the usable features by name; the others count as if at their mean."""
         # The comparison is false for NaN.
         row = {name: x for name, x in zip(self.features, features, strict=True) if -_ABSURD <= x <= _ABSURD}
         self.ignored += len(self.features) - len(row)
         return row
 
     def _scale_into(self, scaled: NDArray[np.float64], row: Mapping[str, float]) -> None:
-        """Deviations from the mean in units of `_scale`, by what was seen before this row; notes its span."""
+        """Fill `scaled` with deviations from the mean in units of `_scale`, by earlier rows; note the row's span."""
         means, spans = self._scaler.means, self._spans
         scaled[:] = 0.0
         scaled[0] = 1.0
@@ -171,7 +171,7 @@ class Linear:
                 scaled[at] = deviation / scale
 
     def _scale(self, name: str) -> float:
-        """What a feature is divided by; 0 while it has not varied, and then it does not count."""
+        """Return the divisor of a feature; 0 while it is constant, and then it does not count."""
         variance = self._scaler.vars[name]
         if not variance > 0.0:
             return 0.0
@@ -181,26 +181,26 @@ class Linear:
 
 
 def _checked(known: LinearState) -> NDArray[np.float64]:
-    """The covariance, where all is as learning can have left it; else ValueError."""
+    """Return the covariance; raise ValueError if learning cannot have reached this state."""
     if not all(0 <= count <= LARGEST_VERSION for count in (known.ignored, *known.counts.values())):
-        raise ValueError("a count is below 0 or absurd")
+        raise ValueError("a count is negative or too large")
     if not all(
         0.0 <= number <= _LARGEST_SUM for number in (*known.variances.values(), *known.spans.values())
     ):
-        raise ValueError("a variance or a span is below 0, absurd or no number")
+        raise ValueError("a variance or a span is negative, too large or not a number")
     if not all(abs(number) <= _LARGEST_SUM for number in known.means.values()):
-        raise ValueError("a mean is absurd or no number")
+        raise ValueError("a mean is too large or not a number")
     if not all(abs(number) <= _LARGEST_WEIGHT for number in known.weights.values()):
-        raise ValueError("a weight is absurd or no number")
+        raise ValueError("a weight is too large or not a number")
     size = len(known.weights)
     if len(known.spread) != 8 * size * size:
         raise ValueError(f"a covariance of {len(known.spread)} bytes for {size} weights")
     spread = np.frombuffer(known.spread, "<f8").reshape(size, size)
-    # what is no covariance would turn steps round
+    # with a matrix that is no covariance, steps could go the wrong way
     if not (np.abs(spread) <= _BIAS_VARIANCE).all() or not (spread == spread.T).all():
-        raise ValueError("a covariance is absurd, lopsided or no number")
+        raise ValueError("a covariance is too large, not symmetric or not a number")
     if np.linalg.eigvalsh(spread)[0] < -1e-9:
-        raise ValueError("a covariance of the weights is none")
+        raise ValueError("the covariance of the weights is not positive semidefinite")
     return spread
 
 

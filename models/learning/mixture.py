@@ -1,8 +1,7 @@
-"""How much each expert counts: a logistic regression over their logits, learned online.
+"""The mixture of the experts: a logistic regression over their logits, learned online (stacking, Wolpert 1992).
 
-The weights are those of a stacking (Wolpert 1992); with the bias they calibrate the score, too (Platt 1999): an expert
-that is too sure gets a weight below its share. `models.learning.kalman` learns them, beside a level of each cohort
-(`models.learning.cohorts`).
+With the bias, the weights also calibrate the score (Platt 1999): an overconfident expert gets less than its share.
+`models.learning.kalman` learns them, together with the level of each cohort (`models.learning.cohorts`).
 """
 
 from __future__ import annotations
@@ -22,15 +21,19 @@ from .kalman import step
 from .task import Task
 
 _SIZE: Final = 1 + len(EXPERTS) + 1
-# Of the bias and of an expert's weight, before the first example and at most; examples of amounts tell less each.
+# The variance of the bias and of an expert's weight, before the first example and at most. An example of an amount
+# tells less.
 _VARIANCE, _AMOUNTS_VARIANCE = 0.001, 0.1
-_MOVE: Final = 1e-7  # what an example adds to them: some ten thousand count
+_MOVE: Final = 1e-7  # each example adds so much to the variances: some ten thousand examples count
 _LARGEST: Final = 1e3
 
 
 class MixingState(msgspec.Struct, forbid_unknown_fields=True):
-    """Plain data from which a mixture goes on bit for bit: the bias, one weight for each expert and the level of the
-    cohort at hand, their covariance, row by row, and what cohorts share."""
+    """Plain data from which a mixture continues bit for bit.
+
+    `weights`: the bias, a weight for each expert and the level of the current cohort; `spread`: their covariance, row
+    after row.
+    """
 
     weights: list[float]
     spread: list[float]
@@ -38,8 +41,10 @@ class MixingState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Mixture:
-    """`weights`: float64[5], the bias, one for each expert and the level of the cohort at hand, which no score has;
-    `spread`: float64[5, 5], their covariance."""
+    """The regression. `weights`: float64[5], the bias, a weight for each expert and the level of the current cohort.
+
+    The level is not part of any score. `spread`: float64[5, 5], the covariance of the weights.
+    """
 
     def __init__(self, task: Task, experts: Sequence[str] = EXPERTS) -> None:
         self._task = task
@@ -56,16 +61,18 @@ class Mixture:
 
     @property
     def deviation(self) -> float:
-        """Of the level of a cohort, a logit; 0 for amounts."""
+        """Return the standard deviation of the level of a cohort, a logit; 0 for amounts."""
         return math.sqrt(self._cohorts.variance)
 
     def logit(self, logits: NDArray[np.float64]) -> float:
-        """logits: float64[3], of the experts."""
+        """Return the logit of the mixture; logits: float64[3], those of the experts."""
         return float(mixed(self._scores(), logits[0], logits[1], logits[2], self._task.largest))
 
     def learn(self, logits: NDArray[np.float64], target: float, due: int, horizon: int) -> None:
-        """One step by an example of which the experts said `logits`: float64[3]. It was opened `horizon` ms before it
-        was due; examples come in the order in which they are due."""
+        """Take one step by an example to which the experts gave `logits`: float64[3].
+
+        It was opened `horizon` ms before it was due. Examples come in the order in which they are due.
+        """
         task = self._task
         if not task.amounts:
             if self._cohorts.enter(due, horizon):
@@ -79,36 +86,38 @@ class Mixture:
         )  # fmt: skip
 
     def published(self, trees: bool) -> tuple[float, ...]:
-        """The bias and three weights as a worker multiplies them: of the linear expert, of the additive one's table,
-        and of the trees, for which the mean of the other two experts stands where there are none."""
+        """Return the bias and the weights of the linear expert, of the table and of the trees, as a worker uses them.
+
+        If there are no trees, the mean of the other two experts stands for them.
+        """
         bias, linear, additive, third = self._scores().tolist()
         if not trees:
             linear, additive, third = linear + third / 2, additive + third / 2, 0.0
         return bias, linear if self._task.amounts else linear + additive, additive, third
 
     def reset_step_size(self) -> None:
-        """The experts count as at first again, and steps are as large."""
+        """After a drift: make weights and step sizes what they were at first."""
         self.weights[:] = 0.0, *(self._wanted / max(self._wanted.sum(), 1.0)), 0.0
         self._cohorts.clear()
         self.spread[:] = np.diag(self._most)
         self._level(0.0)
 
     def _level(self, variance: float) -> None:
-        """Of the cohort that begins nothing is known but the variance."""
+        """Begin a cohort: its level is 0 with this variance, independent of the weights."""
         self.weights[-1] = 0.0
         self.spread[-1, :] = self.spread[:, -1] = 0.0
         self.spread[-1, -1] = variance
 
     def _scores(self) -> NDArray[np.float64]:
-        """Float64[4], the bias and the experts' weights in a score: of a cohort whose level nobody knows yet."""
+        """Return float64[4], bias and weights for a score, as the mean over the unknown level of its cohort."""
         return self._cohorts.shrinks * self.weights[:-1]
 
     def state(self) -> MixingState:
-        """Plain data from which `restore` goes on bit for bit."""
+        """Return plain data from which `restore` continues bit for bit."""
         return MixingState(self.weights.tolist(), self.spread.ravel().tolist(), self._cohorts.state())
 
     def restore(self, state: MixingState) -> None:
-        """Go on; ValueError where `state` is none of ours."""
+        """Continue from a state; raise ValueError if `state` is not valid."""
         weights, spread = np.array(state.weights), np.array(state.spread)
         if len(weights) != _SIZE or len(spread) != _SIZE * _SIZE:
             raise ValueError(f"{len(weights)} weights of the mixture; expected {_SIZE}")
@@ -117,6 +126,6 @@ class Mixture:
             not (np.abs([*state.weights, *state.spread]) <= _LARGEST).all()
             or not (np.diag(spread) >= 0.0).all()
         ):
-            raise ValueError("a weight of the mixture or its variance is absurd or no number")
+            raise ValueError("a weight of the mixture or its variance is too large or not a number")
         self._cohorts.restore(state.cohorts)
         self.weights[:], self.spread[:] = weights, spread

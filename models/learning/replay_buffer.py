@@ -1,9 +1,10 @@
-"""What a learner keeps of its examples: those that are known early, until they are due, and the latest for a refit.
+"""The examples a learner stores: those known early, until they are due, and the latest ones, for a refit.
 
-A proof makes an example known before its deadline; its neighbours without a proof are known at theirs. Learned as
-they come, the newest examples would all have a proof, and a refit would learn to tell new from old. So each waits
-until it is due, and all are learned in the order of their deadlines. And it waits a hundredth of its horizon longer:
-a deadline in silence is known only when a watermark has passed it, while proofs of the same hour are known already.
+A proof makes an example known before its deadline; an example without a proof is known at its deadline. If examples
+were learned as they become known, the newest would all have a proof, and a refit would learn to tell new from old. So
+each waits until it is due, and they are learned in the order of their deadlines. Each waits a hundredth of its horizon
+longer: a deadline without a proof is known only once a watermark has passed it, when proofs of the same hour are known
+already.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from models.example import Example
 
 HELD: Final = 100_000  # about 400 bytes each
 KEPT: Final = 150_000  # 4 bytes a feature and 36 each
-_SETTLES: Final = 100  # parts of a horizon
+_SETTLES: Final = 100  # an example settles a 100th of its horizon after its deadline
 _NEVER: Final = np.iinfo(np.int64).max
 
 
 class Item(NamedTuple):
-    """A known example, ordered by its deadline, then by the hash of its id; its place in the topic is its own.
+    """A known example. Items are ordered by their deadline, then by the hash of the id, then by their place.
 
-    `opened`, ms since the epoch; `decided`: the score at the decision, NaN if there was none; x: float32[F].
+    `due`, `opened`: ms since the epoch; `decided`: the score at the decision, NaN if there was none; x: float32[F].
     """
 
     due: int
@@ -47,10 +48,10 @@ class Item(NamedTuple):
 
 
 class Waiting:
-    """Examples that are known and not settled. `clock`: the latest time seen, ms since the epoch.
+    """Examples that are known but not settled. `clock`: the latest time seen, ms since the epoch.
 
-    Where more than HELD would wait, a half of all examples is left out, by the hash of their ids, and so on: what is
-    learned stays a fair sample of what happened. `halvings` says how often that was.
+    When more than HELD would wait, half of all examples are left out, by the hash of their ids, and again if need be:
+    those learned stay an unbiased sample. `halvings`: how often that happened.
     """
 
     def __init__(self, most: int = HELD) -> None:
@@ -58,13 +59,13 @@ class Waiting:
         self.halvings = 0
         self.left_out = 0
         self._most = most
-        self._heap: list[tuple[int, Item]] = []  # by when they are settled
+        self._heap: list[tuple[int, Item]] = []  # by the time at which they settle
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def put(self, item: Item, now: int) -> None:
-        """Enter one that was known at `now`."""
+        """Add an example that became known at `now`."""
         self.clock = max(self.clock, now)
         if not self.chosen(item.key):
             self.left_out += 1
@@ -78,20 +79,20 @@ class Waiting:
             self._heap = kept
 
     def chosen(self, key: int) -> bool:
-        """Whether an example is learned."""
+        """Return whether an example is in the sample."""
         return key & ((1 << self.halvings) - 1) == 0
 
     def settled(self, item: Item) -> bool:
-        """Whether all that was due with it is known by the clock."""
+        """Return whether, by the clock, all examples that were due with it are known."""
         return _settled_at(item) <= self.clock
 
     def due(self) -> Iterator[Item]:
-        """Take out what is due and settled, in order."""
+        """Take out the settled examples, in the order in which they settle."""
         while self._heap and self._heap[0][0] <= self.clock:
             yield heapq.heappop(self._heap)[1]
 
     def items(self) -> list[Item]:
-        """All that wait, in no order."""
+        """Return all that wait, in no order."""
         return [item for _, item in self._heap]
 
 
@@ -102,7 +103,7 @@ def _settled_at(item: Item) -> int:
 class Replay:
     """The learned examples with the latest deadlines, as arrays for a refit.
 
-    What is kept depends on the examples and not on the order in which they came: those after `cut`.
+    It holds those after `cut`, so its contents depend on the examples, not on the order in which they came.
     """
 
     def __init__(self, features: int, most: int = KEPT) -> None:
@@ -118,7 +119,7 @@ class Replay:
         return self._count
 
     def add(self, item: Item) -> None:
-        """Keep a learned example, unless it was due before all that are kept."""
+        """Add a learned example, unless it is not after `cut`."""
         if (item.due, item.key) <= self.cut:
             return
         if self._count == len(self._x):
@@ -129,7 +130,7 @@ class Replay:
         self._count += 1
 
     def shrink(self, most: int) -> None:
-        """Keep the `most` latest."""
+        """Drop all but the `most` latest."""
         order = self._order()
         if len(order) > most:
             due, key = self._keys[order[-most - 1]].tolist()
@@ -137,21 +138,21 @@ class Replay:
             self._keep(order[-most:])
 
     def choose(self, waiting: Waiting) -> None:
-        """Leave out what is not chosen any more."""
+        """Drop the examples that are no longer in the sample."""
         keys = self._keys[: self._count, 1]
         self._keep(np.flatnonzero(keys & ((1 << waiting.halvings) - 1) == 0))
 
     def sample(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """float32[n, F], float32[n]: features and labels in the order of the deadlines."""
+        """Return float32[n, F] and float32[n]: features and labels in the order of the deadlines."""
         order = self._order()
         return self._x[order], self._labels[order]
 
     def earliest(self, waiting: Waiting) -> dict[int, int]:
-        """Partition -> the first offset that has to be read to have all these again."""
+        """Return partition -> the first offset to read again for all stored examples, here and in `waiting`."""
         held = np.array([item[2:4] for item in waiting.items()], np.int64).reshape(-1, 2)
         both = np.concatenate([self._places[: self._count], held])
         first = np.full(int(both[:, 0].max(initial=-1)) + 1, _NEVER)
-        np.minimum.at(first, both[:, 0], both[:, 1])  # a snapshot asks this each second: nothing is sorted
+        np.minimum.at(first, both[:, 0], both[:, 1])  # snapshots call this each second, so nothing is sorted
         return {partition: offset for partition, offset in enumerate(first.tolist()) if offset != _NEVER}
 
     def _order(self) -> NDArray[np.int64]:

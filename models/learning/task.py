@@ -1,4 +1,4 @@
-"""What a label is: yes or no, or an amount. From a logit to a prediction, and what an error costs."""
+"""The two kinds of label, yes or no and an amount: how a logit becomes a prediction, and what an error costs."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from models.metrics import amount_figures, figures
 from models.scoring import LARGEST_FACTOR, LARGEST_LOGIT, logistic
 from streams.errors import Poison
 
-LARGEST_LOSS: Final = 4.0  # what is beyond says no more: a score that was sure and wrong
+LARGEST_LOSS: Final = 4.0  # a larger loss says no more: the score was confident and wrong
 _UNIT_EXAMPLES: Final = 1000
 _LEAST_UNIT: Final = 1e-6
 _LARGEST_UNIT: Final = 1e15
 _LARGEST_TARGET: Final = math.exp(LARGEST_FACTOR)
-_LEAST_EXPECTED: Final = 0.05  # of the unit: an error beside less would be all noise
+_LEAST_EXPECTED: Final = 0.05  # of the unit: an error relative to less would be all noise
 _LARGEST_SURPRISE: Final = 2.0
 
 
 class TaskState(msgspec.Struct, forbid_unknown_fields=True):
-    """What a task of amounts has measured: labels, their mean (the unit) and the dispersion."""
+    """What a task of amounts measures: the count of labels, their mean (the unit) and the dispersion."""
 
     count: int = 0
     unit: float = 1.0
@@ -31,11 +31,13 @@ class TaskState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Task(Protocol):
-    """`objective`: LightGBM's; `largest`: how far a logit of an expert may be from 0; `lagged`: whether the mixture
-    learns by what the experts would have said when an example opened (`models.learning.lagged_experts`); `amounts`:
-    whether exp(logit) is
-    expected, and not a probability; `additive_rate`: how fast the additive expert learns; `dispersion`: how much larger
-    than its expectation the variance of a target is, at least 1."""
+    """A kind of label.
+
+    `objective`: LightGBM's; `largest`: the largest distance of an expert's logit from 0; `lagged`: whether the mixture
+    learns from what the experts would have said when an example opened (`models.learning.lagged_experts`);
+    `amounts`: whether the expected target is exp(logit), not a probability; `additive_rate`: the learning rate of the
+    additive expert; `dispersion`: the variance of a target in units of its expectation, at least 1.
+    """
 
     objective: dict[str, Any]
     largest: float
@@ -48,31 +50,31 @@ class Task(Protocol):
     def dispersion(self) -> float: ...
 
     def check(self, example: Example) -> None:
-        """Raise Poison where the example has no such label."""
+        """Raise Poison if the example does not have such a label."""
 
     def target(self, label: float) -> float:
-        """What the experts learn in place of the label."""
+        """Return the target that the experts learn in place of the label."""
 
     def mean(self, logit: float) -> float:
-        """The target that is expected."""
+        """Return the expected target."""
 
     def prediction(self, logit: float) -> float:
-        """The label that is expected: the score."""
+        """Return the expected label: the score."""
 
     def loss(self, prediction: float, label: float) -> float:
-        """What the error costs, from 0 to LARGEST_LOSS."""
+        """Return the loss, from 0 to LARGEST_LOSS."""
 
     def surprise(self, prediction: float, label: float) -> float:
-        """The error beside what is usual where this is predicted, from 0 to LARGEST_LOSS: by it a drift is found."""
+        """Return the error relative to the usual one at this prediction, 0 to LARGEST_LOSS: the input of drift."""
 
     def update(self, label: float, mean: float) -> None:
-        """An example was learned that had this expectation."""
+        """Note that an example with this expected target, `mean`, was learned."""
 
     def are_valid(self, labels: Any, scores: Any) -> bool:
-        """Whether these can be labels and scores."""
+        """Return whether these can be labels and scores."""
 
     def figures(self, labels: Any, scores: Any) -> dict[str, float]:
-        """How good scores were."""
+        """Return figures of how good the scores were."""
 
 
 class Binary:
@@ -120,10 +122,10 @@ class Binary:
 class Amount:
     """An amount of 0 or more: quasi-Poisson with a logarithmic link (Wedderburn 1974), judged by its absolute error.
 
-    Targets are amounts in units of the mean of the first thousand, so that logits are near 0 whatever the currency.
-    Who spends more is missed by more, and customers who are kept come to spend more: a drift is found by errors beside
-    the amount that was expected. Amounts take long to be known, so that copies of the experts from then are of another
-    age: the mixture learns by what they say now.
+    Targets are in units of the mean of the first thousand amounts, so that logits are near 0 in any currency. Errors
+    grow with the amount, and customers who stay spend more over time: drift is detected by errors relative to the
+    expected amount. Amounts take so long to be known that copies of the experts from then are outdated: the mixture
+    learns from what the experts say now.
     """
 
     objective: dict[str, Any] = {"objective": "tweedie", "tweedie_variance_power": 1.2}  # noqa: RUF012
@@ -140,7 +142,7 @@ class Amount:
             raise Poison(f"training example {example.id}: expected an amount, got {example.label:g}")
 
     def target(self, label: float) -> float:
-        if self.state.unit <= _LEAST_UNIT:  # nothing was spent before: the first amount is the unit
+        if self.state.unit <= _LEAST_UNIT:  # no amount above 0 yet: the first one becomes the unit
             return 1.0 if label > 0.0 else 0.0
         return min(max(label, 0.0) / self.state.unit, _LARGEST_TARGET)
 
@@ -180,11 +182,11 @@ class Amount:
 
 
 def restore_state(task: Task, state: TaskState) -> None:
-    """Go on from `state`; ValueError where it is none."""
+    """Continue from `state`; raise ValueError if it is not valid."""
     if (
         state.count < 0
         or not _LEAST_UNIT <= state.unit <= _LARGEST_UNIT
         or not 0.0 <= state.dispersion <= 1e4
     ):
-        raise ValueError("the unit of a model's amounts is absurd or no number")
+        raise ValueError("the unit of a model's amounts is too large or not a number")
     task.state = state
