@@ -1,6 +1,6 @@
-"""Scores and their reasons from snapshots as arrays: all that a worker needs of models (step 6).
+"""Scoring and explaining with snapshots as arrays: all that a worker needs of models (step 6).
 
-Promises: bit for bit the same score wherever it is computed.
+Promises: a score is the same, bit for bit, wherever it is computed.
 """
 
 from .explain import Explainer

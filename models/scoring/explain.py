@@ -1,4 +1,4 @@
-"""Why a score is what it is, so that a support agent can read it: what moved it most, against what is usual."""
+"""The reasons of a score, for a support agent: the features that moved it most, compared with usual values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .features import FeaturePlan, transform
 from .snapshot import Snapshot
 
 REASONS: Final = 4
-# Below a twentieth of a unit of log-odds a score moves by a percent or so: no reason.
+# A twentieth of a unit of log-odds moves a score by about a percent; less is no reason.
 _LEAST: Final = 0.05
 _TIMES: Final = {
     "hour_sin": "time of day",
@@ -27,8 +27,11 @@ _TIMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """`weight`: what the log-odds of the score would lose if `value` (NaN: there is none) were as usual; `usual` is NaN
-    where the value is no quantity."""
+    """One reason of a score.
+
+    `weight`: what the log-odds of the score would lose if `value` (NaN: there is none) were `usual`. `usual` is NaN if
+    the value is not a quantity.
+    """
 
     name: str
     value: float
@@ -44,7 +47,7 @@ class Reason:
 
 
 class Explainer:
-    """For one config. Cheap enough for every alert: a few scorings a feature."""
+    """Explains scores under one config. Cheap enough for every alert: one scoring a feature, and one more."""
 
     def __init__(self, config: ModelConfig) -> None:
         self._features = config.features
@@ -53,7 +56,7 @@ class Explainer:
     def reasons(
         self, snapshot: Snapshot, views: Mapping[str, float], now_ms: float, most: int = REASONS
     ) -> list[Reason]:
-        """The features that moved the score of these views most, the strongest first."""
+        """Return the features that moved the score of these views most, the strongest first."""
         seen = [math.nan if f.view is None else views.get(f.view, math.nan) for f in self._features]
         x = np.empty(len(seen))
         transform(np.array(seen), now_ms, self._plan.codes, self._plan.missing, self._plan.apart, x)
@@ -68,7 +71,7 @@ class Explainer:
 
 
 def _view(feature: Feature, number: float) -> float:
-    """A number of a feature in the units of its view."""
+    """Convert a number of a feature to the units of its view; NaN if it is not a quantity."""
     if feature.transform in (*CALENDAR_TRANSFORMS, HASHED):
         return math.nan
     return math.expm1(min(number, 700.0)) if feature.transform == "log1p" else number

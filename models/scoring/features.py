@@ -1,7 +1,7 @@
 """Step 6, first half: views become the feature vector. Kernels; no Faust, no River.
 
-One loop takes the logarithm of every feature, wanted or not: a loop without branches runs on whole
-vectors of the processor, which is dearer to give up than a few logarithms thrown away.
+One loop takes the logarithm of every feature, also of those that do not need it: a loop without branches runs on
+the processor's vectors, and losing those would cost more than a few unused logarithms.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.config import BUCKETS, HASHED, Feature
 from streams.kernels import kernel
 
-# Codes of `Feature.transform`. The calendar ones read the clock and not a view. From _HASHED on: the bucket.
+# Codes of `Feature.transform`. The calendar codes read the clock, not a view. _HASHED + b: bucket b of a hashed view.
 _LOG1P: Final = 0
 _IDENTITY: Final = 1
 _HOUR_SIN: Final = 2
@@ -42,13 +42,13 @@ _EPOCH_WEEKDAY: Final = 3  # 1 January 1970 was a Thursday; Monday is 0
 
 
 def _circle(steps: int) -> NDArray[np.float64]:
-    """float64[steps, 2]: sine and cosine of each step of a full turn."""
+    """Return float64[steps, 2]: sine and cosine of each step of a full turn."""
     angles = [2.0 * math.pi * step / steps for step in range(steps)]
     return np.array([[math.sin(angle), math.cos(angle)] for angle in angles])
 
 
-# The angle of the hour is the part of the UTC day that has passed, read off a table of minutes and turned
-# by what is left; the angle of the weekday counts whole days (2 pi day / 7, Monday 0).
+# The angle of the hour is the part of the UTC day that has passed: a table gives the whole minutes, and a rotation
+# adds the rest. The angle of the weekday counts whole days (2 pi day / 7, Monday 0).
 _DAY: Final = _circle(_MINUTES)
 _WEEK: Final = _circle(_WEEKDAYS)
 _ANGLE_PER_MS: Final = 2.0 * math.pi / (_MINUTES * _MINUTE_MS)
@@ -58,13 +58,13 @@ _ANGLE_PER_MS: Final = 2.0 * math.pi / (_MINUTES * _MINUTE_MS)
 _MANTISSA: Final = np.int64(0x000FFFFFFFFFFFFF)
 _SQRT_HALF_BITS: Final = np.int64(0x3FE6A09E667F3BCD)
 _SHIFT_BITS: Final = np.int64(0x3FF0000000000000 - 0x3FE6A09E667F3BCD)
-# The exponent becomes a float by standing in the mantissa of 2^52: no conversion instruction needed,
-# which processors before AVX-512 lack for vectors.
+# Put into the mantissa of 2^52, the exponent becomes a float without a conversion instruction, which processors
+# before AVX-512 lack for vectors.
 _TWO_52_BITS: Final = np.int64(0x4330000000000000)
 _TWO_52_AND_BIAS: Final = 4503599627370496.0 + 1023.0
 _LN2: Final = math.log(2.0)
 _LARGEST: Final = 1e300  # keeps 1 + x finite; log1p of it is 690.8
-_WHOLE: Final = 2.0**53  # below it a number has all digits of its whole part
+_WHOLE: Final = 2.0**53  # below it a float64 has all digits of its whole part
 
 # (atanh(s) / s - 1) / z for z = s^2 in [0, ((sqrt(2) - 1) / (sqrt(2) + 1))^2], interpolated at the five
 # Chebyshev nodes of that interval; the series is 1/3 + z/5 + z^2/7 + ... The tests compute them again.
@@ -77,9 +77,9 @@ _C4: Final = 0.09681326857213485
 
 @dataclass(frozen=True, eq=False)
 class FeaturePlan:
-    """What `transform` needs of the config, as arrays; made once.
+    """The features of the config as arrays for `transform`; made once.
 
-    codes: int64[F]; missing: float64[F]; apart: int64[A], the places of the calendar features and the hashed ones.
+    codes: int64[F]; missing: float64[F]; apart: int64[A], the places of the calendar and the hashed features.
     """
 
     codes: NDArray[np.int64]
@@ -98,11 +98,11 @@ class FeaturePlan:
 
 @kernel
 def log1p(x: float) -> float:
-    """log(1 + x) of a float64 `x` in [0, 1e300]; relative error below 2e-13, but for subnormal numbers.
+    """Return log(1 + x) of a float64 `x` in [0, 1e300]; relative error below 2e-13, except for subnormal numbers.
 
     log(1 + x) = k ln 2 + 2 atanh(s), s = (m - 1) / (m + 1), as in fdlibm's e_log.c, with a shorter
-    polynomial. For k = 0, s = x / (2 + x) keeps the digits that 1 + x would lose. Plain IEEE operations,
-    no library call and nothing fused: the same bits on every machine, and in NumPy.
+    polynomial. For k = 0, s = x / (2 + x) keeps the digits that 1 + x would lose. It uses plain IEEE operations, no
+    library call and nothing fused, so it gives the same bits on every machine, and in NumPy.
     """
     bits = np.float64(1.0 + x).view(np.int64) + _SHIFT_BITS
     k = np.int64((bits >> np.int64(52)) | _TWO_52_BITS).view(np.float64) - _TWO_52_AND_BIAS
@@ -123,12 +123,18 @@ def transform(
     apart: NDArray[np.int64],
     out: NDArray[np.float64],
 ) -> None:
-    """Features of one row as of `now_ms`, in the order of the config.
+    """Fill `out` with the features of one row as of `now_ms`, in the order of the config.
 
-    views, missing, out: float64[F]; codes: int64[F], values of CODES; apart: int64[A], the places of the calendar
-    features, which do not read their view, and of the hashed ones: 1 where the view's whole part, modulo BUCKETS, is
-    the bucket, else 0. A NaN view counts as `missing`, and falls into no bucket; log1p is of the value cut to
-    [0, 1e300].
+    views, missing, out: float64[F]; codes: int64[F], values of CODES; apart: int64[A], the places of the calendar and
+    the hashed features. A calendar feature does not read its view. A hashed one is 1 if the whole part of its view,
+    modulo BUCKETS, is its bucket, else 0. A NaN view counts as `missing` and falls into no bucket; log1p clips its
+    value to [0, 1e300].
+
+    >>> out = np.empty(2)
+    >>> codes, missing = np.array([CODES["log1p"], CODES["identity"]]), np.array([0.0, 5.0])
+    >>> transform(np.array([np.e - 1.0, np.nan]), 0.0, codes, missing, np.empty(0, np.int64), out)
+    >>> out.round(6)
+    array([1., 5.])
     """
     for i in range(len(out)):
         view = views[i]
@@ -139,7 +145,7 @@ def transform(
     minute = np.int64(now_ms) // _MINUTE_MS
     in_day = minute % _MINUTES
     in_week = (minute // _MINUTES + _EPOCH_WEEKDAY) % _WEEKDAYS
-    # Past the whole minute the angle is at most 0.0044: the Taylor terms left out are below 2e-14.
+    # The angle past the whole minute is at most 0.0044: the omitted Taylor terms are below 2e-14.
     angle = (now_ms - minute * _MINUTE_MS) * _ANGLE_PER_MS
     sine = angle - angle * angle * angle / 6.0
     cosine = 1.0 - angle * angle / 2.0 + angle * angle * angle * angle / 24.0

@@ -1,9 +1,9 @@
-"""The trees of a gradient-boosted expert, laid out to be scored without walks: QuickScorer (Lucchese et al. 2015).
+"""The trees of a gradient-boosted expert, laid out for scoring without walks: QuickScorer (Lucchese et al. 2015).
 
-Each tree has a bit for each of its leaves, from left to right. For each feature, the thresholds of all trees stand in
-ascending order; those below the value of a row come first, and each of them takes from its tree the leaves on its left.
-The first leaf that remains is where a walk down the tree would have ended. A walk waits for each node that it loads
-before it knows the next one, and for most it guesses wrong; here nothing waits.
+Each tree has a bit for each of its leaves, from left to right. For each feature, the thresholds of all trees are sorted
+in ascending order. Those below the value of a row come first; each of them removes the leaves on its left from its
+tree. The first leaf that remains is the one a walk down the tree would reach. A walk waits for each node to load
+before it knows the next one, and the processor mispredicts most branches; this layout has neither delay.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from streams.kernels import kernel
 
-LEAF: Final = -1  # in place of a feature
+LEAF: Final = -1  # marks a leaf, in place of a feature
 ABSENT: Final = -2  # a feature that the row does not have: it counts as 0
-LEAVES: Final = 16  # of a tree at most: the bits of a mask
+LEAVES: Final = 16  # of a tree at most: one bit each in a mask
 
 _ALL: Final = (1 << LEAVES) - 1
-# Shifted by 0 to 15, its upper four bits are all different: the place of a leaf by its bit.
+# Shifted by 0 to 15, its upper four bits differ each time: they give the place of a leaf by its bit.
 _DE_BRUIJN: Final = 0x09AF
 _PLACE_SHIFT: Final = 12
 _LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
@@ -29,11 +29,11 @@ _LARGEST_FLOAT: Final = float(np.finfo(np.float32).max)
 class Forest(NamedTuple):
     """The trees in force, for m models of f features.
 
-    count: int64[m], the trees; start: int64[m, f + 1]: the splits by feature i are start[i] to start[i + 1];
-    threshold: float32[m, n], ascending in each feature (x <= threshold goes left); tree: uint8[m, n], whose
-    split it is; keep: uint16[m, n], the leaves that are not on its left;
-    begin: uint16[m, t], a tree's leaves before any feature is looked at; value: float64[m, t, LEAVES], what leaves add;
-    left: uint16[t], scratch: a forest is scored by one thread at a time.
+    count: int64[m], the number of trees; start: int64[m, f + 1]: splits start[i] to start[i + 1] are by feature i;
+    threshold: float32[m, n], ascending in each feature (x <= threshold goes left); tree: uint8[m, n], the tree of
+    each split; keep: uint16[m, n], the leaves that are not on its left;
+    begin: uint16[m, t], the leaves of a tree before any split; value: float64[m, t, LEAVES], the values of leaves;
+    left: uint16[t], scratch, so only one thread may score a forest at a time.
     """
 
     count: Any
@@ -47,7 +47,7 @@ class Forest(NamedTuple):
 
 
 def no_forest(models: int, features: int, trees: int) -> Forest:
-    """Room for so many trees of each model; none are there."""
+    """Allocate room for so many trees of each model, without any tree."""
     splits = trees * (LEAVES - 1)
     return Forest(
         count=np.zeros(models, np.int64),
@@ -63,7 +63,7 @@ def no_forest(models: int, features: int, trees: int) -> Forest:
 
 @kernel
 def seen(x: float) -> Any:
-    """A feature as examples hold it, in float32, so that it falls on the same side here and there; NaN counts as 0."""
+    """Round a feature to float32, as examples store it, so that it takes the same side as there; NaN counts as 0."""
     if x != x:
         return np.float32(0.0)
     return np.float32(min(max(x, -_LARGEST_FLOAT), _LARGEST_FLOAT))
@@ -71,7 +71,7 @@ def seen(x: float) -> Any:
 
 @kernel
 def boosted(x: NDArray[np.float64], model: int, of: Forest) -> float:
-    """Logit by the trees: the sum of the leaves that the row falls into. x: float64[F]."""
+    """Return the logit of the trees: the sum of the leaves that the row reaches. x: float64[F]."""
     trees, left = of.count[model], of.left
     for t in range(trees):
         left[t] = of.begin[model, t]
@@ -89,7 +89,7 @@ def boosted(x: NDArray[np.float64], model: int, of: Forest) -> float:
 
 
 def leaves_below(feature: NDArray[np.int16], right: NDArray[np.int32]) -> NDArray[np.int64]:
-    """How many leaves each node has below it, at most LEAVES + 1; children stand behind their parents."""
+    """Count the leaves below each node, up to LEAVES + 1; children come after their parents."""
     found = np.empty(len(feature), np.int64)
     _count_leaves(feature, right, found)
     return found
@@ -103,7 +103,7 @@ def lay_out(
     number: NDArray[np.float64],
     right: NDArray[np.int32],
 ) -> None:
-    """Put trees in force as those of model number `model`: nodes as in `models.scoring.trees.Trees`, and checked."""
+    """Put checked trees in force as those of model number `model`; nodes as in `models.scoring.trees.Trees`."""
     count, nodes = len(roots), len(feature)
     tree, keep, first = np.full(nodes, -1, np.int16), np.zeros(nodes, np.uint16), np.zeros(nodes, np.int64)
     of.value[model, :count] = 0.0
@@ -118,7 +118,7 @@ def lay_out(
 
 
 def _rounded(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The largest float32 that is not above each: a feature is a float32, too, and goes the same way."""
+    """Return the largest float32 not above each threshold: a feature, also a float32, goes the same way."""
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
     return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
@@ -146,8 +146,10 @@ def _laid_out(
     begin: NDArray[np.uint16],
     value: NDArray[np.float64],
 ) -> None:
-    """Fill first[n], tree[n] and keep[n] of each node: its leftmost leaf, its tree (-1 at first), and what it keeps;
-    and begin[t] and value[t, LEAVES] of each tree."""
+    """Fill first[n], tree[n] and keep[n] of each node, and begin[t] and value[t, LEAVES] of each tree.
+
+    first: the leftmost leaf of the node; tree: its tree (-1 at first); keep: the leaves that it keeps.
+    """
     for t in range(len(roots)):
         tree[roots[t]] = t
         begin[t] = (1 << below[roots[t]]) - 1

@@ -1,4 +1,4 @@
-"""Step 6, second half: the feature vector and the snapshots in force become scores. Kernels.
+"""Step 6, second half: kernels that score the feature vector with the snapshots in force.
 
 A mixture adds the logits of its experts, each with a weight: score = logistic(a0 + a1 linear + a2 additive + a3 trees).
 """
@@ -24,28 +24,29 @@ __all__ = [
     "transform",
 ]  # fmt: skip
 
-# A logit beyond is of an expert that has seen too little to be so sure.
+# A larger logit comes from an expert that has seen too little to be so certain.
 LARGEST_LOGIT: Final = 12.0
-LARGEST_FACTOR: Final = 3.5  # of an amount: 33 times the mean, or a 33rd of it
+LARGEST_FACTOR: Final = 3.5  # of a logit of amounts: 33 times the mean, or a 33rd of it
 
-AMOUNTS: Final = 2  # of `Weights.mixed`
-LARGEST_LOG: Final = 50.0  # of an amount
+AMOUNTS: Final = 2  # a value of `Weights.mixed`
+LARGEST_LOG: Final = 50.0  # the logarithm of an amount
 
-CELLS: Final = 4096  # of an additive expert's table; a power of two
-_BINS: Final = 2.0  # to a unit of a feature: of a logarithm, to a factor of e
+CELLS: Final = 4096  # in the table of an additive expert; a power of two
+_BINS: Final = 2.0  # in a unit of a feature; for a logarithm, in a factor of e
 _LARGEST_BIN: Final = 400.0
 _SPREAD: Final = 0x9E3779B1  # 2^32 over the golden ratio: Fibonacci hashing
-_MIX: Final = 0x45D9F3B  # small enough that no product leaves 63 bits
+_MIX: Final = 0x45D9F3B  # small enough that every product fits into 63 bits
 _32_BITS: Final = 0xFFFFFFFF
 
 
 class Weights(NamedTuple):
     """The snapshots in force, for m models and f features.
 
-    weights: float64[m, f], bias: float64[m]: the linear expert; have: uint8[m], version: int64[m];
-    mixed: uint8[m]: 0 the linear expert alone, 1 the mixture, 2 the mixture, and the score is an amount;
+    weights: float64[m, f], bias: float64[m]: the linear expert;
+    have: uint8[m]: 1 if the model has a snapshot; version: int64[m]: that of the snapshot;
+    mixed: uint8[m]: 0 the linear expert alone, 1 the mixture, 2 the mixture of amounts;
     mixing: float64[m, 4]: a0 to a3;
-    seeds: int64[m, f], table: float32[m, CELLS]: the additive expert (seed 0: it does not know the feature);
+    seeds: int64[m, f], table: float32[m, CELLS]: the additive expert (seed 0: it does not use the feature);
     forest: the boosted expert.
     """
 
@@ -61,8 +62,13 @@ class Weights(NamedTuple):
 
 
 def seeds(features: Sequence[str]) -> NDArray[np.int64]:
-    """What the cells of each feature are found by, int64[f], the same wherever the name stands; 0 for a bucket, of
-    which the linear expert knows all there is."""
+    """Return int64[f], the seed by which `cell` hashes each feature; it depends on the name alone.
+
+    A bucket has seed 0, as the linear expert already learns all that a value of 0 or 1 can tell.
+
+    >>> seeds(["spend_1w", "last_offer#3"]).tolist()
+    [238429185, 0]
+    """
     return np.array([0 if IN_BUCKET in name else crc32(name.encode()) | 1 for name in features], np.int64)
 
 
@@ -70,11 +76,13 @@ def seeds(features: Sequence[str]) -> NDArray[np.int64]:
 def linear(
     x: NDArray[np.float64], model: int, weights: NDArray[np.float64], bias: NDArray[np.float64]
 ) -> Any:
-    """Logit of one row by one model's linear expert: bias + w . x.
+    """Return the logit of one row by one model's linear expert: bias + w . x.
 
-    x: float64[F]; weights: float64[M, F]; bias: float64[M].
-    The product is summed in eight interleaved sums and these in pairs: independent additions run side by
-    side, in an order written down here, so that the bits do not depend on the processor.
+    x: float64[F]; weights: float64[M, F]; bias: float64[M]. Eight interleaved sums, added in pairs, run in parallel;
+    as the code fixes their order, the bits do not depend on the processor.
+
+    >>> float(linear(np.array([1.0, 2.0]), 0, np.array([[0.5, 0.25]]), np.array([0.5])))
+    1.5
     """
     features = len(x)
     whole = features - features % 8
@@ -96,7 +104,14 @@ def linear(
 
 @kernel
 def cell(x: float, seed: int) -> Any:
-    """The cell of an additive expert's table for a value of the feature with this seed; NaN counts as 0."""
+    """Return the cell of the table for a value of the feature with this seed; NaN counts as 0.
+
+    Values of one bin share a cell, and bins are half a unit wide.
+
+    >>> seed = seeds(["spend_1w"])[0]
+    >>> bool(cell(1.0, seed) == cell(1.4, seed)), bool(cell(1.0, seed) == cell(1.6, seed))
+    (True, False)
+    """
     place = np.floor(min(max(np.float64(seen(x)) * _BINS, -_LARGEST_BIN), _LARGEST_BIN))
     mixed = (np.int64(place) * _SPREAD ^ seed) & _32_BITS
     for _ in range(2):
@@ -108,7 +123,13 @@ def cell(x: float, seed: int) -> Any:
 def additive(
     x: NDArray[np.float64], model: int, seeds: NDArray[np.int64], table: NDArray[np.float32]
 ) -> float:
-    """Logit by the additive expert: the sum of the cells that the features fall into."""
+    """Return the logit of the additive expert: the sum of the cells that the features fall into.
+
+    >>> table = np.zeros((1, CELLS), np.float32)
+    >>> table[0, cell(1.2, seeds(["spend_1w"])[0])] = 0.5
+    >>> additive(np.array([1.2]), 0, seeds(["spend_1w"]).reshape(1, -1), table)
+    0.5
+    """
     total = 0.0
     for f in range(len(x)):
         if seeds[model, f] != 0:
@@ -118,7 +139,7 @@ def additive(
 
 @kernel
 def logit(x: NDArray[np.float64], model: int, of: Weights) -> Any:
-    """The log-odds of one row by one model. x: float64[F]."""
+    """Return the log-odds of one row by one model. x: float64[F]."""
     first = linear(x, model, of.weights, of.bias)
     if not of.mixed[model]:
         return first
@@ -133,7 +154,12 @@ def logit(x: NDArray[np.float64], model: int, of: Weights) -> Any:
 
 @kernel
 def score(x: NDArray[np.float64], model: int, of: Weights) -> float:
-    """The score of one row by one model: a probability, or an amount. x: float64[F]."""
+    """Return the score of one row by one model: a probability, or an amount. x: float64[F].
+
+    >>> from models.scoring import no_weights
+    >>> score(np.zeros(2), 0, no_weights(1, 2))
+    0.5
+    """
     found = logit(x, model, of)
     return math.exp(min(found, LARGEST_LOG)) if of.mixed[model] == AMOUNTS else logistic(found)
 
@@ -142,10 +168,10 @@ def score(x: NDArray[np.float64], model: int, of: Weights) -> float:
 def contributions(
     x: NDArray[np.float64], typical: NDArray[np.float64], model: int, of: Weights, out: NDArray[np.float64]
 ) -> None:
-    """What each feature adds to the log-odds: how far they fall when it has its typical value instead.
+    """Fill `out` with what each feature adds to the log-odds: how far they fall if it has its typical value instead.
 
-    x, typical, out: float64[F]. Occlusion (Zeiler and Fergus 2014): exact for what features add one by one; where two
-    say the same, each gets less than the two together. `x` is put back as it was.
+    x, typical, out: float64[F]. Occlusion (Zeiler and Fergus 2014) is exact for features that add up independently;
+    if two carry the same information, their shares sum to less than both together. `x` is unchanged afterwards.
     """
     whole = logit(x, model, of)
     for f in range(len(x)):
@@ -157,7 +183,11 @@ def contributions(
 
 @kernel
 def cut(logit: float, largest: float) -> float:
-    """A logit as the mixture takes it; NaN, of a row with a feature that is no number, counts as 0."""
+    """Clip a logit to +-`largest`; NaN, from a row with a NaN feature, counts as 0.
+
+    >>> cut(15.0, 12.0), cut(-15.0, 12.0), cut(np.nan, 12.0)
+    (12.0, -12.0, 0.0)
+    """
     if logit != logit:
         return 0.0
     return min(max(logit, -largest), largest)
@@ -165,12 +195,20 @@ def cut(logit: float, largest: float) -> float:
 
 @kernel
 def mixed(a: NDArray[np.float64], first: float, second: float, third: float, largest: float) -> Any:
-    """The logit of a mixture: the bias, and what the experts say within bounds. a: float64[4]."""
+    """Return the logit of a mixture: the bias plus the clipped sum of the weighted logits. a: float64[4].
+
+    >>> float(mixed(np.array([0.5, 1.0, 1.0, 0.0]), 1.0, 2.0, 9.0, 12.0))
+    3.5
+    """
     return a[0] + cut(a[1] * first + a[2] * second + a[3] * third, largest)
 
 
 @kernel
 def logistic(logit: float) -> float:
-    """1 / (1 + exp(-logit)) without overflow: exp only of what is not positive."""
+    """Return 1 / (1 + exp(-logit)) without overflow: exp only takes numbers that are not positive.
+
+    >>> logistic(0.0), round(logistic(2.0), 4), logistic(-1000.0)
+    (0.5, 0.8808, 0.0)
+    """
     small = math.exp(-abs(logit))
     return (1.0 if logit >= 0.0 else small) / (1.0 + small)

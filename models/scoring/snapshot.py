@@ -1,4 +1,4 @@
-"""What the learner publishes and the workers score with: arrays and plain data, never code."""
+"""Snapshots: the learner publishes them, the workers score with them. Arrays and plain data, never code."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ AMOUNT: Final = "amount"  # a mixture whose score is an amount
 
 _KINDS: Final = (LINEAR, MIXTURE, AMOUNT)  # in the order of `models.scoring.scorer.Weights.mixed`
 
-# Far above any weight that is learned; below it a logit of F features within 1e6 cannot overflow.
+# Far above any learned weight; with weights below it, a logit of F features within 1e6 cannot overflow.
 _LARGEST_WEIGHT: Final = 1e12
 
-# A version beyond this is no count of snapshots; the one after it still fits everywhere.
+# A larger version is no count of snapshots; the next one still fits into every type that holds it.
 LARGEST_VERSION: Final = 2**53
 
 
@@ -33,10 +33,10 @@ LARGEST_VERSION: Final = 2**53
 class Snapshot:
     """One version of a model; `created` in milliseconds since the epoch.
 
-    Of the kind `linear`: score = 1 / (1 + exp(-(bias + weights . features))), features unscaled, in the order of their
-    names. Of the kind `mixture` that is the first expert; `mixing` (a bias, a weight for each expert), `table` and
-    `trees` are the rest, see `models.scoring.scorer`; of the kind `amount` the score is the exponential of the same
-    sum. `state` is the learner's own, to go on from; `applied` the last offset learned of each partition.
+    Kind `linear`: score = 1 / (1 + exp(-(bias + weights . features))), with unscaled features in the order of
+    `features`. Kind `mixture`: that is the first expert; `mixing` (a bias, a weight for each expert), `table` and
+    `trees` are the rest, see `models.scoring.scorer`. Kind `amount`: the score is the exponential of the same sum.
+    `state` lets a learner continue; `applied` is the last offset learned of each partition.
     """
 
     model: str
@@ -54,13 +54,13 @@ class Snapshot:
     table: bytes = b""
     trees: bytes = b""
     contest: bytes = b""
-    typical: tuple[float, ...] = ()  # the mean of each feature, to explain a score by; empty: not known
-    known: tuple[bool, ...] = ()  # of the features, whether it weighs them; empty: all
+    typical: tuple[float, ...] = ()  # the mean of each feature, to explain scores; empty: not known
+    known: tuple[bool, ...] = ()  # for each feature, whether the model weighs it; empty: all
 
     def verify(self, features: Sequence[str]) -> None:
         """Raise Poison with the reason why a worker with these features must not score with it.
 
-        It may have features that the snapshot does not weigh: see `aligned`.
+        The worker may have features that the snapshot does not weigh: see `aligned`.
         """
         reason = self._flaw(tuple(features))
         if reason:
@@ -79,7 +79,7 @@ class Snapshot:
             if name not in features:
                 return f"it weighs feature {name!r}, which config/models.yaml here does not have"
         for name, weight in zip(("bias", *self.features), (self.bias, *self.weights), strict=True):
-            # Written so that NaN fails too.
+            # the comparison is false for NaN
             if not abs(weight) <= _LARGEST_WEIGHT:
                 return f"weight of {name} is {weight}"
         return "" if self.kind == LINEAR else self._flaw_of_mixture()
@@ -103,9 +103,9 @@ class Snapshot:
         return np.frombuffer(self.table, "<f4")
 
     def aligned(self, features: Sequence[str]) -> Snapshot:
-        """The same for vectors of `features`: a feature that it does not weigh gets the weight 0.
+        """Return the snapshot for vectors of `features`; a feature that it does not weigh gets the weight 0.
 
-        A feature of its own that is not among them goes; trees that ask for it see 0, as for any absent value.
+        A feature of its own that is not among them is dropped; trees that split by it see 0, as for any absent value.
         """
         features = tuple(features)
         if features == self.features:
@@ -138,13 +138,13 @@ class Snapshot:
         weights.have[model], weights.version[model] = 1, self.version
 
     def score(self, features: Sequence[float]) -> float:
-        """The score of one vector, as a worker gives it."""
+        """Return the score of one vector, as a worker computes it."""
         weights = no_weights(1, len(self.features))
         self.put(weights, 0)
         return float(score(np.array(features, np.float64), 0, weights))
 
     def contributions(self, features: Sequence[float]) -> list[float]:
-        """What each feature of a vector adds to the log-odds of its score; empty where no typical values are known."""
+        """Return what each feature of a vector adds to the log-odds; empty if typical values are not known."""
         if not self.typical:
             return []
         weights, found = no_weights(1, len(self.features)), np.zeros(len(self.features))
@@ -153,7 +153,7 @@ class Snapshot:
         return [float(one) for one in found]
 
     def to_record(self) -> dict[str, Any]:
-        """The dict of the Avro record `model_snapshot`."""
+        """Return the Avro record `model_snapshot`."""
         return {
             "model": self.model,
             "version": self.version,
@@ -175,7 +175,7 @@ class Snapshot:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Snapshot:
-        """From the decoded Avro record; raises Poison where it is none. Not yet verified."""
+        """Read the decoded Avro record, without `verify`; raise Poison if it is not a snapshot."""
         try:
             return cls(
                 model=str(record["model"]),
@@ -200,7 +200,12 @@ class Snapshot:
 
 
 def no_weights(models: int, features: int) -> Weights:
-    """Weights for so many models, none of them in force."""
+    """Allocate weights for so many models, none of them in force.
+
+    >>> weights = no_weights(2, 40)
+    >>> weights.weights.shape, weights.have.tolist()
+    ((2, 40), [0, 0])
+    """
     return Weights(
         weights=np.zeros((models, features)),
         bias=np.zeros(models),
@@ -215,7 +220,7 @@ def no_weights(models: int, features: int) -> Weights:
 
 
 def _bytes(value: Any) -> bytes:
-    """Avro writes the default of a field of bytes as text, and fastavro gives it back so."""
+    """Return bytes; fastavro returns the default of a bytes field as text, as Avro writes it."""
     return value.encode("latin-1") if isinstance(value, str) else bytes(value)
 
 

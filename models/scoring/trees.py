@@ -1,4 +1,4 @@
-"""Boosted trees as arrays: how a snapshot holds them."""
+"""Boosted trees as the arrays that a snapshot holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.array_bytes import to_bytes
 from models.scoring.forest import ABSENT, LEAF, LEAVES, Forest, boosted, lay_out, leaves_below, no_forest
 
-TREES: Final = 80
+TREES: Final = 80  # of a model at most
 
 NODES: Final = TREES * (2 * LEAVES - 1)
 
@@ -24,10 +24,10 @@ _HEAD: Final = struct.Struct("<II")
 
 @dataclass(frozen=True, eq=False)
 class Trees:
-    """roots: int32[t]: where the trees begin; feature: int16[n], number: float64[n], right: int32[n]: the nodes.
+    """The trees of one model. roots: int32[t]; feature: int16[n], number: float64[n], right: int32[n]: the nodes.
 
-    The left child stands next to its parent. `number` is the threshold (x <= threshold goes left), or the value of a
-    leaf (feature LEAF).
+    The left child comes right after its parent; `right` is the place of the other. `number` is the threshold
+    (x <= threshold goes left), or the value of a leaf (feature LEAF).
     """
 
     roots: NDArray[np.int32]
@@ -37,14 +37,14 @@ class Trees:
 
     @classmethod
     def none(cls) -> Trees:
-        """Before the first fit."""
+        """Return no trees, as before the first fit."""
         return cls(np.empty(0, np.int32), np.empty(0, np.int16), np.empty(0), np.empty(0, np.int32))
 
     def __len__(self) -> int:
         return len(self.roots)
 
     def logit(self, x: NDArray[np.float64]) -> float:
-        """x: float64[F]; 0 without trees."""
+        """Return the sum of the leaves that the row reaches, 0 without trees. x: float64[F]."""
         return float(boosted(x, 0, self._forest))
 
     def put(self, forest: Forest, model: int) -> None:
@@ -58,13 +58,13 @@ class Trees:
         return forest
 
     def check(self, features: int) -> None:
-        """Raise ValueError where a kernel that reads these would leave the arrays, never end, or give no number."""
+        """Raise ValueError if a kernel that reads these could leave the arrays, never end, or return NaN."""
         nodes = len(self.feature)
         if len(self.roots) > TREES or nodes > NODES or not nodes == len(self.number) == len(self.right):
             raise ValueError(f"{len(self.roots)} trees of {nodes} nodes; expected {TREES} of {NODES} at most")
         split = self.feature != LEAF
         places = np.arange(nodes)
-        # a child stands behind its parent, so every walk ends; the last node is a leaf, so it ends in the arrays
+        # a child comes after its parent, so every walk ends; the last node is a leaf, so it ends within the arrays
         sound = (
             ((self.roots >= 0) & (self.roots < nodes)).all()
             and ((self.feature >= ABSENT) & (self.feature < features)).all()
@@ -76,10 +76,10 @@ class Trees:
         if (leaves_below(self.feature, self.right)[self.roots] > LEAVES).any():
             raise ValueError(f"a tree has more than {LEAVES} leaves")
         if np.isnan(self.number).any() or not (np.abs(self.number[~split]) <= _LARGEST).all():
-            raise ValueError("a threshold or a leaf is absurd or no number")
+            raise ValueError("a threshold or a leaf is too large or not a number")
 
     def packed(self) -> bytes:
-        """As bytes: the number of trees and of nodes (uint32 each), then the arrays."""
+        """Return bytes: the numbers of trees and of nodes (uint32 each), then the arrays."""
         if not len(self):
             return b""
         arrays = [to_bytes(self.roots), to_bytes(self.feature), to_bytes(self.number), to_bytes(self.right)]
@@ -87,7 +87,7 @@ class Trees:
 
     @classmethod
     def unpacked(cls, data: bytes, features: int) -> Trees:
-        """From `packed`; ValueError where that is none that a model of so many features can be scored with."""
+        """Read what `packed` returned; raise ValueError if a model of so many features cannot be scored with it."""
         if not data:
             return cls.none()
         if len(data) < _HEAD.size:
@@ -106,6 +106,6 @@ class Trees:
         return trees
 
     def renumbered(self, places: NDArray[np.int16]) -> Trees:
-        """The same with feature i at `places[i]`."""
+        """Return the trees with feature i moved to `places[i]`."""
         feature = np.where(self.feature < 0, self.feature, places[self.feature]).astype(np.int16)
         return Trees(self.roots, feature, self.number, self.right)
