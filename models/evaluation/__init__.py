@@ -1,4 +1,4 @@
-"""How well models predict, in order of time, and beside a nightly refit (step 10).
+"""How well models predict, in order of time, compared with a nightly refit (step 10).
 
 Promises: each example is scored before it is learned (prequential).
 """

@@ -1,4 +1,4 @@
-"""How well the models did on a stream, by the scores they gave at the time."""
+"""How well the models predicted on a stream, by the scores they gave at the time."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from models.metrics import auc, ece, ece_by_chance, log_loss, mae, rmse, spearma
 
 from .nightly_baseline import nightly_scores
 
-# Columns of the Parquet file beside the features; a feature of the same name is prefixed.
+# Columns of the Parquet file besides the features; a feature of the same name gets a prefix.
 _COLUMNS = ("id", "customer", "model", "label", "decision_time", "due", "label_time", "score", "snapshot")
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One model over the examples that count; None: not defined (no examples, or of one class)."""
+    """Figures of one model over the examples that count; None: not defined (no examples, or of one class)."""
 
     examples: int
     positives: int
     auc: float | None
     log_loss: float | None
     ece: float | None
-    ece_by_chance: float | None  # what `ece` would be about if the scores were the true chances
+    ece_by_chance: float | None  # about what `ece` would be if the scores were the true chances
     unscored: int
 
     @classmethod
     def of(cls, labels: NDArray[np.float64], scores: NDArray[np.float64], unscored: int) -> Figures:
-        """labels: 0 or 1, float64[n]; scores: probabilities, float64[n]."""
+        """Compute the figures. labels: 0 or 1, float64[n]; scores: probabilities, float64[n]."""
         return cls(
             examples=len(labels),
             positives=int(labels.sum()),
@@ -52,7 +52,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class AmountFigures:
-    """One model of amounts over the examples that count; None: not defined (no examples, or all alike)."""
+    """Figures of one model of amounts over the examples that count; None: not defined (no examples, or all equal)."""
 
     examples: int
     mean: float | None
@@ -63,7 +63,7 @@ class AmountFigures:
 
     @classmethod
     def of(cls, labels: NDArray[np.float64], scores: NDArray[np.float64], unscored: int) -> AmountFigures:
-        """labels: amounts, float64[n]; scores: what was expected of them, float64[n]."""
+        """Compute the figures. labels: amounts, float64[n]; scores: the expected amounts, float64[n]."""
         return cls(
             examples=len(labels),
             mean=float(labels.mean()) if len(labels) else None,
@@ -78,7 +78,7 @@ class AmountFigures:
 
 
 class Opened(NamedTuple):
-    """Examples: whose, opened when (ms since the epoch), and their labels (float64[n])."""
+    """Examples: the customer of each, when it was opened (ms since the epoch), and the labels (float64[n])."""
 
     customers: list[str]
     opened: list[int]
@@ -86,7 +86,7 @@ class Opened(NamedTuple):
 
 
 class Evaluation:
-    """Collects matured examples; about 4 bytes a feature and 300 for the rest of each.
+    """Collects matured examples. Each takes about 4 bytes a feature, and 300 for the rest.
 
     `amounts`: the models whose labels are amounts.
     """
@@ -126,11 +126,11 @@ class Evaluation:
         *,
         other: NDArray[np.float64] | None = None,
     ) -> dict[str, Figures | AmountFigures]:
-        """For each model that was met, over the examples opened at `start_ms` or later and due by `end_ms`.
+        """Return the figures of each model over the examples opened at `start_ms` or later and due by `end_ms`.
 
-        Give the end of the stream as `end_ms`: of the examples due after it only those that were proved
-        early are known, and they are all of one class. Examples that had no score are counted apart.
-        `other`: the figures of these scores (float64[n]) over the same examples.
+        Give the end of the stream as `end_ms`: of the examples due later only those with an early proof are known, and
+        they are all of one class. Examples without a score are counted separately, as `unscored`. `other`: scores
+        (float64[n]) to judge over the same examples in place of the models' own.
         """
         times, labels, scores, models = self._arrays()
         counts = (times[:, 0] >= start_ms) & (times[:, 1] <= end_ms)
@@ -144,7 +144,7 @@ class Evaluation:
         return found
 
     def nothing(self, model: str) -> Figures | AmountFigures:
-        """The figures of a model that was not met."""
+        """Return the figures of a model without examples."""
         return self._kind(model).of(np.zeros(0), np.zeros(0), 0)
 
     def _kind(self, model: str) -> type[Figures] | type[AmountFigures]:
@@ -153,7 +153,7 @@ class Evaluation:
     def nightly(
         self, start_ms: float, models: Sequence[str], on_day: Callable[[], None] = lambda: None
     ) -> NDArray[np.float64]:
-        """What a model refitted every night gives the examples of `models` opened at `start_ms` or later."""
+        """Return the scores of nightly refits for the examples of `models` opened at `start_ms` or later, else NaN."""
         times, labels, _, names = self._arrays()
         scores = np.full(len(self), np.nan)
         for model in models:
@@ -166,13 +166,13 @@ class Evaluation:
         return scores
 
     def of(self, model: str, start_ms: float, end_ms: float) -> Opened:
-        """The examples of a model that count."""
+        """Return the examples of a model opened at `start_ms` or later and due by `end_ms`."""
         times, labels, _, models = self._arrays()
         places = np.flatnonzero((models == model) & (times[:, 0] >= start_ms) & (times[:, 1] <= end_ms))
         return Opened([self._customers[at] for at in places], times[places, 0].tolist(), labels[places])
 
     def examples(self, model: str) -> Iterator[Example]:
-        """All examples of a model in the order they came."""
+        """Yield all examples of a model in the order in which they came."""
         wide = len(self.features)
         for at in (at for at, name in enumerate(self._models) if name == model):
             opened, due, label_time = self._times[3 * at : 3 * at + 3]
@@ -183,7 +183,7 @@ class Evaluation:
             )  # fmt: skip
 
     def write_parquet(self, path: str | Path) -> None:
-        """All examples, in the order they came: the columns above, then each feature as float32."""
+        """Write all examples in the order in which they came: `_COLUMNS`, then each feature as float32."""
         import polars as pl  # only an evaluation needs it
 
         times, labels, scores, models = self._arrays()
@@ -213,7 +213,7 @@ class Evaluation:
     def _arrays(
         self,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.str_]]:
-        """int64[n, 3]: opened, due, label_time; float64[n]: labels; float64[n]: scores; str[n]: models."""
+        """Return int64[n, 3]: opened, due, label_time; float64[n]: labels; float64[n]: scores; str[n]: models."""
         return (
             np.array(self._times, dtype=np.int64).reshape(-1, 3),
             np.array(self._labels, dtype=np.float64),

@@ -1,8 +1,8 @@
-"""The baseline: LightGBM refitted at every midnight (UTC) on all examples that were due by then, as a warehouse does.
+"""The baseline: LightGBM refitted at every midnight (UTC) on all examples due by then, as with a data warehouse.
 
-It scores the examples that open until the next midnight: the same examples and the same features as the models of
-the stream, and as honest in time. An example that was known before it was due is left out until then, as one without
-a proof is: with the first alone, the newest examples would all be of one class.
+It scores the examples that open until the next midnight, with the same features as the models of the stream and no
+look ahead either. An example whose proof came early is left out until it is due, as one without a proof is: otherwise
+the newest examples would all be of one class.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ def nightly_scores(
     *,
     amounts: bool = False,
 ) -> NDArray[np.float64]:
-    """Scores float64[n] of the examples that opened at `start_ms` or later, NaN for the others.
+    """Return float64[n], the scores of the examples that opened at `start_ms` or later, NaN for the others.
 
-    x: float32[n, F]; labels: 0 or 1, or `amounts` of 0 or more; opened, due: ms since the epoch. While all that is due
-    is the same the score is a half, or the mean amount. `on_day` is called after each day.
+    x: float32[n, F]; labels: 0 or 1, or `amounts` of 0 or more; opened, due: ms since the epoch. While all labels are
+    equal, the score is a half, or the mean amount. It calls `on_day` after each day.
     """
     import lightgbm
 

@@ -1,7 +1,7 @@
 """Prequential figures over the examples of one period of the stream, however many they are.
 
-The AUC comes from counts of scores in 65,536 bins of equal width (ties share a bin), so it is exact to about
-1e-5 and takes one megabyte a model.
+The AUC comes from counts of scores in 65,536 bins of equal width (ties share a bin). It is exact to about 1e-5 and
+takes one megabyte a model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CLIP = 1e-7  # as in models.metrics.log_loss
 
 
 class Scores:
-    """Scores of 0s and 1s, counted."""
+    """Histograms of the scores of 0s and of 1s."""
 
     def __init__(self) -> None:
         self.counts = np.zeros((2, BINS), np.int64)
@@ -32,13 +32,15 @@ class Scores:
         self.loss -= math.log(likely if label else 1 - likely)
 
     def figures(self) -> dict[str, Any]:
-        """examples, positives, auc and log_loss (None where not defined)."""
+        """Return examples, positives, auc and log_loss (None: not defined)."""
         zeros, ones = self.counts
         total = int(self.counts.sum())
         positives, negatives = int(ones.sum()), int(zeros.sum())
         auc = None
         if positives and negatives:
-            below = np.cumsum(zeros) - zeros / 2  # zeros that score lower, and half of those in the same bin
+            below = (
+                np.cumsum(zeros) - zeros / 2
+            )  # zeros with a lower score, and half of those in the same bin
             auc = float((ones * below).sum() / (positives * negatives))
         return {
             "examples": total,
@@ -50,23 +52,23 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Examples opened at `start_ms` or later and due by `end_ms`: of those due later only some are known."""
+    """Examples opened at `start_ms` or later and due by `end_ms`; of those due later only some are known."""
 
     start_ms: float = -math.inf
     end_ms: float = math.inf
 
     @classmethod
     def between(cls, start_ms: float | None, end_ms: float | None) -> Period:
-        """The period; None where it is open."""
+        """Return the period between two times; None: open on that side."""
         return cls(-math.inf if start_ms is None else start_ms, math.inf if end_ms is None else end_ms)
 
     def holds(self, example: Item) -> bool:
-        """Whether the example counts."""
+        """Return whether the example counts."""
         return example.opened >= self.start_ms and example.due <= self.end_ms
 
 
 class PeriodFigures:
-    """For each model: `figures` by the prediction made right before learning, `decision` by the worker's score then."""
+    """Figures of each model by its predictions right before learning; the AUC also by its scores at decisions."""
 
     def __init__(self, period: Period) -> None:
         self._period = period
@@ -74,14 +76,14 @@ class PeriodFigures:
         self._decided: dict[str, Scores] = {}
 
     def add(self, model: str, example: Item, score: float) -> None:
-        """Count an example and the score that the model gave it before it learned it."""
+        """Count an example and the score that the model gave it before learning it."""
         if self._period.holds(example):
             self._learned.setdefault(model, Scores()).add(int(example.label), score)
             if not math.isnan(example.decided):
                 self._decided.setdefault(model, Scores()).add(int(example.label), example.decided)
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """By model: examples, positives, auc, log_loss, and `auc_at_decision`."""
+        """Return for each model examples, positives, auc, log_loss and `auc_at_decision`."""
         return {
             model: {**scores.figures(), "auc_at_decision": self._at_decision(model)}
             for model, scores in list(self._learned.items())
