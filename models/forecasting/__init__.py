@@ -1,6 +1,6 @@
-"""Forecasts of sums by hour or day, their bounds and departures (step 10).
+"""Forecasts of sums by hour or day, with bounds, and departures from them (step 10).
 
-Promises: bounds hold as often as they say (adaptive conformal); bounded memory for each series.
+Promises: bounds reach their declared coverage (adaptive conformal inference); each series has bounded memory.
 """
 
 from .config import DAY_MS, HOUR_MS, TOTAL, ForecastSpec, load_forecasts

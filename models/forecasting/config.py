@@ -1,4 +1,4 @@
-"""What `config/forecasts.yaml` declares: which sums of events are forecast, and how."""
+"""What `config/forecasts.yaml` declares: the sums of events to forecast, and how."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ DAY_MS: Final = 86_400_000
 SEASONS: Final = {HOUR_MS: (24, 168), DAY_MS: (7,)}
 
 TOTAL: Final = "total"
-MOST_STEPS: Final = 48  # of a horizon: every one of them is kept until it can be compared
+MOST_STEPS: Final = 48  # of a horizon: the forecast of each step is stored until its actual value is known
 MOST_SERIES: Final = 50
 _COVERAGES: Final = (0.5, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastSpec:
-    """One forecast: events of `kinds` on `topic`, counted or a `field` summed, by `by`, in steps of `step_ms`.
+    """One forecast: events of `kinds` on `topic`, counted or with `field` summed, in steps of `step_ms`.
 
-    `by` is the field that parts the series, or `total`; the `series` largest have their own, the rest is `other`.
-    A step begins `offset_ms` after the hour or the day of UTC does, and closes `lateness_ms` after its end.
-    `alarm_ms`: of each series, no more than one departure in this time is false, on average.
-    `quiet_ms`: after a departure the series tells none in the same direction for as long. `place`: where it stands.
+    `by` is the field whose values make the series, or `total`; the `series` largest values have their own series, the
+    rest share `other`. A step begins `offset_ms` after an hour or a day of UTC, and closes `lateness_ms` after its
+    end. `alarm_ms`: each series reports at most one false departure in this time, on average. `quiet_ms`: after a
+    departure the series reports none in the same direction for this long. `place`: position in the file.
     """
 
     name: str
@@ -51,13 +51,18 @@ class ForecastSpec:
 
     @property
     def identity(self) -> str:
-        """What its numbers mean: what was learned under another one is of no use."""
+        """Return what its numbers mean; a state learned under another identity is useless."""
         parts = (self.topic, *self.kinds, self.field, self.by, self.series, self.step_ms, self.horizon)
         return " ".join(map(str, (*parts, self.offset_ms)))
 
 
 def load_forecasts(path: str | Path) -> tuple[ForecastSpec, ...]:
-    """Read the file; a ConfigError names the line to mend and what was expected there."""
+    """Read the file; a ConfigError names the line to correct and what was expected there.
+
+    >>> spec = load_forecasts("config/forecasts.yaml")[0]
+    >>> spec.name, spec.field, spec.by, spec.horizon
+    ('sales_by_day', 'amount', 'total', 7)
+    """
     top = load(path)
     top.expect({"forecasts"}, {"forecasts"})
     items = top["forecasts"]

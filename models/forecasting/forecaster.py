@@ -1,8 +1,8 @@
-"""Forecasts of what events add up to, updated as they arrive.
+"""Forecasts of the sums of events, updated as they arrive.
 
-Events fall into steps (hours, days) of their own time. A step closes when an event comes that is `lateness` younger
-than its end; its sums are learned then, a step without events as zero, and the steps ahead are forecast anew. The
-clock goes by the events alone, so the same events give the same forecasts, departures and state, byte for byte.
+Events fall into steps (hours, days) by event time. A step closes when an event arrives that is `lateness` younger than
+its end. The forecaster then learns its sums, zero if it has no events, and forecasts the next steps anew. Only events
+move the clock, so the same events give the same forecasts, departures and state, byte for byte.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .series import Left, Outlook, Series, SeriesState
 
 OTHER: Final = "other"
 
-_ABSURD: Final = 1e12  # of one event; neither this nor NaN is a measurement
+_ABSURD: Final = 1e12  # an amount beyond it is no measurement, and neither is NaN
 _LARGEST_SUM: Final = 1e15
-_OLDEST_MS: Final = 631_152_000_000  # 1990, and
-_NEWEST_MS: Final = 4_102_444_800_000  # 2100: outside, a clock was wrong
+_OLDEST_MS: Final = 631_152_000_000  # 1990
+_NEWEST_MS: Final = 4_102_444_800_000  # 2100: a time outside comes from a wrong clock
 
-# An event further off than two weeks may have a wrong time. So many of them in a row are believed.
+# An event more than two weeks off may have a wrong time. Only so many of them in a row are believed.
 _FARTHEST_MS: Final = 14 * 86_400_000
 _BELIEVED: Final = 10
 
-# Until a short season has passed nobody knows which keys will be the largest. Of so many it is found out.
+# A trial of one short season finds the largest keys, among so many candidates.
 _CANDIDATES: Final = 256
 _KEY_LENGTH: Final = 100
 
@@ -39,7 +39,7 @@ _LARGEST_COUNT: Final = 1 << 60
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """One series of one forecast: for each step from `start_ms` on, `step_ms` long, what is expected."""
+    """The outlook of one series of one forecast, for each step of `step_ms` from `start_ms` on."""
 
     name: str
     key: str
@@ -52,7 +52,7 @@ class Forecast:
 class Departure:
     """A series outside its bounds on one side for longer than chance allows.
 
-    The step that begins at `start_ms` completed the evidence, and had `value`; the first one outside began at
+    The step that begins at `start_ms` completed the evidence and had `value`; the first step outside began at
     `since_ms`. `evidence` is in units of what an alarm takes.
     """
 
@@ -87,23 +87,23 @@ class Forecaster:
     def __init__(self, spec: ForecastSpec) -> None:
         self.spec = spec
         self.series: dict[str, Series] = {}
-        self.taken = 0  # events that are in a step
-        self.ignored = 0  # amounts or times that are NaN, infinite or absurd
-        self.late = 0  # events of a step that had closed, or had begun before the first event
-        self.strays = 0  # events too far off to be believed
-        self._next: int | None = None  # the first step that is open
+        self.taken = 0  # events added to a step
+        self.ignored = 0  # events whose amount or time is NaN, infinite or absurd
+        self.late = 0  # events of a step that was closed, or that began before the first event
+        self.strays = 0  # events too far off in time to be believed
+        self._next: int | None = None  # the first open step
         self._closed = 0  # steps since the clock was set
-        self._learned = 0  # all steps before this one are learned, or never will be
+        self._learned = 0  # all steps before this one are learned or skipped
         self._strays_in_row = 0
         self._open: dict[int, dict[str, float]] = {}
-        # Steps that have closed while it is not known which keys get a series of their own.
+        # The closed steps of the trial, before it is known which keys get a series of their own.
         self._trial: list[dict[str, float]] | None = None if spec.by == TOTAL else []
         self._farthest = _FARTHEST_MS // spec.step_ms
 
     def add(self, time_ms: int, key: str, value: float = 1.0) -> list[Departure]:
-        """Take one event's amount under `key` (which does not count where the total is forecast).
+        """Add one event's amount under `key` (ignored if the total is forecast).
 
-        Returns the departures of the steps that it closes.
+        Return the departures of the steps that it closes.
         """
         # The comparisons are false for NaN.
         if not (_OLDEST_MS <= time_ms <= _NEWEST_MS and -_ABSURD <= value <= _ABSURD):
@@ -111,7 +111,7 @@ class Forecaster:
             return []
         step = int(time_ms - self.spec.offset_ms) // self.spec.step_ms
         if self._next is None:
-            self._next = step + 1  # the first step has begun before
+            self._next = step + 1  # this step began before the first event, so its sum would be incomplete
         if self._strays(step):
             self._strays_in_row += 1
             if self._strays_in_row < _BELIEVED:
@@ -132,7 +132,7 @@ class Forecaster:
         return departures
 
     def advance(self, time_ms: int) -> list[Departure]:
-        """Close what ends `lateness` before `time_ms`: for a source that is silent, and has nothing waiting."""
+        """Close the steps that end `lateness` before `time_ms`, for an idle source with no events waiting."""
         if self._next is None or not _OLDEST_MS <= time_ms <= _NEWEST_MS:
             return []
         step = int(time_ms - self.spec.offset_ms) // self.spec.step_ms
@@ -141,7 +141,7 @@ class Forecaster:
         return self._close(time_ms)
 
     def forecasts(self) -> list[Forecast]:
-        """Every series that can be forecast, from the first step that is open on."""
+        """Return the forecast of every series that has one, from the first open step on."""
         if self._next is None:
             return []
         start_ms = self._start_ms(self._next)
@@ -153,22 +153,22 @@ class Forecaster:
 
     @property
     def hushed(self) -> int:
-        """Departures that were not told, because the series had told one a short time before."""
+        """Return how many departures were suppressed, because the series had reported one shortly before."""
         return sum(series.hushed for series in self.series.values())
 
     # -- the clock ---------------------------------------------------------------------------------------
 
     def _strays(self, step: int) -> bool:
-        """Whether `step` is too far off for one event to be believed."""
+        """Return whether `step` is too far off for a single event to be believed."""
         assert self._next is not None
         ahead = step - self._next
         if ahead < -self._farthest:
-            # The clock is never turned back, unless nothing has happened since it was set.
+            # The clock is turned back only if no step has closed since it was set.
             return not self._closed and step >= self._learned
         return ahead > self._farthest
 
     def _leap(self, step: int) -> list[Departure]:
-        """Go on at `step`. What is open closes with what it has; what lies between is not known."""
+        """Jump to `step`. The open steps close with the sums they have; the steps in between are unknown."""
         assert self._next is not None
         departures = []
         if step > self._next:
@@ -177,7 +177,7 @@ class Forecaster:
             for series in self.series.values():
                 series.pause(step - self._next)
         if self._trial is not None:
-            self._trial = []  # its steps follow one another
+            self._trial = []  # the steps of a trial must be consecutive
         self._open.clear()
         self._next, self._closed, self._strays_in_row = step + 1, 0, 0
         return departures
@@ -195,7 +195,7 @@ class Forecaster:
     # -- series ------------------------------------------------------------------------------------------
 
     def _name(self, key: str, sums: dict[str, float]) -> str:
-        """The series that a key counts in."""
+        """Return the series that a key counts in."""
         if self.spec.by == TOTAL:
             return TOTAL
         key = key[:_KEY_LENGTH]
@@ -232,7 +232,7 @@ class Forecaster:
         return [self._departure(key, left) for key, left in found if left is not None]
 
     def _choose(self, trial: list[dict[str, float]]) -> None:
-        """The keys with the most get series of their own."""
+        """Give the largest keys a series of their own."""
         sizes: dict[str, float] = {}
         for sums in trial:
             for key, value in sums.items():
@@ -242,7 +242,7 @@ class Forecaster:
             self.series[key] = Series(self.spec)
 
     def _folded(self, sums: dict[str, float]) -> dict[str, float]:
-        """The same with all keys that have no series of their own under `other`."""
+        """Return the sums with all keys that have no series of their own added up as `other`."""
         folded = {key: value for key, value in sums.items() if key in self.series}
         rest = [value for key, value in sums.items() if key not in self.series]
         if rest:
@@ -265,7 +265,7 @@ class Forecaster:
     # -- state -------------------------------------------------------------------------------------------
 
     def state(self) -> bytes:
-        """Plain data (MessagePack) from which `restore` goes on bit for bit."""
+        """Return plain data (MessagePack) from which `restore` continues bit for bit."""
         state = _State(
             format=_FORMAT,
             identity=self.spec.identity,
@@ -282,7 +282,7 @@ class Forecaster:
 
     @classmethod
     def restore(cls, spec: ForecastSpec, state: bytes) -> Forecaster:
-        """Go on from `state`. Raises Poison where it is none of ours, or of a forecast declared otherwise."""
+        """Continue from `state`; raise Poison if it is not valid, or of a forecast declared otherwise."""
         made = cls(spec)
         try:
             known = msgspec.msgpack.decode(state, type=_State)
@@ -298,21 +298,21 @@ class Forecaster:
             raise ValueError(f"it was declared as {known.identity}, not as {self.spec.identity}")
         counts = (*known.counts, known.closed, known.learned, known.strays)
         if len(known.counts) != 4 or not all(0 <= count <= _LARGEST_COUNT for count in counts):
-            raise ValueError("a count is below 0 or absurd")
+            raise ValueError("a count is negative or too large")
         if known.next is None and (known.open or known.series):
-            raise ValueError("series without a clock")
+            raise ValueError("there are series, but no clock")
         latest_ms = (*known.open, *(() if known.next is None else (known.next,)))
         if not all(0 <= self._start_ms(step) <= 2 * _NEWEST_MS for step in latest_ms):
-            raise ValueError("a step that cannot be")
+            raise ValueError("a step is impossible")
         if len(known.open) > 2 * self._farthest + 2 + self.spec.lateness_ms // self.spec.step_ms:
             raise ValueError(f"{len(known.open)} open steps")
         if len(known.series) > self.spec.series + 1:
             raise ValueError(f"{len(known.series)} series; expected {self.spec.series + 1} at most")
         if known.trial is not None and (self.spec.by == TOTAL or len(known.trial) >= self.spec.seasons[0]):
-            raise ValueError("a trial that cannot be")
+            raise ValueError("the trial is impossible")
         for sums in (*known.open.values(), *(known.trial or ())):
             if not all(abs(value) <= _LARGEST_SUM for value in sums.values()):
-                raise ValueError("a sum is absurd or no number")
+                raise ValueError("a sum is too large or not a number")
         self.taken, self.ignored, self.late, self.strays = known.counts
         self._next, self._closed, self._strays_in_row = known.next, known.closed, known.strays
         self._learned = known.learned

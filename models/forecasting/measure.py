@@ -1,4 +1,4 @@
-"""What an event adds to a forecast: the amounts of its own fields, or of those of its lines."""
+"""What an event adds to a forecast: amounts from its own fields, or from those of its lines."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ Amounts = Callable[[Mapping[str, Any]], Iterator[tuple[str, float]]]
 
 
 def amounts(spec: ForecastSpec, schema: str) -> Amounts:
-    """How a record of `schema` is measured: (value of `by`, amount), none when it is of another kind.
+    """Return a function from a record of `schema` to its amounts, (value of `by`, amount); none if of another kind.
 
-    Where `by` is a field of the lines, so is what is measured; without one, lines are counted. Raises `ConfigError`
-    when the schema has no such fields or kinds.
+    If `by` is a field of the lines, so is the measured field; without one, it counts lines. Raise `ConfigError` if the
+    schema has no such fields or kinds.
+
+    >>> from models.forecasting import load_forecasts
+    >>> by_category = load_forecasts("config/forecasts.yaml")[2]
+    >>> lines = [{"category": "tea", "quantity": 2}, {"category": "cups", "quantity": 6}]
+    >>> list(amounts(by_category, "sales_event")({"kind": "order", "lines": lines}))
+    [('tea', 2.0), ('cups', 6.0)]
     """
     check_kinds(schema, spec.kinds, spec.place, f"forecast {spec.name}: {spec.topic}")
     own, lines = _fields(schema)
@@ -44,7 +50,13 @@ def amounts(spec: ForecastSpec, schema: str) -> Amounts:
 
 
 def check_kinds(schema: str, kinds: Sequence[str], place: LocatedMapping, where: str) -> None:
-    """Raise `ConfigError` for a kind that events of `schema` cannot have; `kinds` of `place` names it."""
+    """Raise `ConfigError` if events of `schema` cannot have one of `kinds`; the error names the line of `place`.
+
+    >>> check_kinds("sales_event", ["sale"], LocatedMapping(), "demand: sales.events")
+    Traceback (most recent call last):
+        ...
+    streams.errors.ConfigError: config:1: demand: sales.events has no kind sale; expected one of order, return, ...
+    """
     types = (field["type"] for field in schemas.schema(schema)["fields"] if field["name"] == "kind")
     symbols = next(types)["symbols"]
     for kind in kinds:
@@ -54,16 +66,22 @@ def check_kinds(schema: str, kinds: Sequence[str], place: LocatedMapping, where:
 
 
 def has_lines(schema: str) -> bool:
-    """Whether events of `schema` have lines."""
+    """Return whether events of `schema` have lines.
+
+    >>> has_lines("sales_event"), has_lines("web_event")
+    (True, False)
+    """
     return any(field["name"] == LINES for field in schemas.schema(schema)["fields"])
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")  # which is counted as ignored
+    return (
+        float(value) if isinstance(value, int | float) else float("nan")
+    )  # `Forecaster.add` counts it as ignored
 
 
 def _fields(schema: str) -> tuple[Sequence[str], Sequence[str]]:
-    """The names of a record's fields, and of those of its lines."""
+    """Return the names of a record's fields, and of those of its lines."""
     own: dict[str, Any] = {field["name"]: field["type"] for field in schemas.schema(schema)["fields"]}
     items = own[LINES]["items"] if LINES in own else {"fields": []}
     return list(own), [field["name"] for field in items["fields"]]

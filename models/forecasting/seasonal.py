@@ -1,11 +1,11 @@
-"""What comes next in a series with a daily and a weekly rhythm: a few structural models, weighed by their errors.
+"""Forecasts a series with a daily and a weekly season: a mixture of structural models, weighted by their errors.
 
-Each is x = level + one number for the slot in every season + noise, the level a random walk and the slots, too
-(Harvey 1989, Forecasting, Structural Time Series Models and the Kalman Filter): exponential smoothing whose gains
-come from the variances, so that it starts without history and weekly slots lean on the daily ones until they know
-better. Only the diagonal of the covariance is kept. The models differ in how fast the level moves, which is what
-series differ in; they are mixed by exponential weights of their recent squared errors (Vovk 1990; Herbster and
-Warmuth 1998 for forgetting). An innovation that is an outlier counts as a moderate one (Gelper, Fried and Croux 2010).
+Each model is x = level + one number for the slot of each season + noise; the level and the slots are random walks
+(Harvey 1989, Forecasting, Structural Time Series Models and the Kalman Filter). This is exponential smoothing whose
+gains come from the variances: it needs no history to start, and weekly slots rely on the daily ones until they have
+learned better. Only the diagonal of the covariance is stored. The models differ in how fast the level moves, as series
+do. Exponential weights of their recent squared errors mix them (Vovk 1990; Herbster and Warmuth 1998 for forgetting).
+An outlying innovation is clipped to a moderate one (Gelper, Fried and Croux 2010).
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ from array import array
 from collections.abc import Sequence
 from typing import Final
 
-# Variances in units of the noise's. From nearly constant to a level that is half renewed in two steps.
+# Variances in units of the noise's. The level ranges from nearly constant to half renewed in two steps.
 _LEVEL_DRIFTS: Final = (0.0001, 0.001, 0.01, 0.1)
 _SLOT_DRIFT: Final = 0.001
 EXPERTS: Final = len(_LEVEL_DRIFTS)
 
-# What is not known at first: the level next to nothing, the shorter season little, the longer one is near zero.
+# First variances: the level is almost unknown, the slots of the shorter season are little known, those of the longer
+# one are near zero.
 _LEVEL_START: Final = 100.0
 _SLOT_STARTS: Final = (30.0, 3.0)
 
 _LEARNING_RATE: Final = 0.5  # of the weights; squared errors are in units of the noise
-_LARGEST_LOSS: Final = 3.0  # deviations: what one step may tell of the models
-_MEMORY_SEASONS: Final = 8  # of the shortest season: what the weights remember
-_FARTHEST: Final = 2.0  # deviations: an innovation beyond is an outlier, unless
-_OUTLIERS: Final = 6  # more than so many come in a row: then it is a new level
+_LARGEST_LOSS: Final = 3.0  # deviations: one step changes the weights by no more
+_MEMORY_SEASONS: Final = 8  # the memory of the weights, in shortest seasons
+_FARTHEST: Final = 2.0  # deviations: a larger innovation is an outlier
+_OUTLIERS: Final = 6  # more than so many in a row are a new level instead
 _LARGEST: Final = 1e9  # far above the square root of any total
 
 
 class Seasonal:
-    """The models of one series, which is told of every step exactly once, in order."""
+    """The models of one series; `learn` takes every step exactly once, in order."""
 
     def __init__(self, seasons: Sequence[int]) -> None:
-        """`seasons`: steps of each season, the shortest first, two at most."""
+        """`seasons`: the steps of each season, the shortest first, two at most."""
         self.seasons = tuple(seasons)
         self.steps = 0
         self.outliers = 0  # in a row
@@ -52,7 +53,7 @@ class Seasonal:
         self._losses = [0.0] * EXPERTS
 
     def forecast(self, step: int, horizon: int) -> list[float]:
-        """The steps `step` to `step + horizon - 1`, of which `step` is the next one."""
+        """Return forecasts of the steps `step` to `step + horizon - 1`; `step` is the next to be learned."""
         weights = self._weights()
         found = []
         level = math.fsum(w * means[0] for w, means in zip(weights, self._means, strict=True))
@@ -65,7 +66,7 @@ class Seasonal:
         return found
 
     def learn(self, step: int, x: float, forecast: float, scale: float) -> None:
-        """Learn step `step`; `forecast` is what was said of it, `scale` the usual size of the error (0: unknown)."""
+        """Learn the value `x` of step `step`, its `forecast`, and the usual error, `scale` (0: unknown)."""
         self.steps += 1
         places = (0, *self._places(step))
         reach = math.inf
@@ -92,7 +93,7 @@ class Seasonal:
                 variances[place] += (_SLOT_DRIFT if place else drift) - gain * variances[place]
 
     def pause(self, steps: int) -> None:
-        """`steps` steps of which nothing is known: the level has moved on, unseen."""
+        """Skip `steps` unknown steps: the level becomes less certain."""
         for drift, variances in zip(_LEVEL_DRIFTS, self._variances, strict=True):
             variances[0] = min(_LEVEL_START, variances[0] + drift * steps)
 
@@ -110,7 +111,7 @@ class Seasonal:
         return places
 
     def state(self) -> tuple[int, int, bytes]:
-        """steps, outliers, and float64 little-endian: losses, means, variances."""
+        """Return steps, outliers, and float64 little-endian: losses, means, variances."""
         numbers = array("d", self._losses)
         for part in (*self._means, *self._variances):
             numbers.extend(part)
@@ -118,25 +119,25 @@ class Seasonal:
 
     @classmethod
     def restore(cls, seasons: Sequence[int], steps: int, outliers: int, numbers: bytes) -> Seasonal:
-        """From the values of `state`; raises ValueError where they are none."""
+        """Restore from the values of `state`; raise ValueError if they are not valid."""
         made = cls(seasons)
         width = 1 + sum(made.seasons)
         values = floats(numbers, EXPERTS * (1 + 2 * width), _LARGEST**2)
         if steps < 0 or outliers < 0:
-            raise ValueError("a count is below 0")
+            raise ValueError("a count is negative")
         made.steps, made.outliers = steps, outliers
         made._losses = list(values[:EXPERTS])
         parts = [values[at : at + width] for at in range(EXPERTS, len(values), width)]
         made._means, made._variances = parts[:EXPERTS], parts[EXPERTS:]
         if min(made._losses) < 0 or min(min(part) for part in made._variances) < 0:
-            raise ValueError("a loss or a variance is below 0")
+            raise ValueError("a loss or a variance is negative")
         if max(max(part) for part in made._variances) > 2 * _LEVEL_START:
-            raise ValueError("a variance is absurd")
+            raise ValueError("a variance is too large")
         return made
 
 
 def little(numbers: array[float]) -> bytes:
-    """float64, little-endian, whatever the machine."""
+    """Return the numbers as float64, little-endian on every machine."""
     copy = array("d", numbers)
     if sys.byteorder == "big":
         copy.byteswap()
@@ -144,12 +145,12 @@ def little(numbers: array[float]) -> bytes:
 
 
 def floats(data: bytes, count: int, largest: float) -> array[float]:
-    """The `count` numbers of `little`; raises ValueError unless all are within +-`largest`."""
+    """Read the `count` numbers that `little` wrote; raise ValueError unless all are within +-`largest`."""
     if len(data) != 8 * count:
         raise ValueError(f"{len(data)} bytes for {count} numbers")
     found = array("d", data)
     if sys.byteorder == "big":
         found.byteswap()
     if not all(-largest <= number <= largest for number in found):
-        raise ValueError("a number is absurd or none")
+        raise ValueError("a number is too large or not a number")
     return found

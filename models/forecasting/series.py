@@ -1,8 +1,8 @@
-"""One series of a forecast: what comes next, between which bounds, and whether it has left them.
+"""One series of a forecast: its forecast, its bounds, and whether it has left them.
 
-Numbers are square roots here (of the size, with the sign): sums of events spread the more the larger they are, and
-their roots spread nearly evenly, by night and by day. Bounds keep their meaning under that; the expected number is
-that of the square.
+The models work on signed square roots of the sums. The larger sums of events are, the more they vary; their roots vary
+nearly equally, by night and by day. The transform keeps the meaning of the bounds; the expected value is that of the
+square.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LARGEST_STEP: Final = 1 << 40
 
 
 class Outlook(NamedTuple):
-    """One step ahead: the number expected, and the bounds that `coverage` of the actual ones are within."""
+    """One step ahead: the expected value, and bounds that contain a share `coverage` of actual values."""
 
     expected: float
     lower: float
@@ -35,7 +35,7 @@ class Outlook(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A series that has left its forecast: seen at `step`, away since `since`."""
+    """A departure of a series: detected at `step`, outside since `since`."""
 
     direction: str
     step: int
@@ -46,7 +46,7 @@ class Left:
 
 
 class SeriesState(msgspec.Struct, forbid_unknown_fields=True):
-    """Everything a series needs to go on as if undisturbed."""
+    """All that a series needs to continue as if undisturbed."""
 
     steps: int
     outliers: int
@@ -62,29 +62,31 @@ class SeriesState(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Series:
-    """Told of every step exactly once, in order."""
+    """One series; `learn` takes every step exactly once, in order."""
 
     def __init__(self, spec: ForecastSpec) -> None:
         self._horizon, self._coverage = spec.horizon, spec.coverage
-        # Two short seasons come first: what is forecast without is no forecast.
+        # Forecasts begin after two short seasons; earlier ones would be worthless.
         self._warm_up = 2 * spec.seasons[0]
         self._quiet_steps = -(-spec.quiet_ms // spec.step_ms)
-        self.signed = False  # a number below zero was seen
-        self.hushed = 0  # departures that were not told
+        self.signed = False  # whether there was a value below zero
+        self.hushed = 0  # departures that were suppressed
         self._seasonal = Seasonal(spec.seasons)
         self._intervals = Intervals(spec.horizon, spec.coverage)
-        self._waiting: deque[array[float]] = deque(maxlen=spec.horizon)  # forecasts made, the latest first
-        # Both directions together may give one false alarm in that time.
+        self._waiting: deque[array[float]] = deque(
+            maxlen=spec.horizon
+        )  # forecasts not yet compared, the latest first
+        # Both directions together may raise one false alarm in `alarm_ms`.
         alarm_steps = 2.0 * spec.alarm_ms / spec.step_ms
         self._evidence = [Evidence(self._intervals.share, alarm_steps) for _ in DIRECTIONS]
-        self._quiet = [0, 0]  # the first step that may tell a departure again
+        self._quiet = [0, 0]  # the first step that may report a departure again
 
     @property
     def ready(self) -> bool:
         return bool(self._waiting)
 
     def learn(self, step: int, value: float) -> Left | None:
-        """Learn the number of step `step`; returns the departure that it completes."""
+        """Learn the value of step `step`; return the departure that it completes, if any."""
         x = math.copysign(math.sqrt(abs(value)), value)
         self.signed = self.signed or value < 0.0
         left = None
@@ -102,12 +104,12 @@ class Series:
         return left
 
     def pause(self, steps: int) -> None:
-        """`steps` steps of which nothing is known: what was forecast is never compared."""
+        """Skip `steps` unknown steps and drop the forecasts made so far."""
         self._seasonal.pause(steps)
         self._waiting.clear()
 
     def outlook(self) -> list[Outlook]:
-        """The steps ahead; empty while there is too little to tell from."""
+        """Return the outlook of the steps ahead; empty during the warm-up."""
         if not self._waiting:
             return []
         found = []
@@ -121,12 +123,12 @@ class Series:
         return bound if self.signed else max(0.0, bound)
 
     def _missed(self, x: float) -> tuple[bool, bool]:
-        """Whether it is outside what is usual one step ahead: below, above."""
+        """Return whether the value is below, and whether above, the usual range one step ahead."""
         middle, (lower, upper) = self._waiting[0][0], self._intervals.usual()
         return x < self._floored(middle + lower), x > self._floored(middle + upper)
 
     def _compare(self, x: float) -> None:
-        """Learn from all that was forecast of this step."""
+        """Learn from all forecasts of this step."""
         bounds = self._intervals.bounds()
         for ahead, forecasts in enumerate(self._waiting):
             middle, (lower, upper, _) = forecasts[ahead], bounds[ahead]
@@ -164,7 +166,7 @@ class Series:
 
     @classmethod
     def restore(cls, spec: ForecastSpec, known: SeriesState) -> Series:
-        """Raises ValueError where `known` cannot be the state of such a series."""
+        """Restore a series; raise ValueError if `known` cannot be its state."""
         made = cls(spec)
         made._seasonal = Seasonal.restore(spec.seasons, known.steps, known.outliers, known.seasonal)
         made._intervals = Intervals.restore(
@@ -176,7 +178,7 @@ class Series:
         if not len(known.evidence) == len(known.since) == len(known.quiet) == len(DIRECTIONS):
             raise ValueError("expected two directions")
         if not all(abs(step) <= _LARGEST_STEP for step in (*known.since, *known.quiet)):
-            raise ValueError("a step that cannot be")
+            raise ValueError("a step is impossible")
         for evidence, total, since in zip(made._evidence, known.evidence, known.since, strict=True):
             evidence.restore(total, since)
         made._quiet, made.signed = list(known.quiet), known.signed
@@ -188,7 +190,7 @@ def _square(x: float) -> float:
 
 
 def _expected(middle: float, scale: float) -> float:
-    """The mean of x |x| where x is normal: (m^2 + s^2)(2 Phi(m/s) - 1) + 2 m s phi(m/s)."""
+    """Return the mean of x |x| for a normal x: (m^2 + s^2)(2 Phi(m/s) - 1) + 2 m s phi(m/s)."""
     z = middle / scale
     density = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
     return (middle * middle + scale * scale) * math.erf(z / math.sqrt(2.0)) + 2.0 * middle * scale * density
