@@ -267,19 +267,33 @@ def _close(pipe: IO[Any] | None) -> None:
 
 
 def run_first(settings: Settings, stop: threading.Event) -> int:
-    """What comes before any role, in a process that ends: what it imports would stay. Returns its exit status."""
+    """What comes before any role, in a process that ends: what it imports would stay. Returns its exit status.
+
+    What it says on standard error is said here.
+    """
     child = subprocess.Popen(
         [sys.executable, "-m", "cli", FIRST, TIED],
         stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, **environment(settings, False)},
+        text=True,
         start_new_session=True,
     )
+    told = threading.Thread(target=_hand_on, args=(child.stderr,), name=FIRST, daemon=True)
+    told.start()
     while child.poll() is None:
         if stop.wait(0.05):
             child.terminate()
             child.wait()
+    told.join()
     _close(child.stdin)
+    _close(child.stderr)
     return 0 if stop.is_set() else child.returncode
+
+
+def _hand_on(lines: IO[str]) -> None:
+    for line in lines:
+        sys.stderr.write(line)
 
 
 def run_together(

@@ -15,7 +15,8 @@ import typer.main
 import cli
 from config.settings import ROOT
 
-COMMANDS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+ALL = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
+COMMANDS = sorted(name for name, command in ALL.items() if not command.hidden)  # of which --help tells
 NO_BROKER = "no Kafka broker answers at 127.0.0.1:1; start one with `make kafka`, or set STREAMWISE_KAFKA"
 
 
@@ -133,7 +134,7 @@ def test_a_role_waits_for_a_broker_within_bounds(run: Run, monkeypatch: pytest.M
         ),
         (
             ["bench", "nothing"],
-            "bench: expected one of engine, product, latency, scale, workers, failover, soak, faults, models, "
+            "bench: expected one of engine, product, latency, scale, workers, failover, soak, idle, faults, models, "
             "got 'nothing'",
         ),
     ],

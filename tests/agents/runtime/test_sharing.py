@@ -175,11 +175,11 @@ def test_a_role_that_fails_among_others_is_explained_by_its_own_line(
 
 
 def test_what_comes_first_ends_with_its_own_status_or_when_asked(
-    settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = settings.model_copy(update={"config": tmp_path})
     assert run_first(wrong, threading.Event()) == 2
-    assert "features.yaml" in capfd.readouterr().err
+    assert "features.yaml" in capsys.readouterr().err
     stop = threading.Event()
     stop.set()
     assert run_first(settings, stop) == 0
