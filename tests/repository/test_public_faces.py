@@ -25,6 +25,7 @@ FACES: Final = sorted(path for path in FILES if path.name == "__init__.py" and p
 PROGRAMS: Final = {"bench.peers"}
 STEPS: Final = re.compile(r"\(steps? \d+((, \d+)*( and| to) \d+)?\)")
 STEPLESS: Final = {
+    "agents.processes",
     "agents.runtime",
     "agents.topology",
     "streams.kernels",
