@@ -1,6 +1,6 @@
-"""Avro schemas compiled to programs that kernels run over raw bodies (step 3), and the encoder of outputs.
+"""Compiles Avro schemas to programs that kernels run over raw bodies (step 3), and encodes outputs.
 
-Promises: a body that does not fit is a reason, never a wrong value.
+Promises: a body that does not fit its schema gives a reason, never a wrong value.
 """
 
 from .compiler import (

@@ -1,8 +1,8 @@
-"""Step 3, second half: a writer's Avro schema becomes a program that a kernel runs over raw bodies.
+"""Step 3, second half: compiles a writer's Avro schema to a program that a kernel runs over raw bodies.
 
-A program reads every byte of a record (bounded by the record's own length, strings checked as UTF-8)
-and keeps only what was asked for: the event's time, kind, message id and fields. It accepts nothing
-that fastavro would refuse, and leaves nothing unread. Compile: `compile_program`; run: `streams.avro.decoder`.
+A program reads every byte of a record, within the record's own length, and checks strings as UTF-8. It keeps
+only the captured values: the event's time, kind, message id and fields. It accepts nothing that fastavro would
+refuse. `compile_program` compiles; `streams.avro.decoder` runs.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .resolution import ReaderSchema, full_name
  CONSTANT, TALLY) = range(18)  # fmt: skip
 # destinations below zero are not fields
 NOWHERE, TIME, KIND, MESSAGE_ID = -1, -2, -3, -4
-# modes: what is done with a value that has a destination
+# modes: how a value reduces into its destination
 SET, SUM, COUNT, BITS = range(4)
 MODES = {"last": SET, "sum": SUM, "count": COUNT, "bits": BITS}
 
-_INT_SCALES_MS = {  # one unit of an integer logical type in ms; below 0: a divisor, as thousandths are not exact
+_INT_SCALES_MS = {  # ms in a unit of an integer logical type; below 0: a divisor, as a factor of 0.001 is not exact
     "timestamp-millis": 1.0,
     "timestamp-micros": -1e3,
     "local-timestamp-millis": 1.0,
@@ -39,7 +39,7 @@ MAX_DEPTH = 8  # nested arrays and maps
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Where a value goes: `field` (a column, or TIME, KIND, MESSAGE_ID), its reducer and its bounds."""
+    """The destination of a value: `field` (a column, or TIME, KIND, MESSAGE_ID), its reducer and its bounds."""
 
     field: int
     mode: int = SET
@@ -49,12 +49,14 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class AvroProgram:
-    """Programs of all schema ids of one topic, laid end to end.
+    """The concatenated programs of all schema ids of one topic.
 
-    `code: int64[n, 5]`; `tables: int64[m]` (jumps of unions, kinds or hashes of enum symbols); `scales: float64[k]`
-    (factors, below 0 divisors; constants);
-    `ids: int64[s]` the schema ids, sorted; `entry: int64[s]`; `initial: float64[s, f]` what a field is
-    when the record does not hold it (NaN, 0 for the bits of a lone string); `bounds: float64[f, 2]`.
+    code: int64[n, 5], the instructions
+    tables: int64[m], jump targets of unions, kinds or hashes of enum symbols
+    scales: float64[k], factors (below 0: divisors) and constants
+    ids: int64[s], the schema ids, sorted; entry: int64[s], the first instruction of each
+    initial: float64[s, f], a field's value if the record lacks it (NaN; 0 for the bits of a lone string)
+    bounds: float64[f, 2]
     """
 
     code: Any
@@ -92,7 +94,7 @@ class _Compiler:
         return self.scales.index(factor)
 
     def compile(self, schema: Any, path: str, reader: Any = None) -> None:
-        """Emit the reading of `schema`; `reader` is the current schema's type at the same place."""
+        """Emit the code that reads `schema`; `reader` is the reader schema's type at the same place."""
         if isinstance(schema, list):
             self._union(schema, path, reader)
             return
@@ -130,22 +132,22 @@ class _Compiler:
         readers = self.readers.fields(reader)
         for member in schema["fields"]:
             target = readers.get(member["name"])
-            name_there = target["name"] if target else member["name"]
-            child = name_there if not path else f"{path}.{name_there}"
+            reader_name = target["name"] if target else member["name"]
+            child = reader_name if not path else f"{path}.{reader_name}"
             if reader is not None and target is None:
-                child = f"{child} (unknown to the reader)"  # read over, never captured
+                child = f"{child} (unknown to the reader)"  # skipped, never captured
             self.compile(member["type"], child, target["type"] if target else None)
         written = {member["name"] for member in schema["fields"]}
         for target in {id(t): t for t in readers.values()}.values():
             if "default" in target and not {target["name"], *target.get("aliases", ())} & written:
-                there = f"{path}.{target['name']}" if path else target["name"]
-                self._constant(target["type"], target["default"], there)
+                child = f"{path}.{target['name']}" if path else target["name"]
+                self._constant(target["type"], target["default"], child)
         del self.open_names[-2:]
 
     def _constant(self, schema: Any, value: Any, path: str) -> None:
-        """Emit what the reader's schema gives to a field that the writer did not know."""
+        """Emit the reader's default of a field that the writer did not know."""
         schema = self.readers.opened(schema)
-        if isinstance(schema, list):  # a default is of the first branch
+        if isinstance(schema, list):  # a default has the type of the first branch
             schema = self.readers.opened(schema[0])
         kind = schema["type"]
         capture = self.captures.get(path)
@@ -175,13 +177,13 @@ class _Compiler:
         known = set(reader["symbols"]) if isinstance(reader, dict) and "symbols" in reader else set(symbols)
         default = reader.get("default") if isinstance(reader, dict) else None
         for symbol in symbols:
-            seen = symbol if symbol in known else default
-            if seen is None:
+            resolved = symbol if symbol in known else default
+            if resolved is None:
                 self.tables.append(-2)
-            elif capture and capture.field >= 0:  # a symbol is a string like any other
-                self.tables.append(int(hash_text(seen)))
+            elif capture and capture.field >= 0:  # as a field, a symbol is a string
+                self.tables.append(int(hash_text(resolved)))
             else:
-                self.tables.append(self.kinds.get(seen, -1))
+                self.tables.append(self.kinds.get(resolved, -1))
         self._check_mode(capture, "enum")
         self.emit(ENUM, capture, start, len(symbols))
 
@@ -206,7 +208,7 @@ class _Compiler:
         counter = self.captures.get(child)
         plain = isinstance(items, dict) and items["type"] in ("record", "array", "map")
         if counter is not None and counter.mode == COUNT and plain:
-            self.counted.add(child)  # whole blocks are: none of their items can be null
+            self.counted.add(child)  # count whole blocks: none of their items can be null
         else:
             counter = None
             self.counted.discard(child)
@@ -222,16 +224,16 @@ class _Compiler:
         self.depth -= 1
 
     def _zeros(self, child: str, *, outermost: bool) -> None:
-        """An empty array sums to 0 and is no bits; one that is not there stays absent."""
+        """Emit zeros for sums, counts and bits: an empty array gives 0, a missing array leaves them absent."""
         for path, inside in self.captures.items():
-            # bits may look like NaN once some are set, so that only the outermost array may ask
+            # bits can look like NaN once some are set, so that only the outermost array may test for NaN
             if path.startswith(child) and (
                 inside.mode in (SUM, COUNT) or (inside.mode == BITS and outermost)
             ):
                 self.emit(ZERO, inside)
 
     def _check_mode(self, capture: Capture | None, kind: str) -> None:
-        """Only numbers have a sum and only strings have bits."""
+        """Raise `Fatal` for the sum of a text or the bits of anything but a string."""
         text = kind in ("string", "bytes", "fixed", "enum")
         if capture and (
             (capture.mode == SUM and text) or (capture.mode == BITS and kind not in ("string", "bytes"))
@@ -256,7 +258,7 @@ class _Compiler:
         elif kind in ("float", "double"):
             self.emit(FLOAT if kind == "float" else DOUBLE, capture)
         elif kind in ("string", "bytes"):
-            # bytes read as string must be UTF-8 too: fastavro decodes them for the reader
+            # bytes that the reader takes as a string must be UTF-8, too: fastavro decodes them
             as_text = kind == "string" or (isinstance(reader, dict) and reader["type"] == "string")
             self.emit(STRING if as_text else BYTES, capture)
         elif kind == "fixed":
@@ -272,11 +274,16 @@ def compile_program(
     kinds: Mapping[str, int],
     fields: int,
 ) -> AvroProgram:
-    """Compile one topic's schemas: `writers` by schema id, all resolved to `reader`, the current one.
+    """Compile one topic's schemas: `writers` by schema id, all resolved to `reader`, the current schema.
 
     `captures` maps a path of the reader's schema (`amount`, `lines[].quantity`, `lines[]` for a count) to its
-    destination; `kinds` an enum symbol to its code; `fields` is the width of the event's field vector.
-    Raises `Fatal` for a schema that cannot be compiled and for a path the reader does not have.
+    destination, `kinds` an enum symbol to its code. `fields` is the width of the event's field vector.
+    Raises `Fatal` for a schema that cannot be compiled and for a path that the reader lacks.
+
+    >>> sale = {"type": "record", "name": "sale", "fields": [{"name": "amount", "type": "double"}]}
+    >>> program = compile_program({7: sale}, sale, {"amount": Capture(0, low=0.0)}, kinds={}, fields=1)
+    >>> program.code[:, 0].tolist() == [DOUBLE, END], program.ids.tolist(), program.bounds.tolist()
+    (True, [7], [[0.0, inf]])
     """
     merged = _Compiler(captures, kinds, ReaderSchema(reader))
     check_paths(reader, captures)
@@ -307,16 +314,23 @@ def compile_program(
 
 
 def check_paths(reader: Any, captures: Mapping[str, Capture]) -> None:
-    """Raise `Fatal` for a path that `reader` does not have, or one whose value cannot be reduced so."""
-    probe = _Seen(captures, {}, ReaderSchema(reader))
+    """Raise `Fatal` for a path that `reader` lacks, or one whose value does not allow the reduction.
+
+    >>> sale = {"type": "record", "name": "sale", "fields": [{"name": "amount", "type": "double"}]}
+    >>> check_paths(sale, {"amount": Capture(0)})
+    >>> check_paths(sale, {"price": Capture(0)})
+    Traceback (most recent call last):
+    streams.errors.Fatal: no 'price' in schema 'sale'; it has ['amount']
+    """
+    probe = _PathFinder(captures, {}, ReaderSchema(reader))
     probe.compile(reader, "", reader)
     for path in captures:
         if path not in probe.paths:
             raise Fatal(f"no {path!r} in schema {reader.get('name')!r}; it has {sorted(probe.paths - {''})}")
 
 
-class _Seen(_Compiler):
-    """Compiles a schema only to learn which paths it has."""
+class _PathFinder(_Compiler):
+    """Compiles a schema only to find its paths."""
 
     def __init__(
         self, captures: Mapping[str, Capture], kinds: Mapping[str, int], readers: ReaderSchema

@@ -55,22 +55,22 @@ AHEAD_MS = 86_400_000.0  # a clock this far ahead of the append would fire every
 
 @inlined
 def _scaled(value: float, scale: float) -> float:
-    """`value` times a factor, or divided by what is below 0: thousandths and decimals stay exact so."""
+    """Return `value` times `scale`, or divided by -`scale` if that is negative, which keeps decimals exact."""
     return value * scale if scale > 0.0 else value / -scale
 
 
 @inlined
 def _keep(fields: Any, row: int, destination: int, mode: int, value: float) -> None:
     if mode == SUM:
-        held = fields[row, destination]
-        fields[row, destination] = value if np.isnan(held) else held + value
+        before = fields[row, destination]
+        fields[row, destination] = value if np.isnan(before) else before + value
     else:
         fields[row, destination] = value
 
 
 @inner
 def _big_endian(buf: Any, p: int, size: int) -> float:
-    """A two's-complement big-endian integer (Avro's decimal) as a float64."""
+    """Return a big-endian two's-complement integer (Avro's decimal) as a float64."""
     value = 0.0
     for k in range(size):
         value = value * 256.0 + buf[p + k]
@@ -85,7 +85,7 @@ def _run(
     ids: Any, fields: Any, bits: Any, left: Any,
 ) -> int:  # fmt: skip
     """Run one record's program from `pc` over `buf[p:end]`. Returns where it stopped, -1 (malformed) or -2 (NaN)."""
-    budget = end - p + 1  # items of zero size cannot outnumber the record's bytes
+    budget = end - p + 1  # items, even those of zero size, may not outnumber the record's bytes
     while True:
         opcode = code[pc, 0]
         destination = code[pc, 1]
@@ -122,7 +122,7 @@ def _run(
             if destination >= 0:
                 number = buf[p : p + 8].view(np.float64)[0]
                 if np.isnan(number):
-                    return -2  # NaN stands for an absent field; one that came over the wire is no number
+                    return -2  # NaN marks an absent field; a NaN in a record is no number
                 _keep(fields, row, destination, mode, number)
                 if mode == SUM and np.isnan(fields[row, destination]):
                     return -2  # infinities that cancel out
@@ -158,8 +158,8 @@ def _run(
                 budget -= count
                 left[depth] = count
                 if destination >= 0 and mode == COUNT:
-                    held = fields[row, destination]
-                    fields[row, destination] = count if np.isnan(held) else held + count
+                    before = fields[row, destination]
+                    fields[row, destination] = count if np.isnan(before) else before + count
         elif opcode == LOOP:
             depth = code[pc - 1, 4]
             left[depth] -= 1
@@ -204,8 +204,8 @@ def _run(
                 _keep(fields, row, destination, mode, _scaled(_big_endian(buf, p, size), scales[a]))
             p += size
         elif opcode == TALLY:
-            held = fields[row, destination]
-            fields[row, destination] = 1.0 if np.isnan(held) else held + 1.0
+            before = fields[row, destination]
+            fields[row, destination] = 1.0 if np.isnan(before) else before + 1.0
         elif opcode == CONSTANT:
             if mode == BITS:
                 bits[row, destination] |= np.int64(1) << (np.int64(scales[a]) & 63)

@@ -1,10 +1,10 @@
-"""Which part of the reader's schema a part of the writer's is read as (Avro specification, "Schema Resolution")."""
+"""Finds the part of the reader's schema that a part of the writer's resolves to (Avro, "Schema Resolution")."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# writer's type -> the reader's types that it is promoted to
+# writer's type -> the reader's types to which Avro promotes it
 _PROMOTIONS = {
     "int": ("long", "float", "double"),
     "long": ("float", "double"),
@@ -35,7 +35,7 @@ class ReaderSchema:
                     self._learn(schema.get(part))
 
     def opened(self, schema: Any) -> Any:
-        """A dict (or the list of a union) in place of names and of {"type": {...}} around one."""
+        """Resolve names and unwrap {"type": {...}}, to a dict or to the list of a union."""
         while True:
             if isinstance(schema, str):
                 schema = self._named.get(schema, {"type": schema})
@@ -49,7 +49,7 @@ class ReaderSchema:
                 return schema
 
     def chosen(self, writer: dict[str, Any], reader: Any) -> Any:
-        """The reader's type for a writer's type that is no union: of a union the branch that fits, or None."""
+        """Return the reader's type for a writer's type that is no union: of a union the branch that fits, or None."""
         reader = self.opened(reader)
         if not isinstance(reader, list):
             return reader
@@ -63,7 +63,7 @@ class ReaderSchema:
         return next(iter([*alike, *promoted]), None)
 
     def fields(self, reader: Any) -> dict[str, Any]:
-        """The fields of the reader's record by their names and aliases."""
+        """Return the fields of the reader's record by their names and aliases."""
         found: dict[str, Any] = {}
         if isinstance(reader, dict):
             for member in reader.get("fields", ()):
@@ -73,7 +73,7 @@ class ReaderSchema:
 
 
 def full_name(schema: Any) -> str:
-    """`namespace.name` of a named type."""
+    """Return `namespace.name` of a named type."""
     space = schema.get("namespace")
     return f"{space}.{schema['name']}" if space and "." not in schema["name"] else str(schema["name"])
 
