@@ -1,6 +1,6 @@
-"""Next products for each customer: items, followers, baskets, rules (step 10).
+"""Recommends next products to each customer, learned from all baskets, under rules (step 10).
 
-Promises: bounded memory; what may not be recommended never is.
+Promises: memory is bounded; it never recommends what the rules forbid.
 """
 
 from .assortment import Assortment, Recommendations

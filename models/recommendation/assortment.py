@@ -1,4 +1,4 @@
-"""What customers are scored with: a snapshot of what the recommender learned, as arrays, and the rules over it."""
+"""The assortment: a snapshot of the recommender as arrays, which scores customers, and the rules over it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Wire(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assortment:
-    """n items in ascending order of their keys, K neighbours of each.
+    """n items in ascending order of their keys, with K neighbours each.
 
     keys, categories (0 = none): int64[n]; repeats, popularity: float32[n], chances; neighbours: int32[n, K],
     places of items, -1 = none; follows: float32[n, K], their chances, the largest first. `half_life_ms` is that
@@ -55,7 +55,7 @@ class Assortment:
     half_life_ms: float
 
     def verify(self) -> None:
-        """Raise Poison with the reason why nobody must score with it."""
+        """Raise Poison with the reason why it must not be used for scoring."""
         reason = self._flaw()
         if reason:
             raise Poison(f"assortment {self.version} refused: {reason}")
@@ -74,22 +74,22 @@ class Assortment:
         if n and (self.keys[0] <= 0 or self.keys[-1] > LARGEST_KEY or (np.diff(self.keys) <= 0).any()):
             return "its keys do not ascend from 1 to 2^52"
         if ((self.neighbours < -1) | (self.neighbours >= n)).any():
-            return "a neighbour is none of its items"
+            return "a neighbour is not one of its items"
         for name in ("repeats", "popularity", "follows"):
             array = getattr(self, name)
             if not ((array >= 0.0) & (array <= 1.0)).all():  # false for NaN
-                return f"{name} has a number that is no chance"
+                return f"{name} has a number outside 0 to 1"
         return ""
 
     def to_bytes(self) -> bytes:
-        """MessagePack; 8 bytes a neighbour and 24 an item."""
+        """Return MessagePack, of 24 bytes an item and 8 a neighbour."""
         n, wide = self.neighbours.shape
         arrays = {name: to_bytes(getattr(self, name)) for name in _ARRAYS}
         return msgspec.msgpack.encode(_Wire(self.version, self.half_life_ms, n, wide, arrays))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Assortment:
-        """The same again, verified; raises Poison where it is none."""
+        """Read what `to_bytes` returned, and verify it; raise Poison if it is not an assortment."""
         try:
             wire = msgspec.msgpack.decode(data, type=_Wire)
             if not (0 <= wire.items <= len(data) and 0 <= wire.neighbours <= len(data)):
@@ -108,15 +108,15 @@ class Assortment:
         return assortment
 
     def by_popularity(self) -> NDArray[np.int32]:
-        """int32[n]: places, the most popular first, of equal ones the lesser key."""
+        """Return int32[n], the places by popularity, the largest first; ties go by the smaller key."""
         return np.argsort(-self.popularity, kind="stable").astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecommendationRules:
-    """What may be recommended of one assortment, worked out once for all customers.
+    """The items of one assortment that may be recommended, worked out once for all customers.
 
-    allowed: uint8[n]; once: uint8[n], items that nobody needs twice.
+    allowed: uint8[n]; once: uint8[n], the items that a customer buys only once.
     """
 
     allowed: NDArray[np.uint8]
@@ -132,7 +132,7 @@ class RecommendationRules:
         never: Iterable[int] = (),
         once: Iterable[int] = (),
     ) -> RecommendationRules:
-        """`stock`: keys of the items there are (None: all); the others are categories, by their hashes."""
+        """Make the rules. `stock`: keys of the items in stock (None: all); the others are hashes of categories."""
         allowed = ~_in(assortment.categories, never)
         if stock is not None:
             allowed &= _in(assortment.keys, stock)
@@ -146,7 +146,7 @@ def _in(values: NDArray[np.int64], wanted: Iterable[int]) -> NDArray[np.bool_]:
 
 
 class Recommendations:
-    """Scores customers with one assortment; not for two threads at once, as they would share its scratch."""
+    """Scores customers with one assortment. Two threads must not use it at once: they would share its scratch."""
 
     def __init__(self, assortment: Assortment, rules: RecommendationRules | None = None) -> None:
         assortment.verify()
@@ -174,9 +174,9 @@ class Recommendations:
         k: int = 10,
         owned: NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Keys and scores of the best k items at most, the best first.
+        """Return keys and scores of the best items, k at most, the best first.
 
-        `owned`: keys of what the customer has beyond the list, which forgets.
+        `owned`: keys of items that the customer has; the list `recent` may have forgotten them.
         """
         keys, scores = np.zeros(k, np.int64), np.zeros(k)
         more = _NONE if owned is None else owned
@@ -188,7 +188,7 @@ class Recommendations:
     def changed(
         self, recents: NDArray[np.float64], slots: NDArray[np.int64], now_ms: float, k: int = 10
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The same for the customers who changed, in one call: int64[c, k] keys, 0 = none; float64[c, k] scores.
+        """Score the customers who changed in one call; return int64[c, k] keys, 0 = none, and float64[c, k] scores.
 
         recents: float64[m, w], the lists of all customers; slots: int64[c], the rows to score.
         """

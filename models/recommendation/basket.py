@@ -1,4 +1,4 @@
-"""Which lines of an order make the basket that is learned from: bought, known, different, and not too many."""
+"""Which lines of an order make the basket to learn: distinct known items that were bought, up to a limit."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from streams.kernels import kernel
 
 from .item_table import LARGEST_KEY
 
-BASKET: Final = 64  # different items; the others are cut off, as pairs grow with the square
+BASKET: Final = 64  # distinct items; the rest is dropped, because pairs grow with the square
 
-# As of features: what is beyond is no measurement. How many were bought does not count otherwise, as units differ.
+# A larger quantity is no measurement, as with features. Beyond that quantities do not count, because units differ.
 _LARGEST_QUANTITY: Final = 1e6
 
 
 @kernel
 def _counts(key: int, quantity: float) -> bool:
-    """Whether a line is a purchase of a known item; false for NaN."""
+    """Return whether a line is a purchase of a known item; false for NaN."""
     return 0 < key <= LARGEST_KEY and 0.0 < quantity <= _LARGEST_QUANTITY
 
 
@@ -31,7 +31,7 @@ def clean(
     basket: NDArray[np.int64],
     theirs: NDArray[np.int64],
 ) -> int:
-    """The different items of the lines that count, and their categories, as many as fit; returns their number."""
+    """Fill `basket` and `theirs` with the distinct items that count and their categories; return their number."""
     size = 0
     for line in range(len(keys)):
         if size == len(basket):
@@ -51,7 +51,7 @@ def clean(
 def wasted(
     keys: NDArray[np.int64], quantities: NDArray[np.float64], basket: NDArray[np.int64], size: int
 ) -> int:
-    """Lines that are in no basket; a repeated one is."""
+    """Count the lines whose item is not in the basket; a repeated line counts as in it."""
     lost = 0
     for line in range(len(keys)):
         kept = False

@@ -1,4 +1,4 @@
-"""What `config/recommendations.yaml` declares: which events are baskets, and which items may be recommended."""
+"""What `config/recommendations.yaml` declares: the events that are baskets, and the rules for recommended items."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Final
 from config.located_yaml import LocatedMapping, load
 from streams.errors import ConfigError
 
-MOST: Final = 100  # products of one customer
+MOST: Final = 100  # products for one customer
 
 
 @dataclass(frozen=True, slots=True)
 class RecommendSpec:
-    """Baskets are the events of `kinds` on `topic`, which has lines; `top` products are recommended of them.
+    """Baskets are the events of `kinds` on `topic`, which has lines; each customer gets `top` products.
 
-    only, never, once: categories; `once` are those of which nobody needs the same product twice. `out_of_stock` is a
-    file with a product a line, which may change at any time; None: everything is there. `place`: of the baskets.
+    only, never, once: categories; of a category in `once` a customer buys a product only once. `out_of_stock`: a file
+    with one product a line, which may change at any time; None: everything is in stock. `place`: position of `baskets`
+    in the file.
     """
 
     topic: str
@@ -31,7 +32,12 @@ class RecommendSpec:
 
 
 def load_recommendations(path: str | Path) -> RecommendSpec:
-    """Read the file; a ConfigError names the line to mend and what was expected there."""
+    """Read the file; a ConfigError names the line to correct and what was expected there.
+
+    >>> spec = load_recommendations("config/recommendations.yaml")
+    >>> spec.topic, spec.kinds, spec.top
+    ('sales.events', ('order',), 10)
+    """
     top = load(path)
     top.expect({"baskets", "top", "only", "never", "once", "out_of_stock"}, {"baskets"})
     baskets = top["baskets"]
@@ -56,7 +62,7 @@ def load_recommendations(path: str | Path) -> RecommendSpec:
 
 
 def read_products(path: Path) -> frozenset[str]:
-    """The products in a file, one a line; raises ConfigError when it cannot be read."""
+    """Return the products in a file, one a line; raise ConfigError if it cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,13 +1,13 @@
-"""Which items are known, and which follow which: counts that fade, in tables that do not grow.
+"""The table of known items and of the items that follow each: decaying counts in bounded memory.
 
-An item is its key, the 52-bit hash of its name. Its row lies in the bucket that the key's low bits name, among
-`WAYS`; so finding and replacing are a short loop, and the tables are plain arrays. Where a bucket, or the list of
-an item's followers, is full, the newcomer takes the place of the smallest count and inherits it as its error
-(Space-Saving: Metwally, Agrawal and El Abbadi 2005). A true count lies between count - error and count, and
-whatever has more than its table's total divided by its places is in it.
+An item is its key, the 52-bit hash of its name. The low bits of the key name its bucket of `WAYS` places, so that a
+short loop finds or replaces an item, and the tables are plain arrays. If a bucket, or the list of an item's followers,
+is full, a new item replaces the smallest count and inherits it as its error (Space-Saving: Metwally, Agrawal and El
+Abbadi 2005). The true count lies between count - error and count. Every item with more than the total of its table
+divided by the number of places is in the table.
 
-Counts fade by growing increments (forward decay: Cormode, Shkapenyuk, Srivastava and Xu 2009): at time t one adds
-2^(t / half-life), so nothing has to be touched to fade, and comparisons are right at any time.
+Counts decay by growing increments (forward decay: Cormode, Shkapenyuk, Srivastava and Xu 2009): one count at time t
+adds 2^(t / half-life). So old counts need no update, and comparisons are right at any time.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from numpy.typing import NDArray
 from streams.kernels import kernel
 
 WAYS: Final = 16  # 128 bytes of keys: two cache lines
-LARGEST_KEY: Final = 2**52 - 1  # the engine's hashes of strings, exact in a float64; 0 is a free place
+LARGEST_KEY: Final = 2**52 - 1  # of the engine's hashes of strings, exact in a float64; 0 marks a free place
 
 
 class Table(NamedTuple):
-    """The arrays, as the kernels take them; n items in n / WAYS buckets, c followers of each.
+    """The arrays for the kernels; n items in n / WAYS buckets, with c followers each.
 
     keys: int64[n], 0 = free; categories: int64[n], 0 = none; counts, errors: float64[n], baskets with the item;
-    shown: float64[n], how much of it customers had when a basket came; repeated: float64[n], how much of that
-    came with the item in the basket; paired: float64[n], the same as shown, for followers and with the pairs
-    within baskets. followers: int64[n, c], keys, 0 = free; follows, excess: float64[n, c], how much of `paired`
-    came with that other item in the basket, and its error.
+    shown: float64[n], the summed shares of the item in customers' lists when a basket came; repeated: float64[n], the
+    part of `shown` for which the basket had the item again; paired: float64[n], `shown` plus the pairs within
+    baskets, for the followers. followers: int64[n, c], keys, 0 = free; follows, excess: float64[n, c], the part of
+    `paired` for which the basket had that follower, and its error.
     """
 
     keys: NDArray[np.int64]
@@ -46,7 +46,7 @@ class Table(NamedTuple):
 
 
 def empty(items: int, followers: int) -> Table:
-    """A table that knows nothing; `items` is a multiple of WAYS, and their quotient a power of two."""
+    """Make an empty table; `items` must be WAYS times a power of two."""
     buckets = items // WAYS
     if items <= 0 or items % WAYS or buckets & (buckets - 1):
         raise ValueError(f"expected {WAYS} times a power of two items, got {items}")
@@ -68,12 +68,16 @@ def empty(items: int, followers: int) -> Table:
 
 
 def words(table: Table) -> NDArray[np.int64]:
-    """int64[n, 7 + 3 c], a row an item: its part of each array side by side, floats by their bits."""
+    """Return int64[n, 7 + 3 c], a row for each item: its part of each array side by side, floats as their bits.
+
+    >>> words(empty(16, 2)).shape
+    (16, 13)
+    """
     return np.concatenate([array.reshape(len(array), -1).view(np.int64) for array in table], axis=1)
 
 
 def put_words(table: Table, rows: NDArray[np.int64]) -> None:
-    """The reverse of `words`; raises ValueError where the rows are of another table."""
+    """Fill a table from its `words`; raise ValueError if their shape does not fit."""
     wide = sum(array[0].size for array in table)
     if rows.shape != (len(table.keys), wide):
         raise ValueError(f"its items are {list(rows.shape)}, not {[len(table.keys), wide]}")
@@ -86,13 +90,13 @@ def put_words(table: Table, rows: NDArray[np.int64]) -> None:
 
 @kernel
 def bucket(key: int, items: int) -> int:
-    """The first place of the key's bucket, of `items` places."""
+    """Return the first place of the key's bucket, in a table of `items` places."""
     return int(key & (items // WAYS - 1)) * WAYS
 
 
 @kernel
 def find(keys: NDArray[np.int64], key: int) -> int:
-    """The item's place, or -1."""
+    """Return the item's place, or -1."""
     first = bucket(key, len(keys))
     for place in range(first, first + WAYS):
         if keys[place] == key:
@@ -102,11 +106,11 @@ def find(keys: NDArray[np.int64], key: int) -> int:
 
 @kernel
 def count(table: Table, key: int, category: int, weight: float) -> int:
-    """Count the item, which may drive out the weakest of its bucket; returns its place."""
+    """Count the item, which may evict the smallest count of its bucket; return its place."""
     place = find(table.keys, key)
     if place < 0:
         place = bucket(key, len(table.keys))
-        for other in range(place + 1, place + WAYS):  # a free place counts 0
+        for other in range(place + 1, place + WAYS):  # a free place has count 0
             if table.counts[other] < table.counts[place]:
                 place = other
         table.keys[place] = key
@@ -118,14 +122,14 @@ def count(table: Table, key: int, category: int, weight: float) -> int:
             table.followers[place, at] = 0
             table.follows[place, at] = 0.0
             table.excess[place, at] = 0.0
-    table.categories[place] = category  # the latest that was said
+    table.categories[place] = category  # the latest one wins
     table.counts[place] += weight
     return place
 
 
 @kernel
 def follow(table: Table, place: int, key: int, weight: float) -> None:
-    """Item `key` followed the item at `place`; it may drive out the weakest of its followers."""
+    """Count `key` as a follower of the item at `place`; it may evict the smallest of its followers."""
     low = 0
     for at in range(table.followers.shape[1]):
         if table.followers[place, at] == key:
@@ -140,7 +144,7 @@ def follow(table: Table, place: int, key: int, weight: float) -> None:
 
 @kernel
 def shrink(table: Table, counts: float, pairs: float) -> None:
-    """Divide what is counted by a power of two each, before increments grow too large."""
+    """Divide counts and pairs by a power of two each, before increments grow too large."""
     for place in range(len(table.keys)):
         table.counts[place] /= counts
         table.errors[place] /= counts

@@ -1,10 +1,10 @@
-"""What a customer may buy next, learned basket by basket from all customers.
+"""Learns what a customer may buy next, basket by basket, from all customers.
 
-Each basket is held against what its customer had lately. Of each item of the customer's list, by its share (its
-weight by the customer's number of baskets), is learned how often it is bought again and which others are bought
-then; to these come, for less, the pairs within the basket. Bounded in items, followers, basket and time: see
-`models.recommendation.item_table`. What is learned leaves as an `Assortment` (models/recommendation/assortment.py),
-from which customers are scored.
+The recommender compares each basket with the list of its customer's recent items. For each item of the list it learns
+how often the item is bought again, and which other items are bought then; an item counts by its share, its weight
+divided by the customer's number of baskets. Pairs within the basket count too, but less. Items, followers, basket and
+time are bounded: see `models.recommendation.item_table`. A snapshot of the result is an `Assortment`
+(models/recommendation/assortment.py), which scores customers.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from .basket import BASKET, clean, wasted
 from .item_table import LARGEST_KEY, WAYS, Table, bucket, count, empty, find, follow, put_words, shrink
 from .recent_items import BASKETS, HALF_LIFE_MS, KEYS, faded, remember
 
-ITEMS: Final = 16_384  # 14 MB with their followers; four times as many find about half a percent more
+ITEMS: Final = 16_384  # 14 MB with their followers; four times as many predict about half a percent more
 FOLLOWERS: Final = 32
-NEIGHBOURS: Final = 16  # of these go into a snapshot
+NEIGHBOURS: Final = 16  # followers of each item in a snapshot
 
 DAY_MS: Final = 86_400_000.0
-POPULAR_HALF_LIFE_MS: Final = 14 * DAY_MS  # what sells follows seasons and shelves
-PAIR_HALF_LIFE_MS: Final = 180 * DAY_MS  # what goes with what does not
+POPULAR_HALF_LIFE_MS: Final = 14 * DAY_MS  # popularity follows seasons and what is on display
+PAIR_HALF_LIFE_MS: Final = 180 * DAY_MS  # which items go together changes slowly
 
-# Pairs within a basket count as if the customer had had each item in one basket of fifty: next to nothing beside
-# what is seen of customers who come again, and all there is to go by for items of those who do not.
+# Pairs within a basket count as if the customer had had each item in one basket of fifty. That is next to nothing
+# beside the baskets of returning customers, and the only evidence for items of those who do not return.
 WITHIN: Final = 0.02
 
-# Of so many baskets of customers who have an item is its own rate of buying again believed as much as that of all.
+# After so many baskets of customers who have an item, its own repeat rate weighs as much as that of all items.
 _REPEATS_PRIOR: Final = 20.0
 _FOLLOWS_PRIOR: Final = 1.0
 
-# The clock goes forward by a day a basket at most, and none counts as later than ten half-lives: a single wrong
-# time neither fades what was learned nor puts the rest of the stream into the past.
+# A basket moves the clock forward by a day at most, and counts as at most ten half-lives old: a single wrong time
+# neither fades what was learned nor puts the rest of the stream into the past.
 _STEP_MS: Final = DAY_MS
 _LATEST: Final = 10.0
 _LARGEST_MS: Final = 2.0**53
 
-_HALVINGS: Final = 64.0  # increments are brought back when they have grown to 2^64: far from float64's 2^1024
+_HALVINGS: Final = 64.0  # increments are rescaled when they have grown to 2^64, far below float64's 2^1024
 _LARGEST_COUNT: Final = 2.0**200
 
 _FORMAT: Final = 1
@@ -56,7 +56,7 @@ _SOLD, _SHOWN, _REPEATED = range(3)  # totals: baskets, shares shown, shares rep
 
 
 class _State(msgspec.Struct, forbid_unknown_fields=True):
-    """Everything a recommender needs to go on as if undisturbed; tables as little-endian bytes."""
+    """All that a recommender needs to continue as if undisturbed; tables are little-endian bytes."""
 
     format: int
     items: int
@@ -72,13 +72,15 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Recommender:
-    """Deterministic: the same baskets with the same lists, the same bits."""
+    """Learns deterministically: the same baskets with the same lists give the same bits."""
 
     def __init__(self, items: int = ITEMS, followers: int = FOLLOWERS) -> None:
         self.table = empty(items, followers)
         self.version = 0
         self.baskets = 0
-        self.ignored = 0  # lines that were no purchase or too many, and baskets without a time
+        self.ignored = (
+            0  # lines that are no purchase or beyond BASKET, and all lines of a basket with a wrong time
+        )
         self.clock_ms = -1.0  # before the first basket
         self._popular_origin_ms = 0.0
         self._pair_origin_ms = 0.0
@@ -94,10 +96,10 @@ class Recommender:
         recent: NDArray[np.float64],
         time_ms: float,
     ) -> bool:
-        """Learn one basket and add it to its customer's list, `recent`; False where nothing of it counted.
+        """Learn one basket and add it to its customer's list, `recent`; return False if none of its lines counted.
 
-        keys, categories (0 = none), quantities: one of each line. Raises Poison where `recent` is no list, or the
-        lines differ in number.
+        keys, categories (0 = none), quantities: one for each line. Raise Poison if `recent` is not a list, or the
+        three differ in length.
         """
         lines = (
             np.asarray(keys, np.int64),
@@ -134,7 +136,7 @@ class Recommender:
         return True
 
     def _advance(self, time_ms: float) -> float:
-        """Move the clock towards `time_ms`; the time the basket counts at."""
+        """Move the clock towards `time_ms`; return the time at which the basket counts."""
         if self.clock_ms < 0.0:
             self.clock_ms = self._popular_origin_ms = self._pair_origin_ms = time_ms
         self.clock_ms = max(self.clock_ms, min(time_ms, self.clock_ms + _STEP_MS))
@@ -151,7 +153,7 @@ class Recommender:
         return max(min(time_ms, self.clock_ms), self.clock_ms - _LATEST * POPULAR_HALF_LIFE_MS)
 
     def snapshot(self, neighbours: int = NEIGHBOURS) -> Assortment:
-        """The next version of the arrays to score with, items in the order of their keys."""
+        """Return the next version of the assortment, its items in the order of their keys."""
         self.version += 1
         table = self.table
         rows = np.flatnonzero(table.keys)
@@ -161,7 +163,7 @@ class Recommender:
         ours = self._totals[_REPEATED] / self._totals[_SHOWN] if self._totals[_SHOWN] else 0.0
         prior = _REPEATS_PRIOR * one
         repeats = (table.repeated[rows] + prior * ours) / (table.shown[rows] + prior)
-        sold = table.counts[rows] - table.errors[rows] / 2.0  # the middle of where the truth lies
+        sold = table.counts[rows] - table.errors[rows] / 2.0  # the middle of the range of the true count
         popularity = sold / max(self._totals[_SOLD], 1e-300)
         places, chances = _followers(table, rows, keys, one, neighbours)
         return Assortment(
@@ -176,7 +178,7 @@ class Recommender:
         )
 
     def state(self, *, table: bool = True) -> bytes:
-        """Plain data (MessagePack) from which `restore` goes on bit for bit; without its `table` it is small."""
+        """Return plain data (MessagePack) from which `restore` continues bit for bit; small without its `table`."""
         return msgspec.msgpack.encode(
             _State(
                 format=_FORMAT,
@@ -203,9 +205,9 @@ class Recommender:
         followers: int = FOLLOWERS,
         rows: NDArray[np.int64] | None = None,
     ) -> Recommender:
-        """Go on from `state`, made with the same bounds. Raises Poison where it is none of ours.
+        """Continue from `state`, made with the same bounds; raise Poison if it is not valid.
 
-        `rows`: of a state without its table, the `items.words` of it.
+        `rows`: the `item_table.words` of the table, if the state is without it.
         """
         try:
             known = msgspec.msgpack.decode(state, type=_State)
@@ -234,11 +236,11 @@ class Recommender:
 
 
 def check(recent: NDArray[np.float64]) -> None:
-    """Raise Poison where `recent` is no list of a customer's items."""
+    """Raise Poison if `recent` is not a list of a customer's items."""
     if recent.dtype != np.float64 or recent.ndim != 1 or len(recent) <= KEYS or len(recent) % 2:
         raise Poison(f"not a list of recent items: {recent.dtype}{list(recent.shape)}")
     if not (np.isfinite(recent).all() and recent.min() >= 0.0):
-        raise Poison("a list of recent items with a number below 0 or none at all")
+        raise Poison("a list of recent items has a number that is negative or not finite")
 
 
 @kernel
@@ -254,7 +256,7 @@ def _learn(
     paired: float,
     within: float,
 ) -> None:
-    """One basket, before it joins its customer's list; `sold` and `paired`: what counts one at its time."""
+    """Learn one basket before its customer's list has it; `sold`, `paired`: the increments for one at its time."""
     places = (len(recent) - KEYS) // 2
     left = faded(recent, time_ms, HALF_LIFE_MS)
     baskets = recent[BASKETS] * left + 1.0
@@ -278,7 +280,7 @@ def _learn(
         count(table, basket[i], categories[i], sold)
     for i in range(size):
         place = find(table.keys, basket[i])
-        if place < 0 or not within > 0.0:  # driven out by a later one of the same basket
+        if place < 0 or not within > 0.0:  # evicted by a later item of the same basket
             continue
         table.paired[place] += within * paired
         for j in range(size):
@@ -289,18 +291,18 @@ def _learn(
 def _followers(
     table: Table, rows: NDArray[np.int64], keys: NDArray[np.int64], one: float, neighbours: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """int32[n, K], places among `keys`, -1 = none; float32[n, K], the chances, the largest first."""
+    """Return int32[n, K], places among `keys`, -1 = none, and float32[n, K], the chances, the largest first."""
     theirs = table.followers[rows]
     middle = table.follows[rows] - table.excess[rows] / 2.0
     chances = np.clip(middle / (table.paired[rows] + _FOLLOWS_PRIOR * one)[:, None], 0.0, 1.0)
     if not len(keys):
         return np.zeros((0, neighbours), np.int32), np.zeros((0, neighbours), np.float32)
     places = np.minimum(np.searchsorted(keys, theirs), len(keys) - 1)
-    places[(keys[places] != theirs) | (theirs == 0)] = -1  # of items that were driven out
+    places[(keys[places] != theirs) | (theirs == 0)] = -1  # followers that were evicted as items
     small = chances.astype(np.float32)
     small[places < 0] = 0.0
     places[small <= 0.0] = -1
-    best = np.lexsort((theirs, -small), axis=1)[:, :neighbours]  # of equal ones the lesser key
+    best = np.lexsort((theirs, -small), axis=1)[:, :neighbours]  # ties go by the smaller key
     found = np.full((len(keys), neighbours), -1, np.int32), np.zeros((len(keys), neighbours), np.float32)
     found[0][:, : best.shape[1]] = np.take_along_axis(places, best, 1)
     found[1][:, : best.shape[1]] = np.take_along_axis(small, best, 1)
@@ -308,12 +310,12 @@ def _followers(
 
 
 def _check_state(known: _State, table: Table) -> None:
-    """Raise ValueError where learning on would fail, or make a snapshot that nobody may score with."""
+    """Raise ValueError if learning from this state would fail, or make a snapshot that is refused."""
     if not all(0 <= number <= LARGEST_VERSION for number in (known.version, known.baskets, known.ignored)):
-        raise ValueError("a count is below 0 or absurd")
+        raise ValueError("a count is negative or too large")
     times = (known.clock_ms, known.popular_origin_ms, known.pair_origin_ms)
     if not all(-1.0 <= time_ms <= _LARGEST_MS for time_ms in times):
-        raise ValueError("a time is absurd or no number")
+        raise ValueError("a time is too large or not a number")
     ages = [(known.clock_ms - origin_ms) / (_HALVINGS + 1.0) for origin_ms in times[1:]]
     late = ages[0] > POPULAR_HALF_LIFE_MS or ages[1] > PAIR_HALF_LIFE_MS
     if late or max(times[1:]) > max(known.clock_ms, 0.0):
@@ -322,10 +324,10 @@ def _check_state(known: _State, table: Table) -> None:
     numbers = (totals, table.counts, table.errors, table.shown, table.repeated, table.paired)
     for array in (*numbers, table.follows, table.excess):
         if not ((array >= 0.0) & (array <= _LARGEST_COUNT)).all():  # false for NaN
-            raise ValueError("a count is below 0, absurd or no number")
+            raise ValueError("a count is negative, too large or not a number")
     for keys in (table.keys, table.categories, table.followers):
         if keys.min() < 0 or keys.max() > LARGEST_KEY:
-            raise ValueError("a key is none")
+            raise ValueError("a key is not valid")
     for place in np.flatnonzero(table.keys).tolist():
         first = place - place % WAYS
         if (

@@ -1,11 +1,12 @@
-"""The chance of each item in a customer's next basket, from the arrays of an assortment. Kernels.
+"""Kernels that compute the chance of each item in a customer's next basket, from an assortment's arrays.
 
     chance(j) = share(j) repeats(j) + prior / (baskets + 1 + prior) * wish(j)
     wish(j)   = (sum over the customer's items i of share(i) follows(i, j) + popularity(j)) / (sum of share(i) + 1)
 
-share(i) is the weight of i by the customer's baskets + 1. So each own item counts by how often customers come back
-for it, the others by what goes with the own ones, less the more is known of the customer; who has nothing gets
-what is popular. The kernel needs microseconds a customer: score those whose list has changed.
+share(i) is the weight of i divided by the customer's baskets + 1. So the customer's own items count by how often
+customers buy them again; other items count by how well they go with the own ones, and less the more is known of the
+customer. A customer without items gets the popular ones. The kernel takes microseconds a customer: score those whose
+list has changed.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from streams.kernels import kernel
 
 from .recent_items import BASKETS, KEYS, faded
 
-PRIOR: Final = 1.0  # what goes with the customer's items counts as one basket of the customer's own
+PRIOR: Final = 1.0  # the items that go with the customer's own weigh as one basket of the customer
 
 
 @kernel
 def _place(keys: NDArray[np.int64], key: int) -> int:
-    """Where `key` is among ascending keys, or -1."""
+    """Return the place of `key` among ascending keys, or -1."""
     low, high = 0, len(keys)
     while low < high:
         middle = (low + high) // 2
@@ -37,7 +38,7 @@ def _place(keys: NDArray[np.int64], key: int) -> int:
 
 @kernel
 def _offer(key: int, score: float, size: int, best: NDArray[np.int64], scores: NDArray[np.float64]) -> int:
-    """Enter one among the best, of equal ones the lesser key first; returns how many there are."""
+    """Insert an item into the best, ties with the smaller key first; return how many there are."""
     at = size
     while at > 0 and (scores[at - 1] < score or (scores[at - 1] == score and best[at - 1] > key)):
         if at < len(best):
@@ -69,7 +70,7 @@ def recommend(
     best: NDArray[np.int64],
     scores: NDArray[np.float64],
 ) -> int:
-    """The best items of one customer into `best` and `scores`; returns their number.
+    """Fill `best` and `scores` with the best items of one customer; return their number.
 
     own, wish: float64[n], marks: uint8[n], touched: int32[n] are scratch; all but the last are zero before and after.
     """
@@ -147,7 +148,7 @@ def recommend_each(
     best: NDArray[np.int64],
     scores: NDArray[np.float64],
 ) -> None:
-    """`recommend` for each row of `slots`, into its row of `best` and `scores`; the arguments are the same."""
+    """Call `recommend` for each row of `slots`, into its row of `best` and `scores`; same arguments."""
     for at in range(len(slots)):
         recommend(
             recents[slots[at]],

@@ -1,8 +1,8 @@
-"""All customers' lists, the recommender learned from their baskets, and what to recommend to those who changed.
+"""The state of recommendations: the customers' lists, the recommender, and whom to score again.
 
-Customers are scored with an assortment that is made anew after a sixteenth more baskets, `MOST_BASKETS` at most, or
-a day of theirs; who changed before that is scored with the one before. So what is recommended depends on the baskets
-and their order alone, however often it is asked for.
+An assortment scores the customers. It is renewed after a sixteenth more baskets, `MOST_BASKETS` at most, or a day of
+event time; customers who changed before that are scored with the old one. So recommendations depend only on the
+baskets and their order, not on how often they are asked for.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .recent_items import CLOCK, HALF_LIFE_MS, nothing
 from .recommender import DAY_MS, Recommender
 from .shopper import CustomerItems
 
-MOST_BASKETS: Final = 1000  # between two assortments, which take a twentieth of a second each
+MOST_BASKETS: Final = 1000  # between two assortments; making one takes a twentieth of a second
 SIXTEENTH: Final = 16
-FORGOTTEN_MS: Final = 10 * HALF_LIFE_MS  # a thousandth of a list is left
-NAME_BYTES: Final = 200  # a longer one is no product's and no category's
-NOBODY: Final = b""  # stands for the customers who are not known: what is popular
+FORGOTTEN_MS: Final = 10 * HALF_LIFE_MS  # then a thousandth of a list is left
+NAME_BYTES: Final = 200  # a longer name is no product and no category
+NOBODY: Final = b""  # stands for unknown customers, who get popular items
 
 _hash = lru_cache(1 << 16)(hash_text)
 
@@ -41,17 +41,17 @@ class Recommended(NamedTuple):
 
 
 class RecommendationState:
-    """Deterministic: the same baskets in the same order, the same bits, and the same recommendations."""
+    """Learns and recommends deterministically: the same baskets in the same order give the same bits."""
 
     def __init__(self, spec: RecommendSpec) -> None:
         self.spec = spec
         self.recommender = Recommender()
         self.shoppers: dict[bytes, CustomerItems] = {}
-        self.names: dict[int, str] = {}  # of items that the table or the assortment has
+        self.names: dict[int, str] = {}  # of the items in the table or the assortment
         self.assortment: Assortment | None = None
-        self.renewed_baskets = 0  # as of the assortment
+        self.renewed_baskets = 0  # at the latest assortment
         self.renewed_ms = self.swept_ms = -1.0
-        self.changed: set[bytes] = set()  # since `take_changed`
+        self.changed: set[bytes] = set()  # since the latest `take_changed`
         self._once = frozenset(_key(name) for name in spec.once)
         self._absent: frozenset[str] = frozenset()
         self._scorer: Recommendations | None = None
@@ -61,7 +61,7 @@ class RecommendationState:
     # -- learning ----------------------------------------------------------------------------------------
 
     def learn(self, customer: bytes, lines: Sequence[Mapping[str, Any]], time_ms: int) -> bool:
-        """Learn a basket; False where nothing of it counted."""
+        """Learn a basket; return False if none of its lines counted."""
         names = [_bounded(line["product"]) for line in lines]
         keys = [_key(name) for name in names]
         categories = [_key(_bounded(line.get("category") or "")) for line in lines]
@@ -96,13 +96,13 @@ class RecommendationState:
         self._scored[NOBODY] = self.recommended(NOBODY)
 
     def adopt(self, assortment: Assortment, names: Mapping[int, str]) -> None:
-        """Score with it from now on; of `names` those of its items are kept."""
+        """Score with this assortment from now on, and keep the `names` of its items only."""
         self.assortment = assortment
         self.names = {key: names[key] for key in assortment.keys.tolist()}
         self._make_scorer()
 
     def _sweep(self) -> None:
-        """Forget who was away for so long that next to nothing of the list is left."""
+        """Forget the customers away for so long that next to nothing is left of their lists."""
         self.swept_ms = self.renewed_ms
         oldest_ms = self.swept_ms - FORGOTTEN_MS
         for customer in [c for c, shopper in self.shoppers.items() if shopper.recent[CLOCK] < oldest_ms]:
@@ -113,7 +113,7 @@ class RecommendationState:
     # -- recommending ------------------------------------------------------------------------------------
 
     def without(self, products: Iterable[str]) -> None:
-        """These are out of stock from now on; they are recommended to nobody who is scored later."""
+        """Set the products out of stock; scoring leaves them out from now on."""
         self._absent = frozenset(products)
         self._make_scorer()
 
@@ -128,8 +128,10 @@ class RecommendationState:
         self._scorer = Recommendations(self.assortment, rules)
 
     def recommended(self, customer: bytes) -> Recommended | None:
-        """What is recommended now, as of the customer's latest basket; to `NOBODY` what is popular. None to one who
-        is not known, and before the first basket of all."""
+        """Return what to recommend as of the customer's latest basket; popular items to `NOBODY`.
+
+        Return None for an unknown customer, and before the first basket of all.
+        """
         shopper = self.shoppers.get(customer)
         if self._scorer is None or (shopper is None and customer != NOBODY):
             return None
@@ -150,19 +152,23 @@ class RecommendationState:
         self._unscored.clear()
 
     def take_recommended(self) -> dict[bytes, Recommended | None]:
-        """Of everybody who changed since this was asked last; None: the customer is forgotten."""
+        """Return the recommendations of all who changed since the last call; None: the customer is forgotten."""
         self._score()
         found, self._scored = self._scored, {}
         return found
 
     def take_changed(self) -> set[bytes]:
-        """Whose lists have changed since this was asked last."""
+        """Return the customers whose lists have changed since the last call."""
         found, self.changed = self.changed, set()
         return found
 
 
 def warm() -> float:
-    """Run every kernel of recommendations once, so that none is compiled when baskets come; the seconds it took."""
+    """Run every kernel of recommendations once, so that none compiles when baskets come; return the seconds it took.
+
+    >>> warm() > 0.0
+    True
+    """
     began = time.perf_counter()
     shop = RecommendationState(RecommendSpec("", (), 1, None, (), (), None))
     line = {"product": "a", "category": None, "quantity": 1.0}
@@ -174,10 +180,10 @@ def warm() -> float:
 
 
 def _bounded(name: str) -> str:
-    """A name that can be kept, or none."""
+    """Return the name, or "" if it is too long."""
     return name if len(name.encode()) <= NAME_BYTES else ""
 
 
 def _key(name: str) -> int:
-    """The 52-bit hash of a name, 0 of none."""
+    """Return the 52-bit hash of a name, 0 for ""."""
     return int(_hash(name)) if name else 0

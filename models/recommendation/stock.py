@@ -1,4 +1,4 @@
-"""The file of what is out of stock, read again when it changes."""
+"""The file of products out of stock, read again when it changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Stock:
-    """`products`: what is out of stock now; without a `path` everything is there."""
+    """`products`: those out of stock now; without a `path` everything is in stock."""
 
     def __init__(self, path: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._path, self._clock = path, clock
@@ -24,16 +24,16 @@ class Stock:
         self.products = frozenset[str]() if path is None else read_products(path)
 
     def look(self) -> bool:
-        """Read the file again if it has changed; whether it has."""
+        """Read the file again if it has changed; return whether it was read or tried."""
         if self._path is None or self._clock() - self._looked_at < LOOK_S:
             return False
         self._looked_at, stamp = self._clock(), _stamp(self._path)
-        if stamp is None or stamp == self._stamp:  # it is being replaced, or gone: what was read stays
+        if stamp is None or stamp == self._stamp:  # being replaced, gone or the same: keep what was read
             return False
         try:
             self.products, self._stamp = read_products(self._path), stamp
         except ConfigError as error:
-            log.warning("%s; what was out of stock stays so", error)
+            log.warning("%s; the list of products out of stock stays as it was", error)
             return False
         return True
 
