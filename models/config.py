@@ -121,14 +121,14 @@ def _features(top: LocatedMapping) -> tuple[Feature, ...]:
             raise top.error(
                 f"features: expected {{view: NAME}} or {{transform: NAME}}, got {item!r}", "features"
             )
-        for feature in _made(item):
+        for feature in _features_of(item):
             if any(feature.name == other.name for other in features):
                 raise item.error(f"feature {feature.name!r} appears twice; expected each once")
             features.append(feature)
     return tuple(features)
 
 
-def _made(item: LocatedMapping) -> list[Feature]:
+def _features_of(item: LocatedMapping) -> list[Feature]:
     """Return the features that one line of the file declares."""
     item.expect({"view", "transform", "missing"})
     transform = item.get("transform", VIEW_TRANSFORMS[0])

@@ -1,6 +1,6 @@
-"""What a message says: sentiment, topics, complaint, the wish to leave (step 1).
+"""Reads messages: sentiment, topics, complaint, churn intent (step 1).
 
-Promises: a reading depends on the text, the phrases and the corrections alone.
+Promises: a reading depends only on the text, the phrases and the corrections.
 """
 
 from .corrections import Correction

@@ -1,7 +1,7 @@
-"""What Chinese words say of a mood: the lexicon of JioNLP, with rules after those for English.
+"""The sentiment of Chinese text: the lexicon of JioNLP, with rules modelled on those for English.
 
-33,000 words rated from -1.9 to 1.9. Only the package's files are read; it is never imported, and none of what it
-depends on is needed. Text has no spaces: words are the longest ones known, from left to right.
+It has 33,000 words rated from -1.9 to 1.9. The module reads the package's files and never imports it, so its
+dependencies are not needed. Text has no spaces: from left to right, the longest known word is taken (maximum matching).
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from typing import Final
 
 _PACKAGE: Final = "jionlp"
 
-# Everyday words ("thanks", "satisfied") are at 1.1 to 1.5 in JioNLP and at 1.6 to 2 in VADER, and both sums meet in
-# one normalization.
+# Everyday words ("thanks", "satisfied") rate 1.1 to 1.5 in JioNLP and 1.6 to 2 in VADER, and one normalization takes
+# the sum of both.
 _SCALE: Final = 1.5
-# The rest is as in VADER: what a negation leaves, and what is said before and after "but".
+# As in VADER: the factors of a negation, and of the text before and after "but".
 _NEGATION: Final = -0.74
 _BUT: Final = (0.5, 1.5)
 
-_NEAR: Final = 4  # characters that may stand between a negation or a degree and its word
-_LONGEST: Final = 8  # characters of a word; the 46 longer ones are proverbs
+_NEAR: Final = 4  # characters at most between a negation or a degree and its word
+_LONGEST: Final = 8  # characters of a word; the 46 longer entries are proverbs
 
 _CONTRASTS: Final = ("但", "但是", "可是", "不过", "然而")
 _STRONGER: Final = "很 太 真 超 超级 非常 特别 极其 十分 最 相当 实在 尤其"
 _WEAKER: Final = "有点 有点儿 有些 稍微 略 比较 还算"
 _DEGREES: Final = dict.fromkeys(_STRONGER.split(), 1.3) | dict.fromkeys(_WEAKER.split(), 0.7)
-_GOOD: Final = "好"  # "good" by itself, and "very" before what it stands close to
+_GOOD: Final = "好"  # "good" by itself, and "very" right before a rated word
 
-# "Good or not good", a question that says neither.
+# "Good or not good": a question that states neither.
 _EITHER: Final = re.compile(r"(.)[不没]\1")
 
 
 class Chinese:
-    """`valences`: words of one's own, which come before the library's; 0 makes a word say nothing."""
+    """The rules and the lexicon. `valences`: own ratings of words, which override the library's; 0: neutral."""
 
     def __init__(self, valences: Mapping[str, float], negations: Iterable[str]) -> None:
         ratings, lengths, self._simplified = _library()
@@ -49,11 +49,11 @@ class Chinese:
             _note(word, self._lengths)
 
     def simplified(self, text: str) -> str:
-        """Traditional characters replaced one by one."""
+        """Replace traditional characters one by one."""
         return text.translate(self._simplified)
 
     def valence(self, runs: Iterable[str]) -> tuple[float, list[set[int]]]:
-        """The sum of what the words of some runs of characters say; and where the negations of each run end."""
+        """Return the sum of the valences in some runs of characters, and where the negations of each run end."""
         total, weight = 0.0, 1.0
         ends = []
         for run in runs:
@@ -66,10 +66,10 @@ class Chinese:
         return total, ends
 
     def _run(self, run: str) -> tuple[float, float, bool, set[int]]:
-        """Sums before and after the first contrast, whether there is one, and the ends of its negations."""
+        """Return the sums before and after the first contrast, whether there is one, and where negations end."""
         sums, contrast = [0.0, 0.0], False
         negated: set[int] = set()
-        # Negations and degrees: where they end and what they multiply by.
+        # negations and degrees: where each ends, and its factor
         pending: list[tuple[int, float]] = []
         at = 0
         while at < len(run):
@@ -90,7 +90,7 @@ class Chinese:
         return sums[0], sums[1], contrast, negated
 
     def _word(self, run: str, at: int) -> str:
-        """The longest word known that begins at `at`; empty: none."""
+        """Return the longest known word that begins at `at`, or ""."""
         for length in self._lengths.get(run[at : at + 1], ()):
             word = run[at : at + length]
             if word in self._valences:
@@ -99,12 +99,12 @@ class Chinese:
 
 
 def without_questions(run: str) -> str:
-    """A run of characters without its "A or not A"."""
+    """Return a run of characters without its questions "A or not A"."""
     return _EITHER.sub("", run)
 
 
 def _factor(pending: Iterable[tuple[int, float]], start: int) -> float:
-    """What the negations and degrees close before `start` make together; two negations are none."""
+    """Return the product of the factors close before `start`; two negations cancel out."""
     factor, negations = 1.0, 0
     for end, times in pending:
         if start - end <= _NEAR:
@@ -116,7 +116,7 @@ def _factor(pending: Iterable[tuple[int, float]], start: int) -> float:
 
 
 def _note(word: str, lengths: dict[str, tuple[int, ...]]) -> None:
-    """Note a word under its first character: the lengths of the words that begin with it, the longest first."""
+    """Add the length of a word to those of the words with its first character, the longest first."""
     known = lengths.get(word[0], ())
     if len(word) not in known:
         lengths[word[0]] = tuple(sorted((*known, len(word)), reverse=True))
@@ -124,7 +124,7 @@ def _note(word: str, lengths: dict[str, tuple[int, ...]]) -> None:
 
 @lru_cache(maxsize=1)
 def _library() -> tuple[dict[str, float], dict[str, tuple[int, ...]], dict[int, str]]:
-    """JioNLP's words with their ratings on VADER's scale, their lengths, and traditional characters to simplified."""
+    """Return JioNLP's ratings of words on VADER's scale, lengths of words, and traditional to simplified characters."""
     spec = find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"no module named {_PACKAGE!r}", name=_PACKAGE)

@@ -1,10 +1,10 @@
-"""Step 10 for messages: a linear model that learns from each correction of a reading, after reading.
+"""Step 10 for messages: a linear model reads a message, then learns from the correction of the reading.
 
-One `Head` for each thing a message is read for. It has a few dense inputs (what the lexicon or the phrases say),
-with a weight of 1 for that to begin with, and one weight for each word and each pair of neighbours, hashed
-(Weinberger et al. 2009, Feature Hashing for Large Scale Multitask Learning). Each weight has a variance of its own
-and learns by a Kalman filter that keeps only the diagonal, which is AROW's update (Crammer, Kulesza and Dredze 2009)
-for squared loss: so the first corrections move much and later ones less, and no rate is to be chosen.
+The sentiment and each label have a `Head`. It has a few dense inputs (the result of the lexicon or the phrases, whose
+weight is 1 at first, and others), and one hashed weight for each word and each pair of neighbours (Weinberger et al.
+2009, Feature Hashing for Large Scale Multitask Learning). Each weight has its own variance and learns by a Kalman
+filter with a diagonal covariance; that is AROW's update (Crammer, Kulesza and Dredze 2009) for squared loss. So early
+corrections move weights more than later ones, and there is no learning rate to choose.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import Final
 
 import msgspec
 
-# 46,000 words and pairs from a thousand e-mails leave one slot in six shared.
+# With 46,000 words and pairs from a thousand e-mails, one slot in six is shared.
 SLOTS: Final = 1 << 18
 _PAIR: Final = 0x9E3779B1  # 2^32 over the golden ratio (Knuth, The Art of Computer Programming 6.4)
 
-# A weight goes on learning however much it has seen, as people's ways of speaking change.
+# A weight never stops learning, because language changes.
 _LEAST_SHARE: Final = 1e-3  # of its first variance
 
-# Far above what learning gets to, with targets from -1 to 1.
+# Far above what learning reaches, with targets from -1 to 1.
 _LARGEST_WEIGHT: Final = 1e3
 _LARGEST_COUNT: Final = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a person says of a message; what they say nothing of is None or left out.
+    """A person's correction of a reading; None or left out: not corrected.
 
-    `sentiment` from -1 to 1; `labels`: a topic, `complaint` or `churn_intent` -> whether it is so.
+    `sentiment` from -1 to 1; `labels`: a topic, `complaint` or `churn_intent` -> whether it applies.
     """
 
     text: str
@@ -45,12 +45,12 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """How a head begins. All are variances but `weights`, in squares of what is predicted."""
+    """The prior of a head. All but `weights` are variances, in squared units of the prediction."""
 
     weights: tuple[float, ...]  # of the dense inputs
     dense: tuple[float, ...]
-    words: float  # what all words of a message together may add
-    noise: float  # how far two people's corrections of one message lie apart
+    words: float  # of the sum over all words of a message
+    noise: float  # of people's corrections of one message
 
 
 class HeadState(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,17 +76,17 @@ class Head:
         self._variances: dict[int, float] = {}
 
     def predict(self, dense: Sequence[float], slots: Sequence[int]) -> float:
-        """Before any correction this is the first dense input."""
+        """Return the prediction; before any correction it is the first dense input."""
         known = self._means
         words = math.fsum([known[slot] for slot in slots if slot in known])
-        told = math.fsum([weight * x for weight, x in zip(self._weights, dense, strict=True)])
-        return told + words / math.sqrt(len(slots) or 1)
+        inputs = math.fsum([weight * x for weight, x in zip(self._weights, dense, strict=True)])
+        return inputs + words / math.sqrt(len(slots) or 1)
 
     def learn(self, dense: Sequence[float], slots: Sequence[int], target: float) -> None:
-        """One step towards `target`. What is uncertain and stands in this message moves most."""
+        """Take one step towards `target`; the most uncertain weights of the inputs and words move most."""
         prior, x = self.prior, 1.0 / math.sqrt(len(slots) or 1)
         error = target - self.predict(dense, slots)
-        times: dict[int, float] = {}  # a word that stands there twice counts twice
+        times: dict[int, float] = {}  # a word that occurs twice counts twice
         for slot in slots:
             times[slot] = times.get(slot, 0.0) + x
         variances = {slot: self._variances.get(slot, prior.words) for slot in times}
@@ -116,7 +116,7 @@ class Head:
 
     @classmethod
     def restore(cls, known: HeadState, prior: Prior) -> Head:
-        """Go on from `known`, bit for bit. Raises ValueError where it is no state that learning comes to."""
+        """Continue from `known` bit for bit; raise ValueError if learning cannot have reached it."""
         count, odd = divmod(len(known.slots), 4)
         if odd or len(known.means) != 8 * count or len(known.variances) != 8 * count:
             raise ValueError(f"{len(known.slots)} bytes of slots, {len(known.means)} of means")
@@ -131,12 +131,12 @@ class Head:
             raise ValueError("slots out of order or range")
         # The comparisons are false for NaN.
         if not all(abs(weight) <= _LARGEST_WEIGHT for weight in (*known.weights, *means)):
-            raise ValueError("a weight is absurd or no number")
+            raise ValueError("a weight is too large or not a number")
         first = zip(known.dense, prior.dense, strict=True)
         if not all(0.0 < variance <= prior.words for variance in variances):
-            raise ValueError("a variance of a word is not above 0, absurd or no number")
+            raise ValueError("a variance of a word is not above 0, too large or not a number")
         if not all(0.0 < variance <= most for variance, most in first):
-            raise ValueError("a variance is not above 0, absurd or no number")
+            raise ValueError("a variance is not above 0, too large or not a number")
         head = cls(prior)
         head.count, head._weights, head._dense = known.count, list(known.weights), list(known.dense)
         head._means = dict(zip(slots, means, strict=True))
@@ -145,7 +145,7 @@ class Head:
 
 
 def slots_of(hashes: Sequence[int]) -> list[int]:
-    """The slots of the words with these hashes and of each pair of neighbours."""
+    """Return the slots of the words with these hashes, and of each pair of neighbours."""
     mask = SLOTS - 1
     slots = [one & mask for one in hashes]
     slots += [(one * _PAIR + other) >> 7 & mask for one, other in pairwise(hashes)]
@@ -153,5 +153,5 @@ def slots_of(hashes: Sequence[int]) -> list[int]:
 
 
 def _narrowed(variance: float, known: float, first: float) -> float:
-    """A variance after a step that told the share `known` of it; `known` is below 1."""
+    """Return a variance after a step that reduced it by the share `known`, which is below 1."""
     return max(variance - variance * known, first * _LEAST_SHARE)

@@ -1,9 +1,9 @@
-"""What English words say of a mood: the rules and the lexicon of VADER, read faster.
+"""The sentiment of English text: the rules and the lexicon of VADER, implemented for speed.
 
 Hutto and Gilbert 2014, VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text. The
-lexicon, the lists of words and the constants are the library's; the rules are written anew, since the library
-looks at each word of a message a few hundred times. The library is the oracle in the tests: the same compound for
-every text.
+lexicon, the lists of words and the constants are the library's. The rules are written anew, because the library looks
+at each word of a message a few hundred times. The tests use the library as their oracle: both give the same compound
+for every text.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from vaderSentiment.vaderSentiment import (
     normalize,
 )
 
-# Words met are kept with what is known of them; a stream brings ever new ones (names, numbers, addresses).
+# Size of the cache of words; a stream brings ever new ones (names, numbers, addresses).
 _MOST_WORDS: Final = 100_000
-_LONGEST_WORD: Final = 64  # characters; what is longer is looked at anew each time
+_LONGEST_WORD: Final = 64  # characters; longer words are not cached
 
 _SO: Final = ("so", "this")
-# How much a booster counts 1, 2 and 3 words before what it boosts.
+# The factors of a booster 1, 2 and 3 words before the word it boosts.
 _FADING: Final = (1.0, 0.95, 0.9)
-_BUT: Final = (0.5, 1.5)  # what is said before the first "but" and after it
+_BUT: Final = (0.5, 1.5)  # factors before and after the first "but"
 
 _MOST_EXCLAMATIONS: Final = 4
 _EXCLAMATION: Final = 0.292
@@ -40,7 +40,7 @@ _MANY_QUESTIONS: Final = 0.96  # more than three
 
 
 class _Word:
-    """A word and what the rules ask of it."""
+    """A word with the properties that the rules need."""
 
     __slots__ = ("booster", "known", "lower", "negates", "upper", "valence")
 
@@ -55,7 +55,7 @@ class _Word:
 
 
 class _Words(dict[str, _Word]):
-    """What stands between two spaces -> the word in it."""
+    """A cache: the text between two spaces -> its word."""
 
     def __init__(self, lexicon: dict[str, float]) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class _Words(dict[str, _Word]):
 
     def __missing__(self, token: str) -> _Word:
         stripped = token.strip(string.punctuation)
-        # Two characters or less: an emoticon, which is nothing but punctuation.
+        # Two characters or fewer: the token is an emoticon, made of punctuation only.
         word = _Word(token if len(stripped) <= 2 else stripped, self.lexicon)
         if len(token) <= _LONGEST_WORD:
             if len(self) >= _MOST_WORDS:
@@ -73,29 +73,29 @@ class _Words(dict[str, _Word]):
 
 
 class English:
-    """The library's lexicon and emojis, and its rules."""
+    """The rules, with the library's lexicon and emojis."""
 
     def __init__(self) -> None:
         library = SentimentIntensityAnalyzer()
         self.lexicon: dict[str, float] = library.lexicon
-        # The library goes by single characters, so emojis of several are never found.
+        # The library looks at single characters, so it never finds emojis of several.
         self._emojis: dict[str, str] = {key: name for key, name in library.emojis.items() if len(key) == 1}
         self._emoji = re.compile(f"[{re.escape(''.join(self._emojis))}]")
         self._words = _Words(self.lexicon)
 
     def spelled(self, text: str) -> str:
-        """The text with each emoji replaced by its name in English words."""
+        """Return the text with each emoji replaced by its name in English words."""
         return (text if text.isascii() else self._emoji.sub(self._name, text)).strip()
 
     def signs(self, text: str) -> str:
-        """Only the emojis, by name, and the emoticons: what means the same in any language."""
+        """Return only the emojis, by name, and the emoticons, which mean the same in any language."""
         names = [self._emojis[sign] for sign in self._emoji.findall(text)]
         tokens = self._emoji.sub(" ", text).split()
         emoticons = [token for token in tokens if not token.isalpha() and token.lower() in self.lexicon]
         return " ".join(names + emoticons)
 
     def valence(self, spelled: str) -> float:
-        """The sum of what its words say, before the punctuation and not normalized."""
+        """Return the sum of the valences of the words, without punctuation and not normalized."""
         words = [*map(self._words.__getitem__, spelled.split())]
         found = [(at, word) for at, word in enumerate(words) if word.valence is not None]
         if not found:
@@ -115,7 +115,7 @@ class English:
         return float(sum(valences))
 
     def compound(self, valence: float, spelled: str) -> float:
-        """The sum with the emphasis of exclamation and question marks, normalized to [-1, 1], 4 digits."""
+        """Add the emphasis of exclamation and question marks, and normalize to [-1, 1], 4 digits."""
         if valence:
             questions = spelled.count("?")
             emphasis = min(spelled.count("!"), _MOST_EXCLAMATIONS) * _EXCLAMATION
@@ -132,16 +132,16 @@ class English:
 
 @lru_cache(maxsize=1)
 def english() -> English:
-    """One for all: what it keeps of the words it met depends on the lexicon alone, which takes 15 ms to read."""
+    """Return the shared instance. Its cache depends only on the lexicon, which takes 15 ms to read."""
     return English()
 
 
 def _valence(words: Sequence[_Word], at: int, some_capitals: bool) -> float:
-    """What the word at `at` says among those around it."""
+    """Return the valence of the word at `at`, given the words around it."""
     word = words[at]
     valence = own = word.valence or 0.0
     if word.lower == "no" and at < len(words) - 1 and words[at + 1].known:
-        valence = 0.0  # it negates the next one, and says nothing itself
+        valence = 0.0  # it negates the next word and has no valence itself
     if (
         (at > 0 and words[at - 1].lower == "no")
         or (at > 1 and words[at - 2].lower == "no")
@@ -173,7 +173,7 @@ def _boost(booster: _Word, valence: float, some_capitals: bool) -> float:
 
 
 def _negated(words: Sequence[_Word], at: int, back: int, valence: float) -> float:
-    """By the word `back` + 1 before."""
+    """Apply the negation, if any, by the word `back` + 1 before the one at `at`."""
     before = words[at - back - 1]
     if back == 1:
         next_one = words[at - 1].lower
@@ -183,7 +183,7 @@ def _negated(words: Sequence[_Word], at: int, back: int, valence: float) -> floa
             return valence
     elif back == 2:
         second, first = words[at - 2].lower, words[at - 1].lower
-        # As in the library, where the "never" is asked for only with the farther one.
+        # as in the library, which requires the "never" only for the word farther from `at`
         if (before.lower == "never" and second in _SO) or first in _SO:
             return valence * 1.25
         if before.lower == "without" and "doubt" in (second, first):
@@ -192,7 +192,7 @@ def _negated(words: Sequence[_Word], at: int, back: int, valence: float) -> floa
 
 
 def _idiom(words: Sequence[_Word], at: int, valence: float) -> float:
-    """Phrases that mean another thing than their words; with three words or more before the one at `at`."""
+    """Apply idioms, whose meaning differs from their words; `at` needs three words or more before it."""
     three, two, one, here = [word.lower for word in words[at - 3 : at + 1]]
     for phrase in (
         f"{one} {here}",
@@ -213,9 +213,9 @@ def _idiom(words: Sequence[_Word], at: int, valence: float) -> float:
 
 
 def _weigh_but(places: Sequence[int], valences: list[float], but: int) -> None:
-    """Weigh what stands before and after the word "but", in place.
+    """Weight the valences before and after the word "but", in place.
 
-    As in the library, which goes to the first of equal valences each time, whether or not it was weighed.
+    Like the library, it always takes the first of equal valences, whether or not it was weighted already.
     """
     for at in range(len(valences)):
         first = valences.index(valences[at])

@@ -1,4 +1,4 @@
-"""Which language a message is in, by its script and its commonest words."""
+"""Detects the language of a message by its script and its most common words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHINESE: Final = "zh"
 _HAN: Final = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 HAN_RUN: Final = re.compile(f"[{_HAN}]+")
 
-# The script of a language that has one of its own, or shares it with others: then the one with most writers.
+# The scripts of languages. A script that several languages share stands for the one with the most writers.
 _SCRIPTS: Final = {
     "ja": re.compile("[\u3041-\u30ff]"),
     "ko": re.compile("[\u1100-\u11ff\uac00-\ud7af]"),
@@ -27,10 +27,10 @@ _SCRIPTS: Final = {
 _LATIN: Final = re.compile("[A-Za-z\u00c0-\u024f]")
 _HAN_WEIGHT: Final = 3  # a Chinese character says about as much as three letters
 _LEAST_KANA: Final = (
-    0.1  # of the Han characters: Japanese is never without, a Chinese text may have a name in it
+    0.1  # of the Han characters: Japanese always has kana, and a Chinese text may have a Japanese name
 )
 
-# Words that most sentences have some of, without those that are as common in another of these languages.
+# Words of which most sentences have some, without those as common in another of these languages.
 _COMMON: Final = {
     ENGLISH: "the and is of to it you my was that this with for have not are be but your i i'm they we at so had",
     "de": "der die das und ist nicht ich sie mit ein eine den für auf es wir zu dem sehr aber auch wie mir wurde",
@@ -44,18 +44,22 @@ _LANGUAGES_OF: Final = {
     word: tuple(language for language, words in _COMMON.items() if word in words.split())
     for word in {word for words in _COMMON.values() for word in words.split()}
 }
-_LEAST_COMMON: Final = 2  # one alone may be a name, or the same word in English
+_LEAST_COMMON: Final = 2  # a single one may be a name, or a word of English too
 
 
 def language_of(text: str, told: Sequence[tuple[str, ...]]) -> str:
-    """An ISO 639-1 code; English where nothing tells. `told`: what `told_by` gives for each word that tells."""
+    """Return an ISO 639-1 code; English without evidence. `told`: what `told_by` returns, if not empty, for each word.
+
+    >>> language_of("das ist gut", [told_by("das"), told_by("ist")]), language_of("спасибо", [])
+    ('de', 'ru')
+    """
     if not text.isascii():
         script = _script(text)
         if script is not None:
             return script
     english = sum([ENGLISH in languages for languages in told])
     if english >= len(told) - english:
-        return ENGLISH  # most words are, so no other language can have more of them
+        return ENGLISH  # half of the words or more are English, so no other language has more
     counts = Counter([language for languages in told for language in languages])
     best, count = ENGLISH, max(english, _LEAST_COMMON - 1)
     for language in _COMMON:
@@ -65,12 +69,12 @@ def language_of(text: str, told: Sequence[tuple[str, ...]]) -> str:
 
 
 def told_by(word: str) -> tuple[str, ...]:
-    """The languages that a word in lower case speaks for, if any."""
+    """Return the languages in which a word, in lower case, is common."""
     return _LANGUAGES_OF.get(word, ())
 
 
 def _script(text: str) -> str | None:
-    """The language of the script that most of the text is in; None: Latin, or no letters."""
+    """Return the language of the script of most of the text; None: Latin, or no letters."""
     han = sum([len(run) for run in HAN_RUN.findall(text)])
     counts = {language: len(letters.findall(text)) for language, letters in _SCRIPTS.items()}
     if counts["ja"] > _LEAST_KANA * han:

@@ -1,9 +1,9 @@
-"""What a message says: its sentiment, its topics, whether it complains and whether it means to leave.
+"""Reads a message: its sentiment, its topics, and whether it is a complaint or shows churn intent.
 
-English by VADER's lexicon (models/text/english.py) and Chinese by JioNLP's (models/text/chinese.py), also within one
-message; of other languages the emojis, the emoticons and the phrases that are declared for them. What people correct is
-learned (models/text/corrections.py), in whatever language. A reading depends on the text, the declared phrases and the
-corrections learned, in their order, and on nothing else.
+The lexicon of VADER reads English (models/text/english.py) and that of JioNLP Chinese (models/text/chinese.py), also
+within one message. In other languages it reads emojis, emoticons and the phrases declared for them. It learns from
+people's corrections (models/text/corrections.py) in any language. A reading depends on the text, the declared phrases
+and the corrections learned, in their order, and on nothing else.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from .english import english
 from .language import CHINESE, ENGLISH, HAN_RUN, language_of
 from .phrases import CHURN_INTENT, COMPLAINT, SENTIMENT, WORDS, Phrases, Topics, Word, load_topics
 
-# Characters that are read; of a longer message the beginning is, where people say what they want.
+# Characters to read. Of a longer message it reads the beginning, where people say what they want.
 LONGEST: Final = 4096
 
-# Lexicon, constant and |lexicon|: the last two let praise and blame be weighed apart. Two people's ratings of one
-# sentence lie about 0.3 apart on a scale of -1 to 1, and what words add may be as much; the constant moves little, as
-# one correction should not change how other messages are read.
+# The inputs are lexicon, constant and |lexicon|; the last two allow different weights for praise and blame. Two
+# people's ratings of one sentence differ by about 0.3 on a scale of -1 to 1, and words may add as much. The constant
+# moves little, because one correction should not change the readings of other messages.
 _RATING: Final = Prior(weights=(1.0, 0.0, 0.0), dense=(0.25, 0.01, 0.25), words=0.1, noise=0.1)
-# Phrase found (1) or not (-1), constant, sentiment; the targets are 1 and -1. Words weigh so much that a message
-# which was corrected is read as corrected the next time.
+# The inputs are phrase found (1) or not (-1), constant and sentiment; the targets are 1 and -1. Words weigh so much
+# that a corrected message is read as corrected the next time.
 _LABEL: Final = Prior(weights=(1.0, 0.0, 0.0), dense=(0.25, 0.1, 0.25), words=1.0, noise=0.5)
 
 _FORMAT: Final = 1
 _LARGEST_COUNT: Final = 1 << 53
 
-_MOST_WORDS: Final = 100_000  # kept with what is known of them
-_LONGEST_WORD: Final = 64  # characters; what is longer is looked at anew each time
+_MOST_WORDS: Final = 100_000  # in the cache
+_LONGEST_WORD: Final = 64  # characters; longer words are not cached
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`sentiment` from -1 to 1; `topics` in the order they are declared in; `language` by ISO 639-1."""
+    """The reading of a message. `sentiment` from -1 to 1; `topics` in declared order; `language` by ISO 639-1."""
 
     sentiment: float
     topics: tuple[str, ...]
@@ -61,7 +61,7 @@ class _State(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Words(dict[str, Word]):
-    """A word as it stands in a message -> what is known of it."""
+    """A cache: a word as it occurs in a message -> its `Word`."""
 
     def __init__(self, phrases: Phrases, negations: frozenset[str]) -> None:
         super().__init__()
@@ -79,8 +79,8 @@ class _Words(dict[str, Word]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Sight:
-    """What lexicons and phrases say of a message, and what it is made of: words, and runs of characters."""
+class _Features:
+    """What lexicons and phrases find in a message, with its words and runs of Chinese characters."""
 
     sentiment: float
     labels: set[str]
@@ -89,7 +89,7 @@ class _Sight:
     runs: list[str]
 
     def slots(self) -> list[int]:
-        """Of its words; in Chinese and Japanese of its characters, whose pairs are the commonest words."""
+        """Return the slots of its words, and of Chinese and Japanese characters, whose pairs are most words."""
         hashes = [word.hash for word in self.words if not word.ends_clause]
         return slots_of(hashes + [zlib.crc32(character.encode()) for run in self.runs for character in run])
 
@@ -100,7 +100,7 @@ class MessageReader:
     def __init__(self, topics: Topics) -> None:
         self.topics = topics
         self.corrections = 0
-        self.ignored = 0  # ratings that were none, and labels that are not declared
+        self.ignored = 0  # ratings that are not valid, and labels that are not declared
         negations = topics.negations
         self._english = english()
         self._chinese = Chinese(topics.valences.get(CHINESE, {}), negations.get(CHINESE, ()))
@@ -112,15 +112,15 @@ class MessageReader:
 
     @classmethod
     def of(cls, path: str | Path) -> MessageReader:
-        """With the phrases of a file; ConfigError names the line to mend."""
+        """Make a reader with the phrases of a file; a ConfigError names the line to correct."""
         return cls(load_topics(path))
 
     def read(self, text: str, language: str | None = None) -> Reading:
-        """Any text at all, of which LONGEST characters count; `language` where it is known, such as en or zh-TW."""
-        return self._reading(self._sight(text, language))
+        """Read any text, up to LONGEST characters; `language`, if known, is a code such as en or zh-TW."""
+        return self._reading(self._features(text, language))
 
     def complete(self, message: dict[str, Any]) -> Reading | None:
-        """Enter what its text says into a social event; what its sender told already stands. None: it has no text."""
+        """Add the reading of its text to a social event, except to fields already set; return None without text."""
         text = message.get("text")
         if not text:
             return None
@@ -134,38 +134,38 @@ class MessageReader:
         return reading
 
     def learn(self, correction: Correction) -> Reading:
-        """Learn one correction; returns the reading that was given before it."""
-        sight = self._sight(correction.text, correction.language)
-        before = self._reading(sight)
-        slots = sight.slots()
+        """Learn one correction; return the reading before it."""
+        features = self._features(correction.text, correction.language)
+        before = self._reading(features)
+        slots = features.slots()
         rating = correction.sentiment
         if rating is not None:
             if -1.0 <= rating <= 1.0:  # false for NaN
-                self._head(SENTIMENT).learn(_told(sight), slots, rating)
+                self._head(SENTIMENT).learn(_rating_inputs(features), slots, rating)
             else:
                 self.ignored += 1
         for label, is_so in sorted(correction.labels.items()):
             if label in self.topics.labels:
-                self._head(label).learn(_found(sight, label), slots, 1.0 if is_so else -1.0)
+                self._head(label).learn(_label_inputs(features, label), slots, 1.0 if is_so else -1.0)
             else:
                 self.ignored += 1
         self.corrections += 1
         return before
 
     def state(self) -> bytes:
-        """Plain data (MessagePack) from which `restore` goes on bit for bit."""
+        """Return plain data (MessagePack) from which `restore` continues bit for bit."""
         heads = {name: self._heads[name].state() for name in sorted(self._heads)}
         return msgspec.msgpack.encode(_State(_FORMAT, self.corrections, self.ignored, heads))
 
     @classmethod
     def restore(cls, state: bytes, topics: Topics) -> MessageReader:
-        """Go on from `state`; what was learned of a topic that is gone goes. Raises Poison where it is none of ours."""
+        """Continue from `state`, without the topics no longer declared; raise Poison if it is not valid."""
         try:
             known = msgspec.msgpack.decode(state, type=_State)
             if known.format != _FORMAT:
                 raise ValueError(f"expected format {_FORMAT}, got {known.format}")
             if not (0 <= known.corrections <= _LARGEST_COUNT and 0 <= known.ignored <= _LARGEST_COUNT):
-                raise ValueError("a count is below 0 or absurd")
+                raise ValueError("a count is negative or too large")
             heads = {name: Head.restore(head, _prior(name)) for name, head in known.heads.items()}
         except (msgspec.MsgspecError, ValueError, OverflowError) as error:
             raise Poison(f"not the state of a reader: {error}") from error
@@ -175,7 +175,7 @@ class MessageReader:
         reader._heads = {name: head for name, head in heads.items() if name in wanted}
         return reader
 
-    def _sight(self, text: str, language: str | None) -> _Sight:
+    def _features(self, text: str, language: str | None) -> _Features:
         text = text[:LONGEST]
         runs: list[str] = []
         latin = text
@@ -204,24 +204,24 @@ class MessageReader:
         sentiment = self._english.compound(valence, spelled)
         if labels and sentiment < 0.0:
             labels |= self._raised(sentiment, labels)
-        return _Sight(sentiment, labels, language, words, runs)
+        return _Features(sentiment, labels, language, words, runs)
 
-    def _reading(self, sight: _Sight) -> Reading:
-        sentiment, labels = sight.sentiment, sight.labels
+    def _reading(self, features: _Features) -> Reading:
+        sentiment, labels = features.sentiment, features.labels
         heads = self._heads
-        slots = sight.slots() if heads else []
+        slots = features.slots() if heads else []
         if SENTIMENT in heads:
-            told = heads[SENTIMENT].predict(_told(sight), slots)
-            sentiment = min(max(told, -1.0), 1.0)
+            rating = heads[SENTIMENT].predict(_rating_inputs(features), slots)
+            sentiment = min(max(rating, -1.0), 1.0)
         for label in heads:
             if label != SENTIMENT:
-                is_so = heads[label].predict(_found(sight, label), slots) > 0.0
+                is_so = heads[label].predict(_label_inputs(features, label), slots) > 0.0
                 labels = labels | {label} if is_so else labels - {label}
         topics = tuple([topic for topic in self.topics.topics if topic in labels]) if labels else ()
-        return Reading(sentiment, topics, COMPLAINT in labels, CHURN_INTENT in labels, sight.language)
+        return Reading(sentiment, topics, COMPLAINT in labels, CHURN_INTENT in labels, features.language)
 
     def _raised(self, sentiment: float, labels: set[str]) -> set[str]:
-        """The flags that a topic and a sentiment raise without a phrase of their own."""
+        """Return the flags that a topic and a sentiment raise without a phrase of their own."""
         if labels.isdisjoint(self.topics.topics):
             return set()
         return {flag for flag, bound in self.topics.below.items() if sentiment < bound}
@@ -236,9 +236,9 @@ def _prior(name: str) -> Prior:
     return _RATING if name == SENTIMENT else _LABEL
 
 
-def _told(sight: _Sight) -> tuple[float, float, float]:
-    return sight.sentiment, 1.0, math.fabs(sight.sentiment)
+def _rating_inputs(features: _Features) -> tuple[float, float, float]:
+    return features.sentiment, 1.0, math.fabs(features.sentiment)
 
 
-def _found(sight: _Sight, label: str) -> tuple[float, float, float]:
-    return (1.0 if label in sight.labels else -1.0), 1.0, sight.sentiment
+def _label_inputs(features: _Features, label: str) -> tuple[float, float, float]:
+    return (1.0 if label in features.labels else -1.0), 1.0, features.sentiment

@@ -1,16 +1,16 @@
-"""What `config/phrases.yaml` declares: the phrases of each topic and flag, by language; and how they are found.
+"""What `config/phrases.yaml` declares, the phrases of each topic and flag by language; and the search for them.
 
-    negations: {en: [not, no], zh: [不, 没]}       # turn round a flag's phrase that follows closely
+    negations: {en: [not, no], zh: [不, 没]}       # invert a flag's phrase that follows closely
     valences: {zh: {差: -2}}                        # words that the lexicon lacks, on its scale of -4 to 4
     topics:
       delivery: {en: [deliver*, parcel], zh: [快递]}
     flags:                                          # complaint and churn_intent
       complaint: {below: -0.4, en: [want a refund], zh: [投诉]}
 
-A phrase is found as whole words, whatever their case, `*` at the end of a word stands for any ending; a phrase of
-Chinese characters is found anywhere. A flag's phrase does not count when a negation stands up to three words, or
-three characters, before it in the same clause. `below`: the flag is raised too by a message on any topic whose
-sentiment, by the lexicons, is below that.
+A phrase matches whole words in any case; `*` at the end of a word stands for any ending. A phrase of Chinese
+characters matches anywhere. A flag's phrase does not count if a negation comes up to three words, or three characters,
+before it in the same clause. `below`: a message on any topic also raises the flag if its sentiment, by the lexicons, is
+below this number.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ COMPLAINT: Final = "complaint"
 CHURN_INTENT: Final = "churn_intent"
 FLAGS: Final = (COMPLAINT, CHURN_INTENT)
 SENTIMENT: Final = "sentiment"
-_RESERVED: Final = (*FLAGS, SENTIMENT)  # what else of a message is corrected by name
+_RESERVED: Final = (*FLAGS, SENTIMENT)  # names that corrections use besides topics
 
-# Words with what may stand within them, the marks that end a clause, and signs such as emojis one by one.
+# Words with their apostrophes, the marks that end a clause, and single signs such as emojis.
 WORDS: Final = re.compile(r"\w+(?:['’]\w+)*|[.,;:!?\n]|[^\x00-\x7f\s\ufe0f\u200d]")
 _ENDS: Final = frozenset(".,;:!?…\n。，；：！？、")
-# A statement of its own begins, also without a mark: "if this isn't fixed I'm leaving".
+# These words begin a clause of their own, even without a mark: "if this isn't fixed I'm leaving".
 _BEGINS: Final = frozenset(f"{who}'{verb}" for who in ("i", "we") for verb in ("m", "re", "ll", "ve", "d"))
 
-_NEAR: Final = 3  # words, or Chinese characters, between a negation and what it turns round
-_STRONGEST: Final = 4.0  # of VADER's scale
+_NEAR: Final = 3  # words, or Chinese characters, between a negation and the phrase it negates
+_STRONGEST: Final = 4.0  # the end of VADER's scale
 _LANGUAGE: Final = re.compile("[a-z]{2}")
 _PHRASE: Final = re.compile(r"[^\W_]+(?:'[^\W_]+)*\*?(?: [^\W_]+(?:'[^\W_]+)*\*?)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """`words` as declared, in lower case; for Chinese the one run of characters."""
+    """A declared phrase. `words` in lower case; in Chinese one run of characters."""
 
     label: str
     language: str
@@ -56,7 +56,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Topics:
-    """The file, checked. `below`: flag -> the sentiment under which a message on a topic raises it."""
+    """The validated file. `below`: flag -> the sentiment below which a message on a topic raises it."""
 
     topics: tuple[str, ...]
     phrases: tuple[Phrase, ...]
@@ -70,7 +70,11 @@ class Topics:
 
 
 def load_topics(path: str | Path) -> Topics:
-    """Read the file; a ConfigError names the line to mend and what was expected there."""
+    """Read the file; a ConfigError names the line to correct and what was expected there.
+
+    >>> load_topics("config/phrases.yaml").labels[:4]
+    ('complaint', 'churn_intent', 'delivery', 'quality')
+    """
     top = load(path)
     top.expect({"negations", "valences", "topics", "flags"}, {"topics", "flags"})
     topics, flags = _mapping(top, "topics"), _mapping(top, "flags")
@@ -148,9 +152,9 @@ def _number(part: LocatedMapping, key: str, largest: float) -> float:
 
 
 class Word:
-    """A word of a message, or the mark that ends a clause: what is asked of it more than once.
+    """A word of a message, or the mark that ends a clause, with its cached properties.
 
-    `phrases` that may begin with it; `languages` it speaks for; `hash` by which it is learned of.
+    `phrases`: those that may begin with it; `languages`: those in which it is common; `hash`: its key for learning.
     """
 
     __slots__ = ("ends_clause", "hash", "languages", "lower", "negates", "phrases")
@@ -163,14 +167,14 @@ class Word:
 
 
 class Phrases:
-    """The declared phrases, ready to be found."""
+    """The declared phrases, indexed for the search."""
 
     def __init__(self, topics: Topics, simplified: Mapping[str, str]) -> None:
-        """`simplified`: Chinese phrases as declared -> as they stand in a text."""
+        """`simplified`: Chinese phrases as declared -> in simplified characters."""
         self._exact: dict[str, list[Phrase]] = {}
         self._stems: dict[str, list[Phrase]] = {}
         self._chinese: dict[str, list[tuple[str, str]]] = {}
-        # The longest first: what is found consumes its words.
+        # The longest first, because a match consumes its words.
         for phrase in sorted(topics.phrases, key=lambda phrase: -len(phrase.words)):
             first = phrase.words[0]
             if phrase.language == CHINESE:
@@ -184,16 +188,16 @@ class Phrases:
             runs.sort(key=lambda found: -len(found[0]))
 
     def beginning(self, word: str) -> tuple[Phrase, ...]:
-        """The phrases that may begin with `word`, the longest first."""
+        """Return the phrases that may begin with `word`, the longest first."""
         found = list(self._exact.get(word, ()))
         for length in range(1, len(word) + 1):
             found += self._stems.get(word[:length], ())
         return tuple(sorted(found, key=lambda phrase: -len(phrase.words)))
 
     def find(self, words: Sequence[Word], language: str) -> set[str]:
-        """The labels of the phrases in `words`, of the message's language, with English in a Chinese message."""
+        """Return the labels of the phrases in `words`: those of `language`, and English ones in a Chinese message."""
         labels: set[str] = set()
-        taken: dict[str, int] = {}  # label -> where its last phrase ended
+        taken: dict[str, int] = {}  # label -> the end of its last match
         for at, phrases in [(at, word.phrases) for at, word in enumerate(words) if word.phrases]:
             for phrase in phrases:
                 mine = phrase.language == language or (phrase.language == ENGLISH and language == CHINESE)
@@ -205,7 +209,7 @@ class Phrases:
         return labels
 
     def find_chinese(self, run: str, negated: Set[int]) -> set[str]:
-        """The labels of the phrases in a run of simplified characters; `negated`: where its negations end."""
+        """Return the labels of the phrases in a run of simplified characters; `negated`: the ends of its negations."""
         labels: set[str] = set()
         taken: dict[str, int] = {}
         for at, character in enumerate(run):
