@@ -146,7 +146,7 @@ def _features_of(item: LocatedMapping) -> list[Feature]:
     if transform != HASHED:
         return [Feature(view, transform, _number(item, "missing"), view, place=item)]
     if "missing" in item:
-        raise item.error("missing: expected none, a view that is none falls into no bucket", "missing")
+        raise item.error("missing: expected none, a NaN view falls into no bucket", "missing")
     names = [f"{view}{IN_BUCKET}{number}" for number in range(BUCKETS)]
     return [Feature(view, HASHED, 0.0, name, number, item) for number, name in enumerate(names)]
 

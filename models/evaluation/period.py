@@ -38,9 +38,7 @@ class Scores:
         positives, negatives = int(ones.sum()), int(zeros.sum())
         auc = None
         if positives and negatives:
-            below = (
-                np.cumsum(zeros) - zeros / 2
-            )  # zeros with a lower score, and half of those in the same bin
+            below = np.cumsum(zeros) - zeros / 2  # zeros that score lower, and half of those in the bin
             auc = float((ones * below).sum() / (positives * negatives))
         return {
             "examples": total,

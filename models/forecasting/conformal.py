@@ -23,9 +23,7 @@ _STEP: Final = 0.01  # of the level; 0.005 to 0.05 in the paper's examples
 _MEMORY: Final = 60  # errors, over which the usual error is a mean
 _OUTLIER: Final = 3.0  # the usual error takes an error beyond so many usual ones as that many
 _LARGEST_SCORE: Final = 20.0
-_BEYOND: Final = (
-    3.0  # how fast a bound moves beyond all errors seen, while its level is below the lowest rank
-)
+_BEYOND: Final = 3.0  # how fast a bound moves beyond all errors seen while its level is below the lowest rank
 
 # While there are few errors, the bounds are those of a normal distribution.
 _SEEDS: Final = tuple(NormalDist().inv_cdf((rank + 0.5) / 39) for rank in range(39))

@@ -75,9 +75,8 @@ def has_lines(schema: str) -> bool:
 
 
 def _number(value: Any) -> float:
-    return (
-        float(value) if isinstance(value, int | float) else float("nan")
-    )  # `Forecaster.add` counts it as ignored
+    # `Forecaster.add` counts NaN as ignored.
+    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def _fields(schema: str) -> tuple[Sequence[str], Sequence[str]]:

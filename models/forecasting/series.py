@@ -73,9 +73,8 @@ class Series:
         self.hushed = 0  # departures that were suppressed
         self._seasonal = Seasonal(spec.seasons)
         self._intervals = Intervals(spec.horizon, spec.coverage)
-        self._waiting: deque[array[float]] = deque(
-            maxlen=spec.horizon
-        )  # forecasts not yet compared, the latest first
+        # forecasts not yet compared, the latest first
+        self._waiting: deque[array[float]] = deque(maxlen=spec.horizon)
         # Both directions together may raise one false alarm in `alarm_ms`.
         alarm_steps = 2.0 * spec.alarm_ms / spec.step_ms
         self._evidence = [Evidence(self._intervals.share, alarm_steps) for _ in DIRECTIONS]

@@ -49,9 +49,7 @@ def implicit(before: float, room: float, target: float, largest: float, amounts:
         else:
             low = change
         there = change - missing / (1.0 + room * (mean if amounts else mean * (1.0 - mean)))
-        if (
-            not low <= there <= high or abs(there - change) > 0.5 * wanted
-        ):  # Newton's method oscillates: bisect
+        if not low <= there <= high or abs(there - change) > 0.5 * wanted:  # Newton's method oscillates
             there = 0.5 * (low + high)
         wanted, moved = moved, abs(there - change)
         change = there

@@ -105,9 +105,7 @@ class Learner:
         self.examples = 0
         self.positives = 0
         self.window = Window()
-        self.earliest: dict[
-            int, int
-        ] = {}  # the offset from which a restored learner begins to `recall`, by partition
+        self.earliest: dict[int, int] = {}  # partition -> where a restored learner begins to `recall`
         self._linear = Linear(
             self.features, memory=learning.linear_memory, largest=self.task.largest, amounts=amounts
         )
@@ -300,7 +298,7 @@ class Learner:
         return math.log(self.task.state.unit) if self.task.amounts else 0.0
 
     def _on_drift(self) -> None:
-        """After a drift: learn fast, and only from what comes now."""
+        """After a drift: learn fast, and only from the latest examples."""
         self._linear.reset_step_size()
         self._additive.reset_step_size()
         self._mixing.reset_step_size()

@@ -78,9 +78,7 @@ class Recommender:
         self.table = empty(items, followers)
         self.version = 0
         self.baskets = 0
-        self.ignored = (
-            0  # lines that are no purchase or beyond BASKET, and all lines of a basket with a wrong time
-        )
+        self.ignored = 0  # lines that are no purchase or beyond BASKET, or of a basket with a wrong time
         self.clock_ms = -1.0  # before the first basket
         self._popular_origin_ms = 0.0
         self._pair_origin_ms = 0.0

@@ -76,7 +76,7 @@ class Contest:
         if len(known.capital) != contest._capital.size or known.examples < 0:
             raise ValueError(f"a contest of {len(known.capital)} numbers; expected {contest._capital.size}")
         if not (np.abs(numbers) <= _LARGEST_CAPITAL * (1 + known.examples)).all():
-            raise ValueError("a figure of a contest is absurd or no number")
+            raise ValueError("a figure of a contest is too large or not a number")
         contest.examples, contest.gain = known.examples, known.gain
         contest._capital[:] = numbers[1:].reshape(contest._capital.shape)
         return contest

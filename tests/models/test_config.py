@@ -217,5 +217,5 @@ def test_a_hashed_view_is_eight_features(tmp_path: Path) -> None:
     path.write_text("features: [{view: offer, transform: hashed}]\nmodels: " + GOOD.partition("models:")[2])
     assert load_models(path).names == tuple(f"offer#{number}" for number in range(8))
     path.write_text(path.read_text().replace("hashed", "hashed, missing: 1"))
-    with pytest.raises(ConfigError, match="missing: expected none, a view that is none falls into no bucket"):
+    with pytest.raises(ConfigError, match="missing: expected none, a NaN view falls into no bucket"):
         load_models(path)
