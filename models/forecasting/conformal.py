@@ -62,7 +62,7 @@ class Intervals:
         return found
 
     def usual(self) -> tuple[float, float]:
-        """Return the quantiles of the latest one-step errors that a share of them are below and above.
+        """Return the one-step errors that a `share` of the latest ones are below, and above.
 
         Unlike `bounds`, these do not widen after misses in a row, so that departures show.
         """
