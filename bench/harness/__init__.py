@@ -1,6 +1,6 @@
-"""What the benches share: environments, clocks, processes under measurement, the page of figures.
+"""Shared parts of the benches: environments of peers, clocks, measured processes, the page of figures.
 
-Promises: figures in docs/BENCHMARKS.md come from a run and name it.
+Promises: every figure in docs/BENCHMARKS.md comes from a run, and the page says when and where it ran.
 """
 
 from . import environments

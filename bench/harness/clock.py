@@ -1,4 +1,4 @@
-"""From the first record an engine takes to the last one it has folded: wall seconds and CPU of the whole process."""
+"""Measures wall and CPU seconds of the process from the first record that an engine takes to the last one folded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from streams.engine import Engine
 
 
 class Clock:
-    """Times `engine` until it has folded `events` more than it has now; `done` is set then."""
+    """Times `engine` until it has folded `events` more events, then sets `done`."""
 
     def __init__(self, engine: Engine, events: int) -> None:
         self.events = events
@@ -36,7 +36,7 @@ class Clock:
         return time.perf_counter() - self._started[0] - self.wall_s
 
     def figures(self) -> dict[str, Any]:
-        """What every engine's figures have."""
+        """Return the figures that every engine reports."""
         return {
             "events": self.events,
             "events_per_s": self.events / self.wall_s,

@@ -1,6 +1,6 @@
-"""What the peers run in, made on first use: a Python environment and the JVM peers' jars.
+"""Makes what the peers run in, at first use: a Python environment and the jars of the JVM peers.
 
-Both are under .bench/ and made again when what they are made from changes.
+Both are under .bench/ and are made again when their sources change.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ JVM_FLAGS = (
     "-Xmx3g",
     "-XX:+UseParallelGC",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
-    # Flink's serializers reach into the JDK's collections.
+    # Flink's serializers access private fields of the JDK's collections.
     "--add-opens=java.base/java.util=ALL-UNNAMED",
     "--add-opens=java.base/java.lang=ALL-UNNAMED",
 )
 
 
 def peers_python(requirements_name: str = "requirements.txt", venv_name: str = "venv") -> str:
-    """The interpreter of the peers' own environment; peers that need other versions have one of their own."""
+    """Return the interpreter of an environment of peers; peers that need other versions have another one."""
     requirements = PEERS / requirements_name
     venv = OUT / venv_name
     stamp = _digest([requirements])
@@ -47,7 +47,7 @@ def peers_python(requirements_name: str = "requirements.txt", venv_name: str = "
 
 
 def java_peer(module: str, main_class: str) -> list[str]:
-    """The command that runs a JVM peer, up to its own options."""
+    """Return the command that runs a JVM peer, without its own options."""
     jars = OUT / "java"
     java = require("java")
     sources = PEERS / "java"
@@ -64,7 +64,7 @@ def java_peer(module: str, main_class: str) -> list[str]:
 
 def run_peer(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
     """Run a peer from the repository's root, so that it can import `bench`, and wait for it."""
-    # State directories, and jars that Flink unpacks and leaves, go with the temporary directory.
+    # The temporary directory takes state directories with it, and the jars that Flink unpacks and leaves.
     with tempfile.TemporaryDirectory(prefix="peer-") as scratch:
         java_options = f"-Djava.io.tmpdir={scratch}"
         return subprocess.run(

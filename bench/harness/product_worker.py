@@ -1,11 +1,11 @@
-"""The product's worker, timed: `bench.product` starts it as a process of its own.
+"""Runs and times the worker of the product; `bench.product` starts it as a process.
 
 python -m bench.harness.product_worker --bootstrap 127.0.0.1:9092 --redis redis://127.0.0.1:6379/0 --events N
 --partitions 4
 
-With `--before N` the first N events are not timed: when they are folded and committed and their views written, the
-worker fetches nothing more, says so (`SETTLED`) and goes on when a line comes on standard input. What was produced
-meanwhile is timed.
+With `--before N` the first N events are not timed. When they are folded and committed and their views written, the
+worker stops fetching, prints `SETTLED`, and continues when a line arrives on standard input. It times the events
+produced meanwhile.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from streams.engine import Partition
 
 from .clock import Clock
 
-PATIENCE_S = 1800.0  # for each part
+PATIENCE_S = 1800.0  # for each phase
 LOOK_S = 0.05
-TELL_S = 10.0
+REPORT_S = 10.0
 SETTLED = "settled"
 
 
 class Profile:
-    """CPU seconds spent in the parts of the worker, by name; parts in other threads overlap with the rest."""
+    """CPU seconds in the parts of the worker, by name; parts in other threads run in parallel."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -55,11 +55,11 @@ class Profile:
         setattr(owner, method, timed)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Reset all parts to 0."""
         self.seconds.update(dict.fromkeys(self.seconds, 0.0))
 
     def us_per_event(self, events: int) -> dict[str, float]:
-        """Microseconds an event, largest first."""
+        """Return microseconds per event by part, largest first."""
         parts = sorted(self.seconds.items(), key=lambda part: -part[1])
         return {name: round(seconds / events * 1e6, 4) for name, seconds in parts}
 
@@ -74,8 +74,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--partitions", type=int, required=True)
     parser.add_argument("--config", type=Path)
-    parser.add_argument("--before", type=int, default=0, help="events before those that are timed")
-    parser.add_argument("--commit-interval", type=float, default=1.0, help="1 s as the peer's")
+    parser.add_argument("--before", type=int, default=0, help="number of events before the timed ones")
+    parser.add_argument(
+        "--commit-interval", type=float, default=1.0, help="seconds; the default is that of the peer"
+    )
     given = parser.parse_args(argv)
     settings = load_settings(
         kafka=given.bootstrap,
@@ -85,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         commit_interval=given.commit_interval,
         config=given.config,
     )
-    # while it is held, events wait longer than its watchdog lets them
+    # events may wait longer than the watchdog's limit while the worker pauses
     worker = Worker(settings, group=f"product-{uuid.uuid4().hex[:8]}", stall_s=2 * PATIENCE_S)
     profile = Profile()
     profile.watch(worker.engine, "prepare", "open and decode (the main thread's share)")
@@ -100,7 +102,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def resident_bytes(pid: int) -> int:
-    """Memory that the process holds now."""
+    """Return the resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -114,7 +116,7 @@ async def _run(worker: Worker, profile: Profile, events: int, before: int) -> No
         sys.stderr.write(f"{reason!r}\n")
         os._exit(1)
     print(json.dumps(measured.result()), flush=True)
-    os._exit(0)  # the figures are out; how threads stop is not what is measured
+    os._exit(0)  # the figures are printed; how threads stop is not measured
 
 
 async def _measured(worker: Worker, profile: Profile, events: int, before: int) -> dict[str, Any]:
@@ -157,13 +159,13 @@ async def _measured(worker: Worker, profile: Profile, events: int, before: int) 
 
 
 async def _settle(worker: Worker, events: int) -> None:
-    """Until that many events are done with; then nothing is fetched, more are produced, and their ends are known."""
+    """Wait until `events` are processed, stop fetching, and wait while the caller produces the timed events."""
 
     def settled() -> bool:
         folded = worker.engine.counters.events >= events
         return folded and _committed(worker) and not _views_waiting(worker)
 
-    await _until(settled, worker, "what comes before is done with")
+    await _until(settled, worker, "the events before the timed ones are processed")
     await _fetch(worker, False)
     print(SETTLED, flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
@@ -171,21 +173,21 @@ async def _settle(worker: Worker, events: int) -> None:
 
 
 async def _until(there: Callable[[], bool], worker: Worker, what: str) -> None:
-    began = told = time.monotonic()
+    began = reported = time.monotonic()
     while not there():
         await asyncio.sleep(LOOK_S)
         now = time.monotonic()
         if now - began > PATIENCE_S:
             raise RuntimeError(f"waited {PATIENCE_S:.0f} s until {what}")
-        if now - told > TELL_S:
-            told = now
+        if now - reported > REPORT_S:
+            reported = now
             events, views = worker.engine.counters.events, _views_waiting(worker)
             line = f"  until {what}: {events:,} events folded, {worker.cycle.cycles} cycles, {views:,} views wait"
             print(line, file=sys.stderr, flush=True)
 
 
 async def _fetch(worker: Worker, on: bool) -> None:
-    """Let the consumer fetch events, or not."""
+    """Start or stop fetching events."""
     thread = worker.app.consumer._thread
 
     async def change() -> None:
@@ -197,7 +199,7 @@ async def _fetch(worker: Worker, on: bool) -> None:
 
 
 def _committed(worker: Worker) -> bool:
-    """Whether no row waits for a commit cycle and none is under way."""
+    """Whether no row waits for a commit cycle and no cycle is running."""
     return not worker.cycle.step and not any(p.counts[0] for p in worker.engine.partitions.values())
 
 
@@ -206,7 +208,7 @@ def _views_waiting(worker: Worker) -> int:
 
 
 def _counted(worker: Worker) -> dict[str, int]:
-    """What is counted from the start of the process on."""
+    """Return the counters, which count from the start of the process."""
     status = worker.status()
     return {
         "outputs": status["alerts"] + status["offers"],

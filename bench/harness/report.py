@@ -1,7 +1,7 @@
-"""docs/BENCHMARKS.md is written from what the benches measured: `python -m bench.harness.report`.
+"""Writes docs/BENCHMARKS.md from the figures of the benches: `python -m bench.harness.report`.
 
-Each bench leaves its figures in `.bench/results/NAME.json`; what the page says of one that has not run here stays.
-An evaluation is no bench: `streamwise evaluate … --json >FILE`, then `python -m bench.harness.report FILE`.
+Each bench stores its figures in `.bench/results/NAME.json`. The page keeps the section of a bench that has not run
+here. For an evaluation: `streamwise evaluate … --json >FILE`, then `python -m bench.harness.report FILE`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ PAGE = ROOT / "docs" / "BENCHMARKS.md"
 
 
 def say(line: str) -> None:
-    """Progress goes to standard error."""
+    """Print a line of progress on standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
 def keep(name: str, figures: dict[str, Any]) -> None:
-    """Leave a bench's figures for the page."""
+    """Store the figures of a bench for the page."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     about = {
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -290,7 +290,7 @@ Written by `python -m bench.harness.report` from the last run of each bench. Com
 
 
 def page(before: str, results: Path = RESULTS) -> str:
-    """The page's text: `before` with what was measured since, each bench under its heading."""
+    """Return the text of the page: `before`, with the sections replaced for which there are results."""
     sections = {
         text.partition("\n")[0]: text for text in re.split(r"^(?=## )", before, flags=re.MULTILINE)[1:]
     }
@@ -299,14 +299,14 @@ def page(before: str, results: Path = RESULTS) -> str:
         if path.exists():
             kept = json.loads(path.read_text(encoding="utf-8"))
             about = kept["about"]
-            told = f"Measured {about['measured']} on {about['cores']} cores ({about['machine']})."
-            lines = [*render(kept["figures"]), told, ""]
+            measured = f"Measured {about['measured']} on {about['cores']} cores ({about['machine']})."
+            lines = [*render(kept["figures"]), measured, ""]
             sections[lines[0]] = "\n".join(lines)
     return HEAD + "\n\n".join(text.strip() for text in sections.values()) + "\n"
 
 
 def main() -> int:
-    """Write the page; what an evaluation printed as JSON may be given as a file."""
+    """Write the page. An argument is a file with the JSON output of an evaluation."""
     for path in sys.argv[1:]:
         keep("evaluate", json.loads(Path(path).read_text(encoding="utf-8").splitlines()[-1]))
     before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""

@@ -1,9 +1,8 @@
-"""This engine on the small job of `bench.workload.job`, with its durability on: changelog, commit cycle, acknowledged
-alerts.
+"""Runs this engine on the small job of `bench.workload.job`, with changelog, commit cycle and acknowledged alerts.
 
     python -m bench.harness.small_job --bootstrap 127.0.0.1:9092 --topic T --events N --alerts-topic A
 
-The job is a `Pass` of its own, so it also shows what the engine asks of one.
+The job is its own `Pass`, so it also shows what the engine requires of one.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def fold_small_job(
     bits: Any, store: Store, dirty: Any, changed: Any, counts: Any, model: Any, x: Any, spans: Any, keys: Any,
     data: Any, at: Any, size: Any, slot_out: Any, used: Any, largest: int,
 ) -> int:  # fmt: skip
-    """The job of `bench.workload.job` over `order[first:count]`; `model: float64[8]` is the weights, then the bias."""
+    """Run the job of `bench.workload.job` over `order[first:count]`; `model: float64[8]`: the weights, then the bias."""
     for i in range(first, count):
         if used[0] >= len(at) or used[1] + largest > len(data):
             return i
@@ -115,7 +114,7 @@ def fold_small_job(
 
 
 class SmallPass:
-    """The job as the engine's pass, its rows' format and (with nothing to adopt) its adoption."""
+    """The job as the pass of the engine, the format of its rows, and an adoption that adopts nothing."""
 
     fields = 1
     largest_output_bytes = 1100
@@ -136,7 +135,7 @@ class SmallPass:
         self._x = np.zeros(FEATURES)
 
     def new_state(self) -> None:
-        """Nothing besides rows: the model is the task's."""
+        """There is no state but rows: the model belongs to the task."""
 
     def run(self, partition: Partition, first: int, count: int, outbox: Outbox) -> int:
         """See `streams.engine.engine.Pass.run`."""
@@ -175,25 +174,25 @@ class SmallPass:
         return "alert"
 
     def dead_letter(self, topic: str, partition: int, offset: int, reason: str, *rest: Any) -> bytes:
-        """The topic holds none: one that appears is a fault of the bench."""
+        """Raise: the topic holds no such record, so one is a bug of the bench."""
         raise AssertionError(f"{topic}[{partition}]@{offset}: {reason}")
 
     def in_force(self, partition: Partition) -> dict[str, Any]:
-        """Nothing is adopted."""
+        """Return nothing: there are no models to adopt."""
         return {}
 
     offered = in_force
 
     def adopt(self, partition: Partition, offered: dict[str, Any]) -> None:
-        """Nothing is adopted."""
+        """Adopt nothing."""
 
     def migration(self, description: bytes) -> Any:
-        """There is one layout."""
+        """Raise: there is only one layout."""
         raise AssertionError("the small job has one layout")
 
 
 def _compile(work: SmallPass) -> None:
-    """Fold nothing and one event once, so that no compiling is timed."""
+    """Fold nothing, then one event, so that all kernels are compiled before the clock starts."""
     partition = Partition(0, 1, 1, work.default_row, work.deadline_words)
     partition.activate()
     work.run(partition, 0, 0, Outbox(16, 4096))
@@ -217,7 +216,7 @@ def _size(number: int) -> bytes:
 
 class _Nowhere:
     def send(self, *given: Any) -> None:
-        """Drop them."""
+        """Drop the messages."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -245,7 +244,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _report(processor: Processor, clock: Clock) -> None:
-    """Wait for what is not acknowledged, then print the figures and leave."""
+    """Wait for acknowledgements, print the figures and exit."""
     if processor.outputs.flush(30):
         sys.stderr.write("alerts were not acknowledged in 30 s\n")
         os._exit(1)
@@ -258,7 +257,7 @@ def _report(processor: Processor, clock: Clock) -> None:
         "pass_us_per_event": processor.engine.counters.pass_s / clock.events * 1e6,
     }
     print(json.dumps(figures), flush=True)
-    os._exit(0)  # the figures are out; how Faust's threads stop is not what is measured
+    os._exit(0)  # the figures are printed; how Faust's threads stop is not measured
 
 
 async def _run(processor: Processor, clock: Clock) -> None:

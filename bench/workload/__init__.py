@@ -1,6 +1,6 @@
-"""The events that benches send: the product's mix, the small job, synthetic examples.
+"""The events that benches send: the mix of the product, the small job, synthetic examples.
 
-Promises: the same seed gives the same events; what is synthetic says so.
+Promises: the same seed gives the same events; each synthetic source says that it is synthetic.
 """
 
 from . import events, product_mix

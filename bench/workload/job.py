@@ -1,19 +1,19 @@
-"""The one small job that every engine of `bench.engine` runs, so that their figures compare.
+"""The small job that every engine of `bench.engine` runs, so that their figures are comparable.
 
-An event is Avro behind Confluent framing (a zero byte, the schema's id in 4 bytes, the body). For
-each event, in the order of its partition:
+An event is Avro with Confluent framing (a zero byte, the schema id in 4 bytes, the body). For each
+event, in the order of its partition:
 
-1. the customer's five decayed sums (page, search, cart, order, spend) fade by
-   exp(-(ts - last event's ts) / DECAY_MS);
-2. seven features are read: the five sums, log1p of the seconds since the last purchase (0 without
-   one), log1p of the events so far;
-3. a logistic regression, one for each task of the engine, predicts an order, and learns by one
-   step of gradient descent when the event is a cart or an order;
-4. the event is counted into the sums, and every ALERT_EVERY-th event of a customer gives an alert.
+1. The customer's five decayed sums (page, search, cart, order, spend) are multiplied by
+   exp(-(ts - last event's ts) / DECAY_MS).
+2. The job reads seven features: the five sums, log1p of the seconds since the last purchase (0 without
+   one), log1p of the number of events so far.
+3. A logistic regression, one for each task of the engine, predicts an order. If the event is a cart or
+   an order it learns by one step of gradient descent.
+4. The job adds the event to the sums. Every ALERT_EVERY-th event of a customer gives an alert.
 
-How many alerts a topic gives depends only on its events for each customer, not on the order across
-customers or partitions, so all engines must agree on it. This module is plain Python, the form in
-which the Python peers run it, with a model written by hand so that they do not pay for a library's.
+The number of alerts depends only on the number of each customer's events, not on the order across
+customers or partitions, so all engines must agree on it. This module is plain Python, which the Python
+peers run, with a hand-written model so that they do not pay for a library.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ MAX_LOGIT = 35.0
 
 Event = dict[str, Any]
 Alert = dict[str, Any]
-# [clock ms, events, last purchase ms or 0, page, search, cart, order, spend]: a list of numbers is
-# what the engines that store it as JSON write and read fastest.
+# [clock ms, events, last purchase ms or 0, page, search, cart, order, spend]: engines that store it as
+# JSON write and read a list of numbers fastest.
 State = list[float]
 
 
 def decode(value: bytes) -> Event:
-    """The event in a framed Kafka value."""
+    """Decode the event in a framed Kafka value."""
     body = io.BytesIO(value)
     body.seek(FRAME_BYTES)
     event: Event = fastavro.schemaless_reader(body, SCHEMA, None)
@@ -65,16 +65,16 @@ def decode(value: bytes) -> Event:
 
 
 class SmallJob:
-    """The job with its model; one for each task, as each task learns by itself."""
+    """The job with its model; each task of an engine has its own."""
 
     def __init__(self) -> None:
         self.weights = (0.0,) * 7
         self.bias = 0.0
 
     def handle(self, state: State | None, event: Event) -> tuple[State, Alert | None]:
-        """The customer's next state, and the alert if this event is due one.
+        """Return the customer's next state, and the alert if this event gives one.
 
-        Unrolled over the features, as a loop costs CPython more than the arithmetic in it.
+        The code is unrolled over the features, as a loop costs CPython more than the arithmetic in it.
         """
         ts = event["ts"]
         if state is None:
