@@ -1,11 +1,10 @@
-"""The engines on the one small job of `bench.workload.job`: one broker, one run, each engine alone.
+"""Measures every engine on the small job of `bench.workload.job`: one broker, one run, each engine alone.
 
     python -m bench.engine --scale 0.1
 
-Each engine reads a whole topic of a size that takes it some 10 to 20 seconds, from the same
-generator, at each number of customers; where it has several sensible settings the best one counts.
-Its alerts, as it counts them and as they arrived in its alerts topic, must be those that the topic
-must give, or the bench fails.
+At each number of customers, each engine reads a whole topic from the same generator, sized to take it
+10 to 20 seconds. If an engine has several sensible settings, the best one counts. The number of alerts
+that it counts, and the number in its alerts topic, must be what the topic must give, or the bench fails.
 """
 
 from __future__ import annotations
@@ -28,39 +27,39 @@ from .harness import environments
 from .servers import KafkaServer, ServerError
 from .workload import events
 
-# The figures that the ratios are taken at.
+# The ratios are taken at FEW_CUSTOMERS.
 FEW_CUSTOMERS = 10_000
 MANY_CUSTOMERS = 1_000_000
 PEER_TIMEOUT_S = 900.0
-# Share of a JVM engine's topic that is read before its figures are taken.
+# Share of its topic that a JVM engine reads before the measurement begins.
 WARMUP_SHARE = 0.4
 
 Result = dict[str, Any]
 
 
 class BenchError(Exception):
-    """An engine failed or gave other alerts than its topic must give."""
+    """An engine failed, or its alerts are not those that its topic must give."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How to run one engine and on how many events; each of `settings` is tried."""
+    """How to run one engine, and on how many events. The bench tries each of `settings`."""
 
     name: str
     events: int
     settings: tuple[tuple[str, ...], ...] = ((),)
-    # Where a million customers make it so much slower that the run would take minutes.
+    # For an engine that a million customers slow down so much that the run would take minutes.
     events_of_many: int | None = None
     java: tuple[str, str] | None = None
 
     def topic_events(self, customers: int, scale: float) -> int:
-        """Events of the topic this engine reads."""
+        """The number of events in the topic that this engine reads."""
         many = customers >= MANY_CUSTOMERS
         events = self.events_of_many if many and self.events_of_many else self.events
         return max(1, int(events * scale))
 
     def command(self) -> list[str]:
-        """The command up to the options that say what to read."""
+        """The command, without the options that say what to read."""
         if self.java is not None:
             return environments.java_peer(*self.java)
         if self.name == "streamwise":
@@ -121,7 +120,7 @@ def run(
 
 
 def kafka_streams_rate(bootstrap: str, customers: int = FEW_CUSTOMERS, scale: float = 1.0) -> float:
-    """Events/s of the warmed-up Kafka Streams small job, for the product bench to stay above."""
+    """Events/s of the warmed-up Kafka Streams small job; the product bench must stay above it."""
     figures = run([customers], ["kafka_streams"], scale, bootstrap)
     rate: float = figures["customers"][str(customers)]["kafka_streams"]["events_per_s"]
     return rate
@@ -149,7 +148,7 @@ def _broker(bootstrap: str | None) -> Iterator[str]:
 
 @dataclass
 class _Bench:
-    """One run's topics, by (events, customers), and what they must give."""
+    """The topics of one run, by (events, customers), and the alerts that they must give."""
 
     bootstrap: str
     scale: float
@@ -173,7 +172,7 @@ class _Bench:
         return best if len(results) == 1 else {**best, "settings": results}
 
     def clean_up(self) -> None:
-        """Delete this run's topics: the broker may be one that stays."""
+        """Delete the topics of this run, as the broker may be a permanent one."""
         topics = [*self.filled, *self.alerts_topics]
         if topics:
             deletions = AdminClient({"bootstrap.servers": self.bootstrap}).delete_topics(topics)
@@ -181,7 +180,7 @@ class _Bench:
                 deletion.exception(30)
 
     def _topic(self, count: int, customers: int) -> str:
-        """The topic of `count` events, filled when it is first asked for."""
+        """The topic of `count` events; filled at its first use."""
         topic = f"{self.run_id}-{customers}-{count}"
         if topic not in self.filled:
             say(f"filling {topic}")
@@ -213,17 +212,17 @@ def _final_line(name: str, command: list[str]) -> Result:
     try:
         done = environments.run_peer(command, PEER_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        raise BenchError(f"{name} was not done in {PEER_TIMEOUT_S:.0f} s") from None
+        raise BenchError(f"{name} did not finish in {PEER_TIMEOUT_S:.0f} s") from None
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0 or not lines:
-        errors = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["it said nothing"]
+        errors = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["it printed nothing"]
         raise BenchError(f"{name} ended with status {done.returncode}: {errors[-1]}")
     result: Result = json.loads(lines[-1])
     return result
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status 0 when all engines agree, 1 when one failed, 2 for a wrong command line."""
+    """Run the bench. Exit status: 0 if all engines agree, 1 if one failed, 2 for a wrong command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.engine",
         description="Measure the engines on one small job.",
@@ -232,7 +231,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--engines", default=",".join(ENGINES), help="names, comma separated")
     parser.add_argument("--customers", default=f"{FEW_CUSTOMERS},{MANY_CUSTOMERS}")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full topic sizes")
-    parser.add_argument("--bootstrap", help="a broker to use instead of one of its own")
+    parser.add_argument("--bootstrap", help="use this broker instead of starting one")
     parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
     args = parser.parse_args(argv)
     engines = args.engines.split(",")

@@ -1,11 +1,10 @@
-"""A worker is killed: how long until its partitions are served again? `streamwise bench failover --json`.
+"""Measures how long partitions of a killed worker wait for service: `streamwise bench failover --json`.
 
-Two workers share the partitions of a million customers, each with a standby copy of the other's rows
-(`STREAMWISE_STANDBYS=1`), under a steady load. One is killed (kill -9). Kafka gives a member up when it was not heard
-of for the session timeout, 6 s; `standby_gap_s` is what comes on top of it, until the first alert of a
-partition that was the dead one's is appended (both stamps are the broker's). `restore_s`: a worker without any rows
-starts, alone, and reads all of them from the changelog; from its start until it is ready, imports included.
-Synthetic events (`bench.workload.product_mix`).
+Two workers share the partitions of a million customers under a steady load, each with a standby copy of the other's
+rows (`STREAMWISE_STANDBYS=1`). The bench kills one (kill -9). Kafka removes a silent member after the session timeout,
+6 s. `standby_gap_s` is the time beyond it until every partition of the dead worker has an alert again, by the broker's
+timestamps. `restore_s`: a worker without any rows starts alone and reads all of them from the changelog; the time from
+its start until it is ready, imports included. Events are synthetic (`bench.workload.product_mix`).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ AFTER_S = 40.0
 
 
 def run(customers: int = CUSTOMERS) -> dict[str, Any]:
-    """Kill a worker that has a standby; then restore without one."""
+    """Kill a worker that has a standby, then restore one without."""
     with ExitStack() as stack:
         site = Site(stack, customers, PARTITIONS)
         first = site.worker("first", standbys=1)
@@ -61,15 +60,15 @@ def _kill_under_load(bootstrap: str, worker: Worker, customers: int) -> float:
     for number, times in stamps.items():
         first = min((stamp for stamp in times if stamp > killed_ms + 1000), default=float("inf"))
         longest[number] = (first - killed_ms) / 1000
-    orphans = sorted(gap for gap in longest.values() if gap > 2.0)  # the others were served all the time
+    orphans = sorted(gap for gap in longest.values() if gap > 2.0)  # the other partitions had no gap
     if not orphans:
-        raise RuntimeError("the killed worker had no partition: the second one took none")
+        raise RuntimeError("the killed worker had no partition, so the second one took over none")
     say(f"without alerts after the kill, s: {' '.join(f'{gap:.2f}' for gap in orphans)}")
     return orphans[-1] - SESSION_TIMEOUT_S
 
 
 def _alert_stamps(bootstrap: str) -> dict[int, list[int]]:
-    """When the alerts of each partition were appended (ms)."""
+    """The append times of the alerts, by partition (ms)."""
     found: dict[int, list[int]] = {number: [] for number in range(PARTITIONS)}
     for message in read(bootstrap, ALERTS, PARTITIONS):
         found[message.partition()].append(message.timestamp()[1])

@@ -1,9 +1,9 @@
-"""What an installation costs while nothing comes: `streamwise bench idle --json`.
+"""Measures what an installation costs while no events arrive: `streamwise bench idle --json`.
 
-`streamwise up` with all roles, twelve partitions and a Kafka broker of its own, which does not count, nor does this
-process. When every role is ready and what the start has to do is over, the CPU of the whole tree of processes, the
-parent included, is read twice: user and system seconds of all threads between the two, in percent of one core. Memory
-is the proportional set size at the end: what a process has alone, and its part of what several share.
+It runs `streamwise up` with all roles and twelve partitions on its own Kafka broker. The broker and this process do not
+count. When every role is ready and the work of the start is over, it reads the CPU time of the whole process tree
+twice, the parent included: the figure is user and system seconds of all threads between the two, in percent of one
+core. Memory is the proportional set size at the end: a process's own memory, and its share of what several share.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ from bench.servers import KafkaServer, free_ports
 
 PARTITIONS = 12
 ROLES = ("worker", "learner", "ledger", "analyst", "reader", "server")
-READY_TIMEOUT_S = 300.0  # kernels may have to be compiled
-SETTLE_S = (
-    30.0  # caches of metadata are filled, what was imported is frozen, fetches wait as long as they may
-)
+READY_TIMEOUT_S = 300.0  # the roles may have to compile kernels
+SETTLE_S = 30.0  # until metadata caches are full, imports are frozen and fetches wait their longest
 SECONDS = 60.0
 STOP_TIMEOUT_S = 30.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -38,7 +36,7 @@ PARENT = "up"
 
 
 class Held(NamedTuple):
-    """One process, by the name of what it runs."""
+    """The memory and CPU time of one process, named by the roles that it runs."""
 
     name: str
     pss_bytes: int
@@ -46,7 +44,7 @@ class Held(NamedTuple):
 
 
 def run(seconds: float = SECONDS, settle_s: float = SETTLE_S) -> dict[str, Any]:
-    """Start everything, let it come to rest, and measure for so long."""
+    """Start everything, let it settle for `settle_s`, and measure for `seconds`."""
     with KafkaServer() as kafka, tempfile.TemporaryDirectory() as folder:
         process = _start(kafka.bootstrap, Path(folder))
         try:
@@ -62,7 +60,7 @@ def run(seconds: float = SECONDS, settle_s: float = SETTLE_S) -> dict[str, Any]:
 
 
 def figures(before: Mapping[int, Held], after: Mapping[int, Held], took_s: float) -> dict[str, Any]:
-    """What all hold together and use, and each process. Raises `RuntimeError` when they are not the same ones."""
+    """Memory and CPU of all processes and of each. Raises `RuntimeError` if the processes changed."""
     if before.keys() != after.keys():
         raise RuntimeError(f"processes came or went while they were measured: {before} and then {after}")
     processes = {
@@ -81,12 +79,12 @@ def figures(before: Mapping[int, Held], after: Mapping[int, Held], took_s: float
 
 
 def held(root: int, proc: Path = Path("/proc")) -> dict[int, Held]:
-    """A process and all that descend from it."""
+    """Measure a process and all its descendants, by pid."""
     parents: dict[int, int] = {}
     cpu_s: dict[int, float] = {}
     for folder in proc.iterdir():
         if folder.name.isdigit():
-            with suppress(OSError):  # it has just ended
+            with suppress(OSError):  # the process has just ended
                 stat = (folder / "stat").read_text(encoding="utf-8", errors="replace")
                 fields = stat.rpartition(")")[2].split()
                 parents[int(folder.name)] = int(fields[1])
@@ -101,11 +99,11 @@ def _pss_bytes(folder: Path) -> int:
     for line in (folder / "smaps_rollup").read_text(encoding="ascii").splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) << 10
-    raise RuntimeError(f"{folder} does not tell its Pss")
+    raise RuntimeError(f"{folder} has no Pss")
 
 
 def _name(folder: Path) -> str:
-    """The roles that its command line names."""
+    """The roles that the command line of the process names."""
     words = (folder / "cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
     return " + ".join(word for word in words if word in (*ROLES, PARENT))
 
@@ -130,7 +128,7 @@ def _start(bootstrap: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def _await_ready(process: subprocess.Popen[str]) -> list[str]:
-    """The roles that say that they are; raises `RuntimeError` unless all do."""
+    """Wait until all roles have said that they are ready; raises `RuntimeError` if one does not."""
     assert process.stdout is not None
     late = threading.Timer(READY_TIMEOUT_S, process.terminate)
     late.start()
@@ -166,8 +164,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="measured for so long")
-    parser.add_argument("--settle", type=float, default=SETTLE_S, help="seconds between ready and measured")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="duration of the measurement")
+    parser.add_argument(
+        "--settle", type=float, default=SETTLE_S, help="seconds from ready until the measurement"
+    )
     parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
     given = parser.parse_args(argv)
     found = run(given.seconds, given.settle)

@@ -1,11 +1,11 @@
-"""From an event's append to its alert's append: `streamwise bench latency --json`.
+"""Measures the latency from the append of an event to the append of its alert: `streamwise bench latency --json`.
 
-The worker runs the shipped configuration and the measured policy (`bench.site`), with the events produced at a steady
-rate. Three settings over 10,000 customers: 1,000 and 100,000 events/s over all source topics, and 100,000/s of web
-events alone while the other source topics are silent. And one over a million customers, all of them known to the
-worker before, at 100,000 events/s, while all that may come between comes: commit cycles, a second worker that has just
-joined and reads the rows of a standby, a new model snapshot, a backup (of which the broker has answered one before, as
-it compiles what it does for the first time).
+The worker runs the shipped configuration and the measured policy (`bench.site`); events arrive at a steady rate. Three
+settings have 10,000 customers: 1,000 and 100,000 events/s over all source topics, and 100,000 web events/s while the
+other source topics are silent. One has a million customers, all known to the worker before, at 100,000 events/s, while
+everything that can disturb it happens: commit cycles, a second worker that has just joined and reads the rows of its
+standbys, a new model snapshot, and a backup. The broker has served a backup before, as its JVM compiles code at first
+use.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ PARTITIONS = 4
 CUSTOMERS = 10_000
 WARM_UP_S = 15.0  # the JVM of the broker compiles, rows and buffers grow
 SECONDS = 20.0
-LONG_WARM_UP_S = 40.0  # with standbys and commit cycles of a million rows it has more to compile
-JOIN_S = 35.0  # at most, until a second worker has joined and what waited meanwhile is folded
+LONG_WARM_UP_S = 40.0  # standbys and commit cycles of a million rows give it more to compile
+JOIN_S = 35.0  # at most, until a second worker has joined and the events that waited meanwhile are folded
 RUNS = 3
 SETTINGS = {"1000": (1_000, None), "100000": (100_000, None), "100000_others_silent": (100_000, 0)}
 MILLION = "100000_million_customers"
@@ -57,7 +57,7 @@ def run(settings: list[str], seconds: float = SECONDS, runs: int = RUNS) -> dict
 
 
 def _measure(name: str, seconds: float) -> dict[str, float]:
-    """Measure one setting on a broker and a worker of its own."""
+    """Measure one setting on its own broker and worker."""
     rate, only = SETTINGS[name]
     with ExitStack() as stack:
         kafka = stack.enter_context(KafkaServer())
@@ -71,7 +71,7 @@ def _measure(name: str, seconds: float) -> dict[str, float]:
         loading = start_load(kafka.bootstrap, rate, WARM_UP_S + seconds, CUSTOMERS, PARTITIONS, only)
         began_ms = time.time() * 1000
         loading.result()
-        time.sleep(2.0)  # what is on its way arrives
+        time.sleep(2.0)  # the last alerts arrive
         worker.stop()
         found = latencies(kafka.bootstrap, began_ms + WARM_UP_S * 1000, PARTITIONS)
     figures = _figures(found[:, 1])
@@ -80,23 +80,23 @@ def _measure(name: str, seconds: float) -> dict[str, float]:
 
 
 def _measure_many(name: str, seconds: float) -> dict[str, Any]:
-    """A million customers, and whatever may come between; measured from when the second worker is ready.
+    """Measure a million customers with all disturbances, from when the second worker is ready.
 
-    `while` has the figures of each stretch: what began with it, and goes on.
+    `while` has the figures of each stretch, named by the disturbance that begins with it; the earlier ones go on.
     """
     with ExitStack() as stack:
         site = Site(stack, MANY, PARTITIONS)
         ports = free_ports(2)
         first = site.worker("first", standbys=1, worker_port=ports[0])
         first.ready()
-        newer = made_snapshots(version=2)  # not while it is measured: trees are fitted on all cores
+        newer = made_snapshots(version=2)  # before the measurement, as fitting trees uses all cores
         await_committed(site.bootstrap, MANY, PARTITIONS)
         _finish(_back_up(site, "yesterday"))
         loading = start_load(site.bootstrap, RATE, LONG_WARM_UP_S + JOIN_S + seconds, MANY, PARTITIONS)
         time.sleep(LONG_WARM_UP_S)
         join_by = time.monotonic() + JOIN_S
         second = site.worker("second", standbys=1, worker_port=ports[1])
-        second.ready()  # from now on it reads the rows of its standbys
+        second.ready()  # it reads the rows of its standbys from now on
         _await_followed([Watch(port) for port in ports], 0.05 * RATE, join_by)
         began_ms = [time.time() * 1000]
         time.sleep(seconds / 4)
@@ -119,13 +119,15 @@ def _measure_many(name: str, seconds: float) -> dict[str, Any]:
 
 
 def _await_followed(workers: list[Watch], events: float, until: float) -> None:
-    """Until no more events than these waited for two seconds: those that came during the rebalance are folded."""
+    """Wait until the lag is at most `events` for two seconds: then the events of the rebalance are folded."""
     since = time.monotonic()
     while time.monotonic() - since < 2.0:
         if not all(worker.ready() for worker in workers) or sum(worker.lag() for worker in workers) > events:
             since = time.monotonic()
         if time.monotonic() > until:
-            raise RuntimeError(f"what waited for the second worker was not folded in {JOIN_S:.0f} s")
+            raise RuntimeError(
+                f"the events that waited for the second worker were not folded in {JOIN_S:.0f} s"
+            )
         time.sleep(0.1)
 
 
@@ -145,7 +147,7 @@ def _finish(backup: subprocess.Popen[bytes]) -> None:
 
 def _figures(found: Any) -> dict[str, float]:
     if not len(found):
-        raise RuntimeError("no alert arrived: the worker did not follow")
+        raise RuntimeError("no alert arrived: the worker did not keep up")
     p50, p99, p999 = np.percentile(found, [50, 99, 99.9]).tolist()
     return {
         "p50_ms": p50, "p99_ms": p99, "p999_ms": p999, "max_ms": float(found.max()), "alerts": len(found)

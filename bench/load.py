@@ -1,8 +1,8 @@
-"""A steady load that is made before it is sent: sending it takes next to nothing of the cores that are measured.
+"""A steady load, encoded before it is sent, so that sending takes almost no CPU of the cores under measurement.
 
-Whoever sends events to a company's broker does not share its cores. So the requests that a producer would send (what
-came within ten milliseconds, a record batch for each partition, lz4, acknowledged by the leader) are made to the last
-byte before the clock runs, and a thread only hands them to the socket.
+The producers of a real installation do not run on the broker's cores. So the bench encodes every produce request
+before the clock starts, as a producer would send it: the events of ten milliseconds, one lz4 record batch for each
+partition, acknowledged by the leader. During the measurement a thread only writes the requests to a socket.
 """
 
 from __future__ import annotations
@@ -28,32 +28,31 @@ NICE = 10
 TURN_S = 0.01
 ANSWER_S = 30.0
 LATE_S = 10.0
-ACKS = 1  # the leader
-MAX_BATCH_BYTES = 1 << 20  # as brokers have it
-CORRELATION_BYTES = 4  # of the id that an answer begins with
+ACKS = 1  # by the leader alone
+MAX_BATCH_BYTES = 1 << 20  # the brokers' default
+CORRELATION_BYTES = 4  # size of the id at the start of an answer
 
 
 def start_load(
     bootstrap: str, rate: int, seconds: float, customers: int, partitions: int, only: int | None = None
 ) -> Future[None]:
-    """Send `rate` events/s of `bench.workload.product_mix` in a thread of its own (`only`: of this topic); returns
-    when it has begun.
+    """Send `rate` events/s of `bench.workload.product_mix` in a thread (`only`: of this topic); return once it began.
 
-    Raises what the broker refuses from the future, and `RuntimeError` where it does not follow.
+    The future raises `RuntimeError` if the broker refuses events or does not keep up.
     """
     begun = Event()
     pool = ThreadPoolExecutor(1)
     loading = pool.submit(_load, bootstrap, rate, seconds, customers, partitions, only, begun)
     pool.shutdown(wait=False)
     if not begun.wait(PATIENCE_S):
-        raise RuntimeError("the load did not begin")
+        raise RuntimeError("the load did not start")
     return loading
 
 
 def _load(
     bootstrap: str, rate: int, seconds: float, customers: int, partitions: int, only: int | None, begun: Event
 ) -> None:
-    os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)  # of this thread
+    os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)  # for this thread only
     requests = [*_requests(rate, seconds, customers, partitions, only)]
     host, _, port = bootstrap.partition(":")
     with socket.create_connection((host, int(port)), ANSWER_S) as connection:
@@ -65,26 +64,26 @@ def _load(
             connection.sendall(request)
             answers.take()
             if time.monotonic() - began > number * TURN_S + LATE_S:
-                raise RuntimeError("the load is late: the broker does not follow")
+                raise RuntimeError("the load is late: the broker does not keep up")
         answers.all_of(len(requests))
 
 
 class _Answers:
-    """The broker's answers, looked at when all are there."""
+    """The broker's answers: collected during the load, checked at its end."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._data = bytearray()
 
     def take(self) -> None:
-        """Take what has come, so that the broker goes on."""
+        """Read what has arrived, so that the broker is not blocked."""
         try:
             self._data += self._connection.recv(1 << 16, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
 
     def all_of(self, count: int) -> None:
-        """Wait for so many; the first refusal is raised."""
+        """Wait for `count` answers; raise the first refusal."""
         at = 0
         for _ in range(count):
             size = LENGTH.unpack(self._upto(at, at + LENGTH.size))[0]
@@ -101,7 +100,7 @@ class _Answers:
         while len(self._data) < stop:
             more = self._connection.recv(1 << 16)
             if not more:
-                raise RuntimeError("the broker hung up")
+                raise RuntimeError("the broker closed the connection")
             self._data += more
         return bytes(self._data[start:stop])
 
@@ -109,7 +108,7 @@ class _Answers:
 def _requests(
     rate: int, seconds: float, customers: int, partitions: int, only: int | None
 ) -> Iterator[bytes]:
-    """A produce request for each turn, as it goes over the wire."""
+    """Yield the encoded produce request of each turn."""
     first_ms = int(time.time() * 1000)
     places: dict[bytes, int] = {}
     for chunk in mix.chunks(
@@ -125,7 +124,7 @@ def _requests(
 
 
 def _batches(part: mix.Encoded, turn: int, turns: int, places: dict[bytes, int]) -> list[tuple[int, bytes]]:
-    """The record batch of each partition that this turn's events of the part go to."""
+    """Return the record batches of one turn's events, by partition."""
     count = len(part.keys)
     events = slice(count * turn // turns, count * (turn + 1) // turns)
     made: dict[int, list[tuple[bytes, bytes]]] = {}

@@ -1,9 +1,9 @@
-"""How fast models learn and score, and how well the readers of messages and baskets do.
+"""Measures how fast models learn and score, and the quality of sentiment and recommendations.
 
-`learn_examples_per_s`: the shipped mixture learning all examples of `purchase` of Complete Journey in their order,
-refits of the trees included, on one core. `score_us_per_row`: one row by that mixture, its trees and all, in the kernel
-that the worker calls. Sentiment is measured on rated tweets and review sentences (`bench/quality/sentiment.py`),
-recommendations on Complete Journey (`bench/quality/recommend.py`).
+`learn_examples_per_s`: the shipped mixture learns all `purchase` examples of Complete Journey in order on one core,
+refits of the trees included. `score_us_per_row`: it scores one row, trees included, in the kernel that the worker
+calls. Sentiment is measured on rated tweets and review sentences (`bench/quality/sentiment.py`), recommendations on
+Complete Journey (`bench/quality/recommend.py`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _scores(rows: NDArray[np.float64], count: int, weights: Weights) -> float:
 
 
 def learn() -> tuple[float, Learner, NDArray[np.float64]]:
-    """Examples a second of CPU, the learner, and rows to score."""
+    """Return examples learned per second of CPU, the learner, and rows to score."""
     trial = Trial(load_config(load_settings().config), source("complete-journey"))
     trial.run()
     examples = list(trial.evaluation.examples(MODEL))
@@ -58,7 +58,7 @@ def learn() -> tuple[float, Learner, NDArray[np.float64]]:
 
 
 def score_us(learner: Learner, rows: NDArray[np.float64]) -> float:
-    """CPU microseconds a row, the median of several runs."""
+    """Return CPU microseconds per row, the median of several runs."""
     snapshot = learner.snapshot(0)
     weights = no_weights(1, rows.shape[1])
     snapshot.put(weights, 0)
@@ -72,7 +72,7 @@ def score_us(learner: Learner, rows: NDArray[np.float64]) -> float:
 
 
 def run() -> dict[str, Any]:
-    """All figures."""
+    """Measure and return all figures."""
     per_s, learner, rows = learn()
     say(f"learn: {per_s:,.0f} examples/s a core")
     us = score_us(learner, rows)

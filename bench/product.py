@@ -1,10 +1,10 @@
-"""The whole product on its own event mix: `streamwise bench product --json`.
+"""Measures the throughput of the whole product on its own event mix: `streamwise bench product --json`.
 
-One real Kafka, one real Redis, the ledger role on SQLite beside the worker. The worker consumes web, social and
-sales events that lie ready, keeps every column, scores with the shipped models where something needs a score, judges
-all policies, writes receipts, views, examples and the changelog, and commits. In the same run, on the same broker, it
-does so with linear models in place of the mixtures, and the warmed-up Kafka Streams peer does the small job of
-`bench.workload.job`. The events and the snapshots are synthetic (`bench.workload.product_mix`).
+It uses a real Kafka, a real Redis and the ledger role on SQLite beside the worker. The worker consumes web, social and
+sales events from full topics, keeps every column, scores with the shipped models where something needs a score,
+evaluates all policies, writes receipts, views, examples and the changelog, and commits. The same run, on the same
+broker, also measures linear models in place of the mixtures, and the warmed-up Kafka Streams peer on the small job of
+`bench.workload.job`. Events and snapshots are synthetic (`bench.workload.product_mix`).
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ STEP_MS = 700.0
 FIRST_MS = 1_577_836_800_000  # 2020-01-01
 CONFIG = Path(__file__).parent.parent / "config"
 RUN_TIMEOUT_S = 900
-TRANSACTION_MS = 600_000  # as long as it may take to fill the topics
+TRANSACTION_MS = 600_000  # filling the topics may take this long
 
 
 def fill(bootstrap: str, events: int, customers: int, partitions: int) -> None:
-    """Make every topic and produce the mix, as a well-configured producer does."""
+    """Create every topic and produce the mix, as a well-configured producer does."""
     ensure(bootstrap, topics(list(mix.TOPICS)), partitions=partitions, replication=1)
     produce(bootstrap, mix.chunks(events, customers, first_ms=FIRST_MS, step_ms=STEP_MS))
 
@@ -62,7 +62,7 @@ def produce(
 ) -> None:
     """Append events as a well-configured producer does.
 
-    With `at_once` all become readable at one moment, after it was called: they are one transaction.
+    With `at_once` they are one transaction: all become readable at one moment, after the call of `at_once`.
     """
     settings = {
         "bootstrap.servers": bootstrap, "partitioner": "murmur2_random", "compression.type": "lz4", "linger.ms": 50,
@@ -89,11 +89,10 @@ def produce(
 
 
 def made_snapshots(config: Path = CONFIG, version: int = 1, kind: str = MIXTURE) -> list[tuple[bytes, bytes]]:
-    """Keys and values of a mixture of the shipped size for each model, trees and all. Synthetic: weights are drawn, and
-    the trees fitted to drawn examples, so the score is the linear expert's; what the others say is worked out and
-    weighs nothing.
+    """Make synthetic snapshots (keys and values): for each model a mixture of the shipped size, trees included.
 
-    With the kind LINEAR there are no others.
+    The weights are drawn at random and the trees fitted to random examples. The score is the linear expert's: the
+    other experts are computed, but with weight 0. With the kind LINEAR there are no other experts.
     """
     models = load_models(config / "models.yaml")
     rng = np.random.default_rng(1)
@@ -121,10 +120,9 @@ def publish(bootstrap: str, snapshots: list[tuple[bytes, bytes]]) -> None:
 
 
 def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: bool = True) -> dict[str, Any]:
-    """Measure on one broker; each run has topics of its own making, the median run counts; in turn with
-    mixtures, and with linear models in their place.
+    """Measure mixtures and linear models in turn on one broker. Each run makes its own topics; the median counts.
 
-    The first run warms the broker up and does not count: the peer is warmed up, too, and comes after it.
+    The first run warms up the broker and does not count. The peer is warmed up too, and runs after it.
     """
     results: dict[str, list[dict[str, Any]]] = {MIXTURE: [], LINEAR: []}
     streams_rate = 0.0
@@ -151,7 +149,7 @@ def run(events: int = EVENTS, customers: int = CUSTOMERS, runs: int = 3, peer: b
 
 
 def remove_topics(bootstrap: str) -> None:
-    """Remove the topics of the run before; the broker forgets the offsets committed in them."""
+    """Remove the topics of the previous run; the broker drops their committed offsets too."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     topics = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("_")]
     for removed in (admin.delete_topics(topics) if topics else {}).values():
@@ -164,9 +162,9 @@ def measure(
     stack: ExitStack, bootstrap: str, redis_url: str, events: int, options: Sequence[str] = (),
     settled: Callable[[], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """One run of the worker, the ledger beside it, over what lies in the topics. `options`: of the product worker.
+    """Measure one run of the worker, with the ledger, over the events in the topics. `options`: for the product worker.
 
-    `settled` is called when the worker is done with what comes before the timed events and fetches nothing.
+    `settled` is called when the worker has processed the events before the timed ones and fetches nothing.
     """
     state = stack.enter_context(tempfile.TemporaryDirectory())
     environment = {
@@ -177,9 +175,7 @@ def measure(
         [sys.executable, "-m", "cli", "ledger"], env=environment, stdout=subprocess.DEVNULL, stderr=sys.stderr
     )
     stack.callback(_end, ledger)
-    time.sleep(
-        5
-    )  # the ledger has compiled what it needs and joined its group: its start is not what is measured
+    time.sleep(5)  # the ledger compiles and joins its group, so that its start is not measured
     command = [
         sys.executable,
         "-m",
@@ -200,7 +196,7 @@ def measure(
                 break
     said, _ = worker.communicate("go on\n", timeout=RUN_TIMEOUT_S)
     if worker.returncode or ledger.poll() is not None:
-        raise RuntimeError("the worker or the ledger failed, see above")
+        raise RuntimeError("the worker or the ledger failed; see the lines above")
     figures: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
     return figures
 

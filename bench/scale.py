@@ -1,12 +1,12 @@
-"""Ten thousand, a million and ten million customers on one worker: `streamwise bench scale --json`.
+"""Measures one worker with ten thousand, a million and ten million customers: `streamwise bench scale --json`.
 
-The product's worker as in `bench.product`, with its commit cycle every four seconds. Each size has its own topics:
-first an event for every customer, over three days of event time, which is not timed. When the worker has folded and
-committed them and no view waits, it is held while the timed events are produced; then it goes on with what lies ready.
-The commit cycles and the views of the timed events are part of what is measured, as far as they come meanwhile;
-`committed_s` and `all_views_s` say how long after the last event everything was committed and every view written. A
-customer has as many events an hour at each size, so a larger number of customers has fewer events each. Redis keeps
-one gigabyte of views and forgets the oldest. Synthetic events (`bench.workload.product_mix`).
+The worker is that of `bench.product`, with a commit cycle every four seconds. Each size has its own topics. First comes
+an untimed event for every customer, over three days of event time. When the worker has folded and committed these and
+no view waits, it pauses while the timed events are produced, then processes them from full topics. The figures include
+the commit cycles and views that happen meanwhile; `committed_s` and `all_views_s` are the times from the last event
+until everything is committed and every view written. A customer has as many events per hour at each size, so with more
+customers each has fewer events. Redis keeps one gigabyte of views and evicts the oldest. Events are synthetic
+(`bench.workload.product_mix`).
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ from .workload import product_mix as mix
 
 SIZES = (10_000, 1_000_000, 10_000_000)
 EVENTS = 4_000_000
-FIRST_SIGHT_MS = 72 * 3_600_000  # as long as the shipped models wait for a purchase: some are due at any time
+FIRST_SIGHT_MS = (
+    72 * 3_600_000
+)  # as long as the shipped models wait for a purchase: examples are due at any time
 REDIS = ("--maxmemory", "1gb", "--maxmemory-policy", "allkeys-lru")
 COMMIT_INTERVAL_S = 4.0
 
 
 def run(sizes: tuple[int, ...] = SIZES, events: int = EVENTS) -> dict[str, Any]:
-    """Measure each number of customers on one broker; an unmeasured run of the first warms it up."""
+    """Measure each number of customers on one broker, after a run that warms it up and does not count."""
     found: dict[str, Any] = {}
     with KafkaServer() as kafka:
         for number, customers in enumerate((sizes[0], *sizes)):
@@ -56,13 +58,13 @@ def first_sight(customers: int, *, first_ms: int, seed: int = mix.SEED) -> Itera
 
 
 def _measure(bootstrap: str, customers: int, events: int) -> dict[str, Any]:
-    """One number of customers, on topics of its own making."""
+    """Measure one number of customers, on its own topics."""
     before = first_sight(customers, first_ms=FIRST_MS, seed=1)
     step_ms = STEP_MS * SIZES[0] / customers
     timed = mix.chunks(events, customers, first_ms=FIRST_MS + FIRST_SIGHT_MS, step_ms=step_ms)
 
     def settled() -> None:
-        say(f"{customers:,} customers are there; the timed events follow")
+        say(f"{customers:,} customers have rows; the timed events follow")
         produce(bootstrap, timed)
 
     with ExitStack() as stack:
@@ -82,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--customers", default=",".join(map(str, SIZES)), help="sizes, with commas")
-    parser.add_argument("--events", type=int, default=EVENTS, help="timed ones at each size")
+    parser.add_argument("--events", type=int, default=EVENTS, help="number of timed events at each size")
     parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
     given = parser.parse_args(argv)
     figures = run(tuple(int(size) for size in given.customers.split(",")), given.events)

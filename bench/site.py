@@ -1,8 +1,8 @@
-"""The product live, for benches that watch it: a measured policy, stamped topics, a worker, latencies.
+"""A live installation for benches: topics with broker timestamps, a measured policy, workers, latencies.
 
-A real Kafka stamps source events and alerts when it appends them (LogAppendTime, milliseconds of one clock), so that
-a latency is the difference of two of its stamps and takes in fetching, the pass and producing. The policy
-gives an alert for about 0.6% of the events of `bench.workload.product_mix` (synthetic).
+A real Kafka stamps source events and alerts when it appends them (LogAppendTime, milliseconds of one clock). So a
+latency is the difference of two of its timestamps, and includes fetching, the pass and producing. The policy gives an
+alert for about 0.6% of the events of `bench.workload.product_mix` (synthetic).
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from .workload import product_mix as mix
 POLICY = "spotted"
 STOP_TIMEOUT_S = 20.0
 PATIENCE_S = 300.0
-BEFORE_NOW_MS = 3_600_000  # a load is of now
+BEFORE_NOW_MS = 3_600_000  # first events are this old; a load has the current time
 
 
 def make_topics(bootstrap: str, partitions: int) -> None:
-    """All topics; the sources and the decisions stamped by the broker."""
+    """Create all topics; the broker stamps sources and decisions."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     stamped = {"message.timestamp.type": "LogAppendTime"}
     new = [NewTopic(name, partitions, 1, config=stamped) for name in (*mix.TOPICS, ALERTS, OFFERS)]
@@ -53,7 +53,7 @@ def make_topics(bootstrap: str, partitions: int) -> None:
 
 
 def configured(folder: Path) -> Path:
-    """The shipped configuration and the policy that is measured."""
+    """Write the shipped configuration with the measured policy; return its folder."""
     config = folder / "config"
     shutil.copytree(CONFIG, config)
     policies = yaml.safe_load((config / "policies.yaml").read_text(encoding="utf-8"))
@@ -67,12 +67,12 @@ def configured(folder: Path) -> Path:
 
 
 class Worker:
-    """A worker process of its own; `folder` is its state, `port` 0 any."""
+    """A worker process; `folder` is its state folder."""
 
     def __init__(
         self, bootstrap: str, redis_url: str, folder: Path, config: Path, partitions: int, **settings: Any
     ) -> None:
-        """`settings`: further ones by name, as `standbys=1`."""
+        """`settings`: further settings by name, such as `standbys=1`."""
         folder.mkdir(parents=True, exist_ok=True)
         named = {
             "kafka": bootstrap, "redis": redis_url, "state": folder, "partitions": partitions, "worker_port": 0,
@@ -88,7 +88,7 @@ class Worker:
         self.started = time.monotonic()
 
     def ready(self) -> float:
-        """Wait until it takes events; returns the seconds since it was started."""
+        """Wait until it takes events; return the seconds since its start."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if READY_LINE in line:
@@ -96,18 +96,18 @@ class Worker:
         raise RuntimeError("the worker ended before it was ready")
 
     def cpu_s(self) -> float:
-        """User and system seconds of all its threads since it was started."""
+        """User and system seconds of all its threads since its start."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii", errors="replace")
         user, system = stat.rpartition(")")[2].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill it, as a crash would."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
-        """Ask it to stop; one that ended by itself is an error."""
+        """Ask it to stop; raise if it ended by itself."""
         if self.process.poll() is not None and self.process.returncode != -signal.SIGKILL:
             raise RuntimeError(f"the worker ended by itself with status {self.process.returncode}")
         self.process.send_signal(signal.SIGTERM)
@@ -131,10 +131,10 @@ class Worker:
 
 
 class Site:
-    """A broker, a Redis and a folder; an event of each of `customers` lies in the topics, from shortly before now."""
+    """A broker, a Redis and a folder. The topics hold one recent event of each of `customers`."""
 
     def __init__(self, stack: ExitStack, customers: int, partitions: int) -> None:
-        """All of it, and the workers, end with `stack`."""
+        """`stack` ends all of it, and the workers."""
         self._stack, self._partitions = stack, partitions
         self.bootstrap = stack.enter_context(KafkaServer()).bootstrap
         self._redis = stack.enter_context(RedisServer(options=REDIS)).url
@@ -146,13 +146,13 @@ class Site:
         self._config = configured(self.folder)
 
     def worker(self, name: str, **settings: Any) -> Worker:
-        """Start one with state of its own; `settings` as of `Worker`."""
+        """Start a worker with its own state; `settings` as in `Worker`."""
         given = self.bootstrap, self._redis, self.folder / name, self._config, self._partitions
         return self._stack.enter_context(Worker(*given, **settings))
 
 
 def read(bootstrap: str, topic: str, partitions: int) -> Iterator[Any]:
-    """All records of a topic."""
+    """Yield all records of a topic."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "latency", "enable.auto.commit": False})
     try:
         marks = {
@@ -171,9 +171,9 @@ def read(bootstrap: str, topic: str, partitions: int) -> Iterator[Any]:
 
 
 def latencies(bootstrap: str, from_ms: float, partitions: int) -> Any:
-    """Of each measured alert whose event was appended after `from_ms`: when that was and how much later the alert was.
+    """Return the latency of each measured alert whose event was appended after `from_ms`.
 
-    float64[n, 2], milliseconds; the first since the epoch.
+    float64[n, 2]: append time of the event (ms since the epoch), and ms from there to the append of the alert.
     """
     alerts: dict[str, dict[tuple[int, int], int]] = {topic: {} for topic in mix.TOPICS}
     for message in read(bootstrap, ALERTS, partitions):
@@ -192,7 +192,7 @@ def latencies(bootstrap: str, from_ms: float, partitions: int) -> Any:
 
 
 def await_committed(bootstrap: str, events: int, partitions: int) -> None:
-    """Until the worker has committed so many events."""
+    """Wait until the worker has committed this many events."""
     until = time.monotonic() + PATIENCE_S
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": GROUP, "log_level": 0})
     places = [TopicPartition(topic, number) for topic in mix.TOPICS for number in range(partitions)]

@@ -1,12 +1,12 @@
-"""Half an hour at 80% of capacity, with three bursts: `streamwise bench soak --json`.
+"""Runs half an hour at 80% of capacity, with three bursts: `streamwise bench soak --json`.
 
-The product's worker and the ledger on one broker with Redis and SQLite; producer, broker and all else share the
-machine's cores, so capacity is measured in the same way first: events are produced as fast as they can be, and what
-came counts over the time until worker and ledger have nothing left. Then the load is steady at 80% of that. Three
-times it is double for ten seconds, with events made before the clock runs, as making them takes the cores that the
-burst is to press; `burst_events_per_s` is what it then was, and `drained_s` how long after each burst the lag of both
-roles was back within a second's events. Memory is the worker's resident memory, as the kernel tells it; topics keep
-100 MB a partition, Redis 1 GB. Synthetic events (`bench.workload.product_mix`).
+The worker and the ledger run on one broker with Redis and SQLite. Producer, broker and all else share the machine's
+cores, so the bench first measures capacity under the same conditions: it produces events as fast as possible, and
+divides their number by the time until worker and ledger have no lag. Then the load is steady at 80% of that. Three
+times it doubles for ten seconds, with events encoded before the clock starts, as encoding would take the cores that
+the burst is to load. `burst_events_per_s` is the rate reached, and `drained_s` the time after each burst until the lag
+of both roles is at most one second's events. Memory is the worker's resident memory, from the kernel. Topics keep
+100 MB per partition, Redis 1 GB. Events are synthetic (`bench.workload.product_mix`).
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ PARTITIONS = 4
 CUSTOMERS = 100_000
 MINUTES = 30.0
 SHARE = 0.8
-FLOOD_S = 40.0  # of which the second half counts, and what it left to be done
+FLOOD_S = 40.0  # the second half counts, and the lag that it leaves
 BURST_S = 10.0
-BURSTS_AT = (0.3, 0.5, 0.7)  # of the whole time
+BURSTS_AT = (0.3, 0.5, 0.7)  # as shares of the whole time
 EARLY_MIN = 5.0
 CHUNK = 20_000
 KEPT = {
@@ -58,10 +58,10 @@ KEPT = {
 
 
 class Load(threading.Thread):
-    """Produces `bench.workload.product_mix` in real time at `rate` events/s; `inf` is as fast as it goes.
+    """Produces `bench.workload.product_mix` in real time at `rate` events/s; `inf` means as fast as possible.
 
-    `first`: the number of its first chunk; `sent`: the events so far; `burst`: made events that go before all others,
-    at twice the rate.
+    `first`: the number of its first chunk. `sent`: the number of events so far. `burst`: encoded events that go before
+    all others, at twice the rate.
     """
 
     def __init__(self, bootstrap: str, rate: float, first: int = 0) -> None:
@@ -82,16 +82,16 @@ class Load(threading.Thread):
     def run(self) -> None:
         try:
             self._produce()
-        except BaseException as error:  # told by `check`
+        except BaseException as error:  # `check` raises it
             self.error = error
 
     def check(self) -> None:
-        """Raise what ended it."""
+        """Raise the error that ended the load, if any."""
         if self.error is not None:
             raise RuntimeError(f"the load ended: {self.error}") from self.error
 
     def stop(self) -> None:
-        """End it."""
+        """End the load."""
         self._ended.set()
         self.join()
 
@@ -120,7 +120,7 @@ def _chunk(number: int, first_ms: float, rate: float) -> list[Encoded]:
 
 
 class Watch:
-    """What a role says of itself."""
+    """Reads the status of a role over HTTP."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
@@ -131,7 +131,7 @@ class Watch:
         return found
 
     def ready(self) -> bool:
-        """Whether its rows are restored, also after the last rebalance."""
+        """Whether its rows are restored, after the last rebalance too."""
         try:
             with urllib.request.urlopen(f"{self._url}/readyz", timeout=10):
                 return True
@@ -143,7 +143,7 @@ class Watch:
 
 
 def run(minutes: float = MINUTES) -> dict[str, Any]:
-    """Find the capacity, then hold 80% of it."""
+    """Measure the capacity, then hold 80% of it."""
     with ExitStack() as stack:
         kafka = stack.enter_context(KafkaServer(properties=KEPT))
         redis = stack.enter_context(RedisServer(options=REDIS))
@@ -163,7 +163,7 @@ def run(minutes: float = MINUTES) -> dict[str, Any]:
         capacity = _capacity(flood, watch, ledger)
         say(f"capacity {capacity:,.0f} events/s")
         made = flood.sent // CHUNK
-        chunks = int(BURST_S * 2 * SHARE * capacity / CHUNK)  # of a burst
+        chunks = int(BURST_S * 2 * SHARE * capacity / CHUNK)  # in a burst
         load = Load(kafka.bootstrap, SHARE * capacity, first=made + chunks * len(BURSTS_AT))
         bursts = [
             _burst(load, made + n * chunks, chunks, 60 * minutes * at) for n, at in enumerate(BURSTS_AT)
@@ -189,7 +189,7 @@ def _capacity(flood: Load, worker: Watch, ledger: Watch) -> float:
 
 
 def _burst(load: Load, first: int, chunks: int, in_s: float) -> list[list[Encoded]]:
-    """The events of one burst, to be sent so many seconds from now."""
+    """Encode the events of one burst, to be sent `in_s` seconds from now."""
     began_ms, rate = 1000.0 * (time.time() + in_s), 2 * load.rate
     return [_chunk(first + n, began_ms + 1000.0 * n * CHUNK / rate, rate) for n in range(chunks)]
 
@@ -225,7 +225,7 @@ def _hold(
 
 
 def _rate(load: Load, burst: list[list[Encoded]]) -> float:
-    """Send a burst; the events/s that it was sent with."""
+    """Send a burst; return the events/s that it reached."""
     first, began = load.sent, time.monotonic()
     load.burst.extend(burst)
     while load.burst:
@@ -235,7 +235,7 @@ def _rate(load: Load, burst: list[list[Encoded]]) -> float:
 
 
 def _await_lag(role: Watch, events: float, patience_s: float) -> float:
-    """Seconds until the lag is at most so many events."""
+    """Wait until the lag is at most `events`; return the seconds that it took."""
     began = time.monotonic()
     while role.lag() > events:
         if time.monotonic() - began > patience_s:

@@ -1,14 +1,14 @@
-"""What a second worker costs: `streamwise bench workers --json`.
+"""Measures what a second worker costs: `streamwise bench workers --json`.
 
-CPU seconds (user and system, all threads of the worker processes) per million events, of one worker and of two, on one
-broker in the same run. The workers are ready, have their partitions and have folded and committed some events before.
-Then many events become readable at one moment: they are a transaction that is committed once the CPU is read. It is
-read again when all of them are committed by the workers.
+The figure is CPU seconds (user and system, all threads of the worker processes) per million events, of one worker and
+of two, on one broker in the same run. Before the measurement the workers are ready, have their partitions and have
+folded and committed some events. The bench reads the CPU time, then commits one transaction that makes many events
+readable at one moment. It reads the CPU time again when the workers have committed all of them.
 
-All lies ready, because a second worker is started where one does not follow. Below its capacity a worker fetches what
-came since it last asked, so that two take more and smaller fetches for the same events: that would compare the pace
-of fetches, and what idle workers do. The commit interval is one second, so that little of that is counted after the
-last event. Synthetic events (`bench.workload.product_mix`).
+All events are ready at once, because one starts a second worker when one does not keep up. Below its capacity a worker
+fetches what arrived since its last fetch, so two would make more and smaller fetches for the same events: that would
+compare the pace of fetches and the cost of idle workers. The commit interval is one second, so that little idle time
+after the last event counts. Events are synthetic (`bench.workload.product_mix`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ NAMES = {1: "one", 2: "two"}
 
 
 def run(events: int = EVENTS, runs: int = RUNS) -> dict[str, Any]:
-    """Measure one and two workers in turn; the medians count. A first run warms the broker up and does not."""
+    """Measure one and two workers in turn; the medians count. A first run only warms up the broker."""
     cpu_s: dict[str, list[float]] = {name: [] for name in NAMES.values()}
     rates: dict[str, list[float]] = {name: [] for name in NAMES.values()}
     with KafkaServer() as kafka:
@@ -76,7 +76,7 @@ def run(events: int = EVENTS, runs: int = RUNS) -> dict[str, Any]:
 
 
 def _measure(bootstrap: str, workers: int, events: int) -> tuple[float, float]:
-    """CPU seconds per million events of that many workers together, and events/s until all are committed."""
+    """Return CPU seconds per million events of all workers together, and events/s until all are committed."""
     with ExitStack() as stack:
         redis = stack.enter_context(RedisServer())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -115,16 +115,18 @@ def _measure(bootstrap: str, workers: int, events: int) -> tuple[float, float]:
 
 
 def _await_shared(watches: list[Watch]) -> None:
-    """Until each has as many partitions as the others, and their rows."""
+    """Wait until each worker has an equal share of the partitions, and their rows."""
     until, share = time.monotonic() + JOIN_PATIENCE_S, PARTITIONS // len(watches)
     while not all(watch.status()["partitions"] == share and watch.ready() for watch in watches):
         if time.monotonic() > until:
-            raise RuntimeError(f"the partitions were not shared out in {JOIN_PATIENCE_S:.0f} s")
+            raise RuntimeError(
+                f"the partitions were not divided among the workers in {JOIN_PATIENCE_S:.0f} s"
+            )
         time.sleep(0.2)
 
 
 def _ends(bootstrap: str) -> int:
-    """The sum of the offsets at which the source topics end."""
+    """The sum of the end offsets of the source topics."""
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ends"})
     try:
         places = [TopicPartition(topic, number) for topic in mix.TOPICS for number in range(PARTITIONS)]
@@ -139,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--events", type=int, default=EVENTS)
-    parser.add_argument("--runs", type=int, default=RUNS, help="of each; the medians count")
+    parser.add_argument("--runs", type=int, default=RUNS, help="runs of each; the medians count")
     parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
     given = parser.parse_args(argv)
     figures = run(given.events, given.runs)
