@@ -1,7 +1,7 @@
-"""Faults of every kind under load, and what they cost: `streamwise bench faults`.
+"""Injects faults of every kind under load and measures what they cost: `streamwise bench faults`.
 
-Promises: a fault that could not be carried out is named and fails the run; the oracle shares no code with the roles'
-delivery.
+Promises: a run names each fault that could not be carried out, and fails; the oracle shares no code with the delivery
+of the roles.
 """
 
 from .command import main

@@ -1,9 +1,11 @@
-"""Faults of every kind under load, and what they cost: `streamwise bench faults --seeds N [--first-seed S] --json`.
+"""Injects faults of every kind under load and measures what they cost.
+
+    streamwise bench faults --seeds N [--first-seed S] --json
 
 Each seed starts a whole installation (`bench.faults.installation`), sends it events at a steady pace
-(`bench.faults.load`) and does to it what the seed's schedule says (`bench.faults.schedule`). Afterwards an undisturbed
-pass over the same topics says what should be there (`bench.faults.oracle`, `bench.faults.comparison`). How the
-longest gap is measured is told in `bench.faults.progress`, how each fault is done in `bench.faults.injector`.
+(`bench.faults.load`) and injects the faults of its schedule (`bench.faults.schedule`). Afterwards an undisturbed pass
+over the same topics computes what should be there (`bench.faults.oracle`, `bench.faults.comparison`).
+`bench.faults.progress` says how the longest gap is measured, `bench.faults.injector` how each fault is injected.
 """
 
 from __future__ import annotations
@@ -29,14 +31,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds (default: %(default)s)")
-    parser.add_argument("--first-seed", type=int, default=1, help="the first of them (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="number of seeds (default: %(default)s)")
+    parser.add_argument("--first-seed", type=int, default=1, help="the first seed (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=LENGTH_S, help="of load a seed (default: %(default)s)"
+        "--seconds", type=float, default=LENGTH_S, help="seconds of load for each seed (default: %(default)s)"
     )
-    parser.add_argument("--rate", type=int, default=trial.RATE, help="events a second (default: %(default)s)")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="draw from these only")
-    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time (default: %(default)s)")
+    parser.add_argument(
+        "--rate", type=int, default=trial.RATE, help="events per second (default: %(default)s)"
+    )
+    parser.add_argument("--kinds", default=",".join(KINDS), help="draw only from these kinds of faults")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="seeds run at the same time (default: %(default)s)"
+    )
     parser.add_argument("--weakness", default="", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="(always on: the last line is JSON)")
     given = parser.parse_args(argv)
@@ -57,23 +63,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def side_by_side(one: Callable[[int], trial.Outcome], seeds: Sequence[int], jobs: int) -> list[trial.Outcome]:
-    """Run so many at a time; when this process is ended, the seeds under way end with their servers."""
-    with get_context("spawn").Pool(jobs, end_on_sigterm) as pool:  # which is terminated, whatever ends it
+    """Run `jobs` seeds at a time; when this process ends, running seeds end with their servers."""
+    with get_context("spawn").Pool(
+        jobs, end_on_sigterm
+    ) as pool:  # its exit terminates the pool in every case
         outcomes = pool.map(one, seeds, chunksize=1)
         pool.close()
-        pool.join()  # or they would be terminated while they end, and print a trace
+        pool.join()  # otherwise the exit terminates workers that are ending, and they print a trace
     return outcomes
 
 
 def _one(seed: int, *, kinds: tuple[str, ...], length_s: float, rate: int, weakness: str) -> trial.Outcome:
-    """Run one seed and tell of it; its logs stay where something is wrong. One that fails lets the others go on."""
+    """Run one seed and report it. Keep its logs if something is wrong. A failure does not stop the other seeds."""
     logs = LOGS / f"seed-{seed}"
     shutil.rmtree(logs, ignore_errors=True)
     faults = draw(seed, length_s=length_s, kinds=kinds)
     say(f"seed {seed}: {len(faults)} faults")
     try:
         outcome = trial.run(seed, faults, logs, length_s=length_s, rate=rate, weakness=weakness)
-    except Missing:  # no other seed can be, either
+    except Missing:  # no other seed can run either
         raise
     except (RuntimeError, ServerError) as error:
         outcome = trial.Outcome(seed, error=str(error))

@@ -1,7 +1,7 @@
-"""What the disturbed roles made of the topics, held against what the undisturbed pass did.
+"""Compares what the disturbed roles made of the topics with what the undisturbed pass made.
 
-An event that a row's counts lack is lost, one that they have too many is there twice. A row that differs in any other
-word that is compared counts as one lost event, as what some event did to it is not there. Of outputs, ids count.
+An event missing from the counts of a row is lost; one too many is counted as twice. A row that differs in any other
+compared word counts as one lost event, as the effect of some event is missing. Outputs are counted by id.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from customers.row import Layout
 from .declared import COUNTS, ORDER_FREE, ORDER_FREE_POLICIES
 from .oracle import State
 
-SHOWN = 8  # differences that are told in full
-# What depends on which snapshot was in force, and so on when the learner published it.
+SHOWN = 8  # differences of a kind that are reported in full
+# Fields that depend on the snapshot in use, and so on when the learner published it.
 _BY_SNAPSHOT = ("score", "snapshot")
 
 
 @dataclass(slots=True)
 class Differences:
-    """How many events and outputs are missing or too many, and the first of each in words."""
+    """Counts missing and surplus events and outputs, and describes the first of each."""
 
     lost: int = 0
     twice: int = 0
@@ -33,23 +33,23 @@ class Differences:
     told: list[str] = field(default_factory=list)
 
     def tell(self, line: str) -> None:
-        """Keep a line, if there are not too many yet."""
+        """Keep a line of the report, unless there are enough."""
         if len(self.told) < SHOWN * 4 and sum(t.split()[0] == line.split()[0] for t in self.told) < SHOWN:
             self.told.append(line)
 
     @property
     def none(self) -> bool:
-        """Whether there are none."""
+        """Whether there are no differences."""
         return not (self.lost or self.twice or self.outputs_missing or self.outputs_twice)
 
 
 def punctual(customer: bytes | str) -> bool:
-    """Whether everything of this customer is compared (bench.faults.load)."""
+    """Whether the customer is punctual (bench.faults.load), so that everything of theirs is compared."""
     return customer[:1] not in (b"l", "l")
 
 
 class Words:
-    """Which words of a row are compared, by name."""
+    """Compares rows word by word, with the names of the words."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -58,12 +58,12 @@ class Words:
             name: span for name, span in every.items() if name in ORDER_FREE or name.startswith("applied:")
         }
         self.exact, self.free = every, free
-        # an example holds the score and the version of the snapshot of its opening
+        # in an example: the score and the snapshot version at its opening
         self.masked = [at + word for at in layout.example_at.values() for word in (2, 3)]
         self.counts = [layout.column_at[name] for name in COUNTS]
 
     def compare(self, key: tuple[int, bytes], expected: Any, found: Any, into: Differences) -> None:
-        """One row."""
+        """Compare one row."""
         if found is None:
             found = self._layout.default_row
         differs = self._differing(key[1], expected, found)
@@ -94,7 +94,7 @@ class Words:
 
 
 def compare_rows(layout: Layout, expected: State, found: State, into: Differences) -> None:
-    """Every row; one that nobody should have counts as events too many."""
+    """Compare every row; the events of a row that should not exist count as twice."""
     words = Words(layout)
     for key, row in sorted(expected.rows.items()):
         words.compare(key, row, found.rows.get(key), into)
@@ -104,7 +104,7 @@ def compare_rows(layout: Layout, expected: State, found: State, into: Difference
 
 
 def compare_outputs(expected: State, found: State, into: Differences) -> None:
-    """Alerts, offers and examples as their topics hold them: each id that should be there, with one content."""
+    """Compare alerts, offers and examples in their topics: each expected id must be there, with one content."""
     should = {place for place, (record, *_) in expected.outputs.items() if _certain(record)}
     for place in sorted(should - found.outputs.keys()):
         into.outputs_missing += 1
@@ -122,12 +122,12 @@ def compare_outputs(expected: State, found: State, into: Differences) -> None:
 
 
 def _certain(record: Mapping[str, Any]) -> bool:
-    """Whether it comes of the events alone, whatever their order over the topics."""
+    """Whether the record depends only on the events, not on their order across topics."""
     return punctual(record["customer"]) or record.get("policy") in ORDER_FREE_POLICIES
 
 
 def _unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs, in a few words."""
+    """Describe what differs."""
     differing = [name for name, value in one.items() if other.get(name) != value]
     return {name: (_short(one[name]), _short(other.get(name))) for name in differing} or {
         "alike": one.get("time")
@@ -139,21 +139,21 @@ def _short(value: Any) -> Any:
 
 
 def _content(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What does not depend on snapshots, and of late customers not on order."""
+    """The fields that do not depend on snapshots; for late customers, nor on order."""
     kept = {name: value for name, value in record.items() if name not in _BY_SNAPSHOT}
     receipt = kept.pop("receipt", None)
     if receipt is not None:
         seen = ("layout", "fields", "values") if punctual(record["customer"]) else ("layout", "fields")
         kept |= {name: np.array(receipt[name]).tobytes() for name in seen}
     if not punctual(record["customer"]):
-        del kept["time"]  # the row's clock, which depends on what was taken before
+        del kept["time"]  # the row's clock, which depends on the order of events
     if "features" in kept:
         kept["features"] = np.array(kept["features"], np.float32).tobytes()
     return kept
 
 
 def compare_letters(expected: set[Any], found: set[Any], into: Differences) -> None:
-    """Each poison record has its dead letter, and nothing else has one."""
+    """Compare dead letters: each poison record must have one, and no other record."""
     for place in sorted(expected - found):
         into.outputs_missing += 1
         into.tell(f"letter of {place} is missing")
@@ -165,7 +165,7 @@ def compare_letters(expected: set[Any], found: set[Any], into: Differences) -> N
 def compare_sql(
     name: str, rows: Mapping[str, list[Mapping[str, Any]]], found: State, into: Differences
 ) -> None:
-    """`rows` by topic: each id of the topic stands in SQL once, with the content that the topic gave it first."""
+    """Compare `rows` by topic: SQL must hold each id of the topic once, with its first content in the topic."""
     for topic, held in rows.items():
         there = {row["id"]: row for row in held}
         into.outputs_twice += len(held) - len(there)
@@ -184,7 +184,7 @@ def compare_sql(
 
 
 def compare_learned(learned: Mapping[str, int], found: State, into: Differences) -> None:
-    """`learned` by model: each example of the topic was learned exactly once."""
+    """Compare `learned` by model: each example in the topic must have been learned exactly once."""
     ids = [
         (key, records[0]["model"]) for (topic, key), records in found.outputs.items() if "model" in records[0]
     ]

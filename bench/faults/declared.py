@@ -1,8 +1,8 @@
-"""The installation that the faults are injected into: its own columns, model and policies, written into a folder.
+"""The config of the installation under faults: its own columns, model and policies.
 
-No policy looks at a score, as what the learner has learned by when differs from run to run. `ORDER_FREE` columns
-and policies come out the same in whatever order a customer's events are taken: they are all that is compared of
-customers whose events come late or over several topics (docs/steps/04-resolve.md, "Order").
+No policy uses a score, as scores depend on when the learner learned what, which differs between runs. `ORDER_FREE`
+columns and policies give the same result for any order of a customer's events. For customers whose events come late
+or from several topics, only these are compared (docs/steps/04-resolve.md, "Order").
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ policies:
 
 
 def write_config(folder: Path) -> Path:
-    """Write the three files; returns the folder."""
+    """Write the three files; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in (("features", FEATURES), ("models", MODELS), ("policies", POLICIES)):
         (folder / f"{name}.yaml").write_text(text, encoding="utf-8")

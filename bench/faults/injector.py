@@ -1,10 +1,10 @@
-"""How each kind of fault is done to an installation.
+"""Injects each kind of fault into an installation.
 
-- deliveries refused: the topic asks for two replicas in sync, of which there is one (the producer tries again), or
-  takes no record of this size (refused for good: the role ends with its line until the topic takes them again);
-- disk full: a file fills the file system of the state folders (`bench.faults.installation`);
-- a kill between two steps of a commit: the role is killed and started with a failpoint armed, which kills it again at
-  the named step; a worker that hangs likewise, and its watchdog has to end it.
+- Deliveries refused: the topic requires two in-sync replicas but has one (the producer retries), or accepts no record
+  of this size (a permanent refusal: the role ends with an error until the topic accepts records again).
+- Disk full: a file fills the file system of the state folders (`bench.faults.installation`).
+- A kill between two steps of a commit: the injector kills the role and restarts it with a failpoint armed, which kills
+  it again at the named step. A hanging worker likewise: its watchdog must end it.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from .load import Load, poisoned
 from .progress import Progress
 from .schedule import Fault
 
-# 100 bytes refuse every batch and let the mark of a transaction's end (78) pass: Kafka gives up on a mark that is
-# refused, and nobody can write or read past that transaction any more.
+# A limit of 100 bytes refuses every batch but accepts a transaction marker (78 bytes): Kafka gives up on a refused
+# marker, and then nobody can write or read past that transaction.
 REFUSING = {"min.insync.replicas": "2", "max.message.bytes": "100"}
 PATIENCE_S = 40.0
 CHUNK = bytes(1 << 20)
 
 
 class Injector:
-    """Carries out a schedule beside the load, each fault in a thread of its own."""
+    """Carries out a schedule beside the load, each fault in its own thread."""
 
     def __init__(
         self, installation: Installation, load: Load, progress: Progress, say: Callable[[str], None]
@@ -66,7 +66,7 @@ class Injector:
     def _guarded(self, fault: Fault) -> None:
         try:
             self._do(fault)
-        except Exception as error:  # told when all are over: the other faults go on
+        except Exception as error:  # reported at the end, so that the other faults go on
             self.failed.append(f"{fault}: {type(error).__name__}: {error}")
 
     def _do(self, fault: Fault) -> None:
@@ -109,7 +109,7 @@ class Injector:
         server = {"broker": self._on.kafka, "redis": self._on.redis, "postgresql": self._on.postgresql}[
             fault.kind.partition("_")[0]
         ]
-        with self._one_at_a_time[server.name]:  # it may not be up again when its next fault begins
+        with self._one_at_a_time[server.name]:  # its next fault may begin before it is up again
             self._interrupt(server, fault, how)
 
     def _interrupt(self, server: Server, fault: Fault, how: str) -> None:
@@ -123,7 +123,7 @@ class Injector:
             try:
                 server.start()
                 return
-            except ServerError:  # what is left of the killed one may take a moment to end
+            except ServerError:  # remains of the killed server may take a moment to end
                 self._on.keep_logs()
                 if time.monotonic() > until:
                     raise
@@ -136,7 +136,7 @@ class Injector:
         self._alter(topic, setting, None)
 
     def _alter(self, topic: str, setting: str, value: str | None) -> None:
-        """Set or unset a topic's setting; a broker that is away meanwhile is waited for."""
+        """Set or unset a setting of a topic; wait for the broker if it does not answer."""
         how = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
         entry = ConfigEntry(setting, value, incremental_operation=how)
         until = time.monotonic() + PATIENCE_S
@@ -160,6 +160,6 @@ class Injector:
                 try:
                     if file.write(CHUNK) == len(CHUNK):
                         continue
-                except OSError:  # full; what others free meanwhile is taken, too
+                except OSError:  # full; take what others free meanwhile too
                     time.sleep(0.05)
         filler.unlink()

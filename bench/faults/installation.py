@@ -1,8 +1,8 @@
-"""A whole installation on this machine: real Kafka, Redis and PostgreSQL, two workers, a learner and two ledgers.
+"""Runs a whole installation on this machine: Kafka, Redis and PostgreSQL, two workers, a learner and two ledgers.
 
-One ledger is on PostgreSQL, the other one, `archive`, on SQLite in its state folder. All state folders lie on a small
-file system in memory where this process may mount one (root on Linux), so that it can be full; else that fault is
-left out.
+One ledger uses PostgreSQL; the other, `archive`, uses SQLite in its state folder. All state folders are on a small file
+system in memory, so that it can become full. This needs the right to mount one (root on Linux); without it, that fault
+is left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COMMIT_INTERVAL_S = 1.0
 MEMORY = Path("/dev/shm")
 DISK_BYTES = 192 << 20
 ARCHIVE_GROUP = "streamwise-archive"
-GROUPS: Mapping[str, tuple[str, ...]] = {  # who has to have read what when all is done
+GROUPS: Mapping[str, tuple[str, ...]] = {  # the topics that each group must have read at the end
     worker.GROUP: ("web.events", "social.events", "sales.events"),
     learner.GROUP: (EXAMPLES,),
     ledger.GROUP: ("alerts", "offers", "offer.outcomes"),
@@ -49,7 +49,7 @@ LOGGED = (*GROUPS[worker.GROUP], *OUTPUTS, CHANGELOG, MODELS)
 
 
 class Installation:
-    """Servers and roles with a folder for their logs. Entering starts the servers, `start_roles` the rest."""
+    """Servers and roles, with a folder for their logs. `__enter__` starts the servers, `start_roles` the roles."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Installation:
         stall_s: float = 15.0,
         kafka: KafkaServer | None = None,
     ) -> None:
-        """`roles`: those to run, all if empty; `weakness`: put into each worker; `kafka`: one that runs already."""
+        """`roles`: those to run, all if empty; `weakness`: for each worker; `kafka`: a running broker to use."""
         self._logs = logs
         self._only = roles
         self._worker = ["worker", "--stall", str(stall_s), *(["--weakness", weakness] if weakness else [])]
@@ -102,7 +102,7 @@ class Installation:
         self._end_servers()
 
     def start_roles(self) -> None:
-        """Start every role but the worker that joins later, and wait until they are ready."""
+        """Start every role but the worker that joins later; wait until they are ready."""
         for name, role in self.roles.items():
             if name != EXTRA and (not self._only or name in self._only):
                 role.start()
@@ -143,7 +143,7 @@ class Installation:
             self.disk = disk
 
     def keep_logs(self) -> None:
-        """Copy the servers' own logs to those of the roles."""
+        """Copy the logs of the servers to the folder of logs."""
         for log in self.folder.glob("*/*.log"):
             shutil.copy(log, self._logs / log.name)
 
@@ -157,7 +157,7 @@ class Installation:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def sql(self, name: str) -> dict[str, list[Mapping[str, Any]]]:
-        """The rows of a ledger's alerts and offers, by topic."""
+        """Return the rows of alerts and offers in a ledger, by topic."""
         url = self.postgresql.url.replace("postgresql:", "postgresql+psycopg:", 1)
         if name == "archive":
             url = f"sqlite:///{(self.disk or self.folder / 'state') / name / 'ledger.db'}"

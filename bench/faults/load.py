@@ -1,11 +1,11 @@
-"""Events at a steady pace while faults are injected. What is sent is drawn from the seed; when, from the clock.
+"""Sends events at a steady pace while faults are injected. The seed determines the events, the clock their times.
 
-While the broker is away nothing is drawn. All that came meanwhile would be appended topic by topic, weeks of one
-behind weeks of the other: no reader of the log could tell the second topic's events from late ones.
+While the broker is away the load draws no events. Otherwise the producer would append the backlog topic by topic, weeks
+of one after weeks of the other, and no reader of the log could tell the second topic's events from late ones.
 
-*Punctual* customers (`w…`, `s…`, `o…`) send to one topic each, in order of time: their rows are the same in
-whatever way the topics are merged. *Late* customers (`l…`) send to all three, partly late and repeatedly. All
-amounts are whole numbers, so that sums are exact.
+*Punctual* customers (`w…`, `s…`, `o…`) send to one topic each, in order of time: their rows are the same for any
+merge of the topics. *Late* customers (`l…`) send to all three, some events late and some repeated. All amounts are
+whole numbers, so that sums are exact.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from confluent_kafka import KafkaError, Producer
 import schemas
 
 WEB, SOCIAL, SALES = "web.events", "social.events", "sales.events"
-FIRST_MS = 1_577_836_800_000  # 2020-01-01: long past, so that the wall clock fires nothing
+FIRST_MS = 1_577_836_800_000  # 2020-01-01: long past, so that the wall clock triggers no deadline
 DAY_MS = 86_400_000
 SPAN_DAYS = 120.0
-# An order's deadline is 40 days (bench.faults.declared): these are far from it on both sides.
+# An order's deadline is 40 days (bench.faults.declared); both are far from it.
 ACTIVE_DAYS, SILENT_DAYS = 8.0, 75.0
 TICK_S = 0.02
-# The topics of one partition number may lie apart by this: far less than what deadlines are from the next event.
+# Topics of one partition number may differ by this much: far less than the distance of deadlines to the next event.
 UNDELIVERED_S = 0.5
 RECENT = 300  # events of late customers that a burst repeats
 WEB_KINDS = ("page", "search", "view", "cart_add", "cart_remove", "checkout")
@@ -39,7 +39,7 @@ Place = tuple[str, int, int]  # topic, partition, offset
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One record to send; `partition` -1: by its key."""
+    """One record to send; with `partition` -1 its key determines the partition."""
 
     topic: str
     key: bytes | None
@@ -48,19 +48,19 @@ class Event:
 
 
 class Customers:
-    """Draws events, one after the other, over `events` of them."""
+    """Draws `events` events, one after the other."""
 
     def __init__(self, seed: int, events: int) -> None:
         self._rng = random.Random(f"load {seed}")
         self._step_ms = SPAN_DAYS * DAY_MS / events
         self._number = 0
-        self._large: set[bytes] = set()  # late customers that had their one large order
-        self._unhappy: set[bytes] = set()  # and their one bad rating
+        self._large: set[bytes] = set()  # late customers who have placed their one large order
+        self._unhappy: set[bytes] = set()  # late customers who have given their one bad rating
         starts = [self._rng.uniform(0, SPAN_DAYS / 3) for _ in range(300)]
         self._windows = [(start, start + ACTIVE_DAYS) for start in starts]
 
     def next(self) -> tuple[Event, bool]:
-        """An event, and whether it may be repeated."""
+        """Draw an event, and whether it may be repeated."""
         rng = self._rng
         time_ms = FIRST_MS + int(self._number * self._step_ms)
         self._number += 1
@@ -76,7 +76,7 @@ class Customers:
         return self._late(time_ms), True
 
     def _active(self, day: float) -> int | None:
-        """A punctual customer who orders around this day: twice, with a long silence between."""
+        """A punctual customer who orders around this day. Each orders in two periods, with a long silence between."""
         for _ in range(8):
             number = self._rng.randrange(len(self._windows))
             start, end = self._windows[number]
@@ -130,7 +130,7 @@ class Customers:
         return {"message_id": f"m{self._number}", "time": time_ms}
 
     def late_burst(self, count: int) -> list[Event]:
-        """Events of late customers, all of them up to two days late."""
+        """Draw events of late customers, all up to two days late."""
         time_ms = FIRST_MS + int(self._number * self._step_ms)
         found = []
         for _ in range(count):
@@ -140,7 +140,7 @@ class Customers:
 
 
 def poisoned(rng: random.Random, partitions: int) -> list[Event]:
-    """Records that no role can process, one of each sort, in every topic that is read."""
+    """Make records that no role can process, one of each kind, for every topic that a role reads."""
     head = {"message_id": "poison", "time": FIRST_MS}
     web = {
         **head,
@@ -173,17 +173,17 @@ def poisoned(rng: random.Random, partitions: int) -> list[Event]:
 
 
 class Load:
-    """A thread that sends `rate` events a second for `seconds`, and whatever else is put in between."""
+    """A thread that sends `rate` events/s for `seconds`, and bursts and poison on request."""
 
     def __init__(self, bootstrap: str, seed: int, *, rate: int, seconds: float) -> None:
         self._rate, self._seconds = rate, seconds
         self._customers = Customers(seed, int(rate * seconds))
         self._recent: deque[Event] = deque(maxlen=RECENT)
         self._rng = random.Random(f"duplicates {seed}")
-        self._asked: deque[Callable[[], None]] = deque()
+        self._requests: deque[Callable[[], None]] = deque()
         self.sent = self.delivered = 0
         self.failed: list[str] = []
-        self.poison: set[Place] = set()  # where poison stands
+        self.poison: set[Place] = set()  # positions of poison records
         self.started_at = 0.0
         self._producer = Producer(
             {
@@ -195,25 +195,25 @@ class Load:
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def start(self) -> Load:
-        """Begin to send."""
+        """Start to send."""
         self.started_at = time.monotonic()
         self._thread.start()
         return self
 
     def join(self) -> None:
-        """Until all is sent and acknowledged."""
+        """Wait until all events are sent and acknowledged."""
         self._thread.join()
         left = self._producer.flush(60)
         if left or self.failed:
             raise RuntimeError(f"{left} events of the load were not delivered: {self.failed[:3]}")
 
     def burst(self) -> None:
-        """Soon: the latest events of late customers three times again, and as many late ones."""
-        self._asked.append(self._burst)
+        """Ask the thread to repeat the latest events of late customers three times, and to send as many late ones."""
+        self._requests.append(self._burst)
 
     def inject(self, events: list[Event]) -> None:
-        """Soon: send these records, which are poison."""
-        self._asked.append(lambda: self._poison(events))
+        """Ask the thread to send these poison records."""
+        self._requests.append(lambda: self._poison(events))
 
     def _poison(self, events: list[Event]) -> None:
         for event in events:
@@ -231,12 +231,12 @@ class Load:
         total = int(self._rate * self._seconds)
         drawn = 0
         began = looked = time.monotonic()
-        while drawn < total or self._asked:
-            while self._asked:
-                self._asked.popleft()()
+        while drawn < total or self._requests:
+            while self._requests:
+                self._requests.popleft()()
             now = time.monotonic()
             if self.sent - self.delivered > self._rate * UNDELIVERED_S:
-                began += now - looked  # the broker is away, and the clock of the events stands
+                began += now - looked  # the broker is away, so stop the clock of the events
             looked = now
             due = min(total, int((now - began) * self._rate))
             for _ in range(due - drawn):
@@ -253,7 +253,7 @@ class Load:
     def _send(self, event: Event, *, poison: bool = False) -> None:
         def delivered(error: KafkaError | None, message: Any) -> None:
             if poison and error is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                self.sent -= 1  # its topic refuses deliveries just now: that is another fault
+                self.sent -= 1  # another fault makes the topic refuse deliveries now
                 self.inject([event])
                 return
             if error is not None:

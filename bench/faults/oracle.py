@@ -1,4 +1,4 @@
-"""What should have come of the topics: one undisturbed pass in this process over what the broker holds of them."""
+"""Computes the expected result: one undisturbed pass in this process over the topics as the broker holds them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record as the broker keeps it."""
+    """One record as the broker holds it."""
 
     offset: int
     key: bytes | None
@@ -38,7 +38,7 @@ Log = dict[Place, list[Record]]
 
 
 def read(bootstrap: str, topics: Sequence[str]) -> Log:
-    """Everything in these topics that was not rolled back."""
+    """Read these topics, without aborted transactions."""
     settings = {"bootstrap.servers": bootstrap, "group.id": "faults-oracle", "enable.auto.commit": False}
     more = {"enable.partition.eof": True, "isolation.level": "read_committed", "log_level": 0}
     consumer = Consumer({**settings, **more, "auto.offset.reset": "earliest"})
@@ -67,7 +67,7 @@ def read(bootstrap: str, topics: Sequence[str]) -> Log:
 
 
 class _Kept:
-    """Stands for `streams.kafka.producer.Outputs`; keeps what is sent."""
+    """Replaces `streams.kafka.producer.Outputs`; keeps the messages."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, bytes]] = []
@@ -78,14 +78,14 @@ class _Kept:
 
 @dataclass(slots=True)
 class State:
-    """What came of the topics, once: rows by (partition, key), outputs by (topic, id), where dead letters came from."""
+    """A result: rows by (partition, key), outputs by (topic, id), and the positions of dead-lettered records."""
 
     rows: dict[tuple[int, bytes], Any] = field(default_factory=dict)
     outputs: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
     letters: set[tuple[str, int, int]] = field(default_factory=set)
 
     def output(self, topic: str, value: bytes) -> None:
-        """Enter one record of an output topic."""
+        """Add one record of an output topic."""
         name, record = schemas.decode(value)
         if topic == "dead-letters":
             self.letters.add((record["topic"], record["partition"], record["offset"]))
@@ -95,7 +95,7 @@ class State:
 
 
 def undisturbed(config: Config, log: Mapping[Place, Sequence[Record]]) -> State:
-    """Fold the source topics of `log` once, all of it known to be there from the start."""
+    """Fold the source topics of `log` once; the engine knows their ends from the start."""
     work = LivePass(config)
     kept = _Kept()
     topics = work.layout.topics
@@ -130,7 +130,7 @@ def undisturbed(config: Config, log: Mapping[Place, Sequence[Record]]) -> State:
 def found(
     config: Config, log: Mapping[Place, Sequence[Record]], changelog: str, outputs: Sequence[str]
 ) -> State:
-    """What the roles left in the changelog and in the output topics."""
+    """Return what the roles left in the changelog and the output topics."""
     state = State()
     new = config.layout.default_row
     for (topic, number), records in log.items():
@@ -154,7 +154,7 @@ def _is_ours(value: bytes) -> bool:
 
 
 def unpacked(value: bytes, new: Any) -> Any:
-    """A row from its changelog value, and a new one of its layout: float64[words]."""
+    """Unpack a row from its changelog value; `new`: a default row of its layout. Both float64[words]."""
     row = np.zeros((1, len(new)))
     bits = new.view(np.int64).reshape(1, -1)
     data = np.frombuffer(value, np.uint8)

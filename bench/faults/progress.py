@@ -1,10 +1,10 @@
-"""How far the roles have come, by what they committed: the longest gap after each kind of fault.
+"""Measures progress by committed offsets: the longest gap after each kind of fault.
 
-`longest_gap_s[KIND]`: every `LOOK_S` the committed offset of each source partition of the workers' group is compared
-with the partition's end. A partition *stands* from the last look at which it moved (or had nothing waiting) to the
-next one at which it does. Each time that it stands is put down to the fault that began last before the
-standing did, or within `BLAME_S` of its beginning; the longest for a kind is its gap. Workers of the bench commit once
-a second, and it takes a while until a commit is done, so that an undisturbed partition stands for one to two seconds.
+`longest_gap_s[KIND]`: every `LOOK_S` the bench compares the committed offset of each source partition in the workers'
+group with the end of the partition. A partition *stands* from the last look at which it moved (or had no events
+waiting) to the next such look. The bench attributes each standstill to the last fault that began before it, or within
+`BLAME_S` of its beginning; the longest standstill of a kind is its gap. Workers of the bench commit once a second and a
+commit takes a while, so an undisturbed partition stands for one to two seconds.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Place = tuple[str, int]
 
 
 class Progress:
-    """A thread that looks at the committed offsets and ends of a group's partitions."""
+    """A thread that watches the committed offsets and end offsets of a group's partitions."""
 
     def __init__(self, bootstrap: str, group: str, topics: Sequence[str], partitions: int) -> None:
-        # It only asks and never joins; librdkafka's admin client dies of an assertion when the broker goes.
+        # A consumer that only asks and never joins: librdkafka's admin client fails an assertion when the broker ends.
         self._asking = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -37,31 +37,31 @@ class Progress:
         self._places = [(topic, number) for topic in topics for number in range(partitions)]
         self._seen: dict[Place, int] = dict.fromkeys(self._places, 0)
         self._moved_at: dict[Place, float] = {}
-        self.faults: list[tuple[float, str]] = []  # when (monotonic) and which kind
+        self.faults: list[tuple[float, str]] = []  # (monotonic time, kind)
         self.gaps_s: dict[str, float] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
     def start(self) -> Progress:
-        """Begin to look."""
+        """Start to watch."""
         self._moved_at = dict.fromkeys(self._places, time.monotonic())
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop watching, and close."""
         self._stop.set()
         self._thread.join()
         self.close()
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Close the connection to the broker."""
         self._asking.close()
 
     def _run(self) -> None:
         stopping = False
         while not stopping:
-            stopping = self._stop.wait(LOOK_S)  # one more look then, which ends what still stands
+            stopping = self._stop.wait(LOOK_S)  # then look once more, to end every standstill
             try:
                 committed, ends = self.look()
             except KafkaException:
@@ -83,7 +83,7 @@ class Progress:
             self.gaps_s[blamed[-1]] = max(self.gaps_s.get(blamed[-1], 0.0), now - began)
 
     def look(self) -> tuple[Mapping[Place, int], Mapping[Place, int]]:
-        """Committed offsets and ends, by topic and partition. Raises `KafkaException` when no broker answers."""
+        """Return committed and end offsets, by topic and partition. Raises `KafkaException` if no broker answers."""
         places = [TopicPartition(*place) for place in self._places]
         found = self._asking.committed(places, timeout=TIMEOUT_S)
         committed = {(at.topic, at.partition): max(0, at.offset) for at in found}
@@ -93,6 +93,6 @@ class Progress:
         return committed, ends
 
     def behind(self) -> int:
-        """Records that are not committed yet."""
+        """Return the number of records not committed yet."""
         committed, ends = self.look()
         return sum(max(0, end - committed.get(place, 0)) for place, end in ends.items())

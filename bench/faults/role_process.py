@@ -1,8 +1,8 @@
-"""One role as a process of the fault bench: the product's own, with a shorter patience of its watchdog.
+"""Runs one role of the product as a process of the fault bench, with a less patient watchdog.
 
 python -m bench.faults.role_process ROLE [--failpoint POINT:COUNT[:hang]] [--weakness NAME]
 
-Settings come from STREAMWISE_* as usual. `--weakness` puts one of `bench.faults.weaknesses` in, here only.
+Settings come from STREAMWISE_* as usual. `--weakness` adds one of `bench.faults.weaknesses` to this process.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _role(given: argparse.Namespace) -> Any:
     role: Any
     if given.role == "worker":
         role = Worker(settings, stall_s=given.stall)
-        cycle = role.cycle  # one that has nothing to write is none to be killed in
+        cycle = role.cycle  # do not count cycles that have nothing to write
         arm(given.failpoint, cycle.failpoints, CommitCycle.STEPS, counts=lambda: cycle.rows > 0)
         if given.weakness:
             WEAKNESSES[given.weakness](role)

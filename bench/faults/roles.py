@@ -1,4 +1,4 @@
-"""The roles as processes, and a supervisor that starts one again about a second after it has ended, as systemd does."""
+"""The roles as processes, and a supervisor that restarts each about a second after it ends, like systemd."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STOP_S = 15.0
 
 
 class Role:
-    """A process that is `wanted` or not. Its standard output and error go to `log`."""
+    """A process that should run if `wanted`. Its standard output and error go to `log`."""
 
     def __init__(
         self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path
@@ -32,10 +32,10 @@ class Role:
         self.wanted = False
         self.stopped = False  # by SIGSTOP
         self.starts = 0
-        self.failpoint = ""  # of the next start
+        self.failpoint = ""  # for the next start only
 
     def start(self) -> None:
-        """Want it, and start it."""
+        """Start the role, and keep it wanted."""
         with self._lock:
             self.wanted = True
             if self._process is None:
@@ -58,14 +58,14 @@ class Role:
             )
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, if it runs."""
+        """Send a signal if the process runs."""
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 self._process.send_signal(number)
                 self.stopped = number is signal.SIGSTOP or (self.stopped and number is not signal.SIGCONT)
 
     def tend(self) -> None:
-        """Start it again if it has ended and is wanted."""
+        """Restart the process if it has ended and is wanted."""
         with self._lock:
             now = time.monotonic()
             if self._process is not None and self._process.poll() is not None:
@@ -78,7 +78,7 @@ class Role:
                 self._start()
 
     def end(self, how: signal.Signals = signal.SIGTERM, patience_s: float = STOP_S) -> int | None:
-        """Want it no more; returns its status (None: it did not run)."""
+        """End the process for good; return its status (None: it did not run)."""
         with self._lock:
             self.wanted = False
             process = self._process
@@ -102,7 +102,7 @@ class Role:
         self._process, self.stopped = None, False
 
     def ready(self) -> bool:
-        """Whether it runs and has said so since its last start."""
+        """Whether it runs and has said that it is ready since its last start."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 return False
@@ -111,7 +111,7 @@ class Role:
 
 
 class Supervisor:
-    """Tends roles in a thread."""
+    """Restarts roles that have ended, in a thread."""
 
     def __init__(self, roles: Mapping[str, Role]) -> None:
         self.roles = dict(roles)
@@ -119,7 +119,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
     def start(self) -> Supervisor:
-        """Begin to tend them."""
+        """Start the thread."""
         self._thread.start()
         return self
 
@@ -129,7 +129,7 @@ class Supervisor:
                 role.tend()
 
     def wait_ready(self, patience_s: float = 90.0) -> None:
-        """Until every wanted role has said that it is ready."""
+        """Wait until every wanted role has said that it is ready."""
         until = time.monotonic() + patience_s
         waiting = {name for name, role in self.roles.items() if role.wanted}
         while waiting:
@@ -141,13 +141,13 @@ class Supervisor:
             time.sleep(LOOK_S)
 
     def kill(self) -> None:
-        """End whatever still runs, at once."""
+        """Kill every role that still runs."""
         self._stop.set()
         for role in self.roles.values():
             role.end(signal.SIGKILL)
 
     def end(self) -> None:
-        """Stop tending, and end all roles."""
+        """Stop the thread, and end all roles."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()

@@ -1,13 +1,13 @@
-"""Which faults happen when, drawn from the seed alone: the same seed always gives the same schedule."""
+"""Draws a schedule of faults from a seed; the same seed always gives the same schedule."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
-LENGTH_S = 36.0  # of the load; faults begin in it
-FIRST_S, LAST_S = 2.5, 5.0  # no fault in the first seconds, none that begins in the last
-PAUSE_S = (1.2, 4.0)  # between the beginnings of two faults
+LENGTH_S = 36.0  # length of the load; faults begin during it
+FIRST_S, LAST_S = 2.5, 5.0  # no fault begins in the first or the last seconds
+PAUSE_S = (1.2, 4.0)  # between the starts of two faults
 
 WORKERS = ("worker-0", "worker-1")
 EXTRA = "worker-2"  # joins and leaves
@@ -18,7 +18,7 @@ POINTS = {
     "learner": ("published", "acknowledged"),
     "ledger": ("decoded", "written"),
 }
-# Seconds that each kind lasts (from, to); 0: it is over at once. `resource`: two faults of one never overlap.
+# Seconds that each kind lasts (from, to); 0: it is over at once.
 KINDS: dict[str, tuple[float, float]] = {
     "kill_worker": (0, 0),
     "kill_learner": (0, 0),
@@ -45,13 +45,13 @@ _RESOURCES = {
     "kill_learner": "learner", "stop_learner": "learner", "kill_ledger": "ledger", "stop_ledger": "ledger",
     "worker_joins": EXTRA, "broker_restart": "broker", "broker_kill": "broker", "deliveries_refused": "topics",
 }  # fmt: skip
-# How long after its end a fault's resource is left alone: a role that is started again needs some seconds.
+# Pause of a fault's target after its end: a restarted role needs some seconds. Faults of one target never overlap.
 _REST_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault: when it begins (seconds into the load), how long it lasts, what it hits and how."""
+    """One fault: its start (seconds into the load), its duration, its target and a detail."""
 
     at_s: float
     kind: str
@@ -66,14 +66,14 @@ class Fault:
 
 
 def draw(seed: int, *, length_s: float = LENGTH_S, kinds: tuple[str, ...] = tuple(KINDS)) -> list[Fault]:
-    """The faults of a seed, in order of their beginnings. `kinds`: those to draw from."""
+    """Draw the faults of a seed, in order of their starts. `kinds`: those to draw from."""
     rng = random.Random(f"faults {seed}")
     free_at: dict[str, float] = {}
     found: list[Fault] = []
     at_s = FIRST_S
     bag: list[str] = []
     while at_s < length_s - LAST_S:
-        if not bag:  # every kind once before any comes twice
+        if not bag:  # every kind comes once before any comes twice
             bag = rng.sample(kinds, len(kinds))
         fault = _fault(rng, bag.pop(), round(at_s, 2))
         if free_at.get(fault.target, 0.0) <= at_s:

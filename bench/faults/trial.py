@@ -1,4 +1,4 @@
-"""One seed: an installation, a load with faults, and then what came of it beside what should have."""
+"""Runs one seed: an installation, a load with faults, then a comparison of the result with the expected one."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .schedule import Fault
 
 RATE = 2500  # events a second
 DRAIN_S = 90.0
-STALL_S = 15.0  # the watchdogs' patience: a broker or process that is stopped is away for less
+STALL_S = 15.0  # timeout of the watchdogs: longer than any fault stops a broker or a process
 LOOK_S = 0.25
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What one seed gave."""
+    """The result of one seed."""
 
     seed: int
     events: int = 0
@@ -41,7 +41,7 @@ class Outcome:
     gaps_s: dict[str, float] = field(default_factory=dict)
     differences: comparison.Differences = field(default_factory=comparison.Differences)
     seconds: float = 0.0
-    error: str = ""  # why it could not be carried out
+    error: str = ""  # why the seed could not be carried out
 
 
 def run(
@@ -58,8 +58,11 @@ def run(
     stall_s: float = STALL_S,
     kafka: KafkaServer | None = None,
 ) -> Outcome:
-    """Run one seed. `roles`: only these; `weakness`: see `bench.faults.weaknesses`; `failpoint`: of the first start of
-    worker-0; `drain_s`: how long to wait until all is taken; `kafka`: one that runs already."""
+    """Run one seed.
+
+    `roles`: run only these. `weakness`: see `bench.faults.weaknesses`. `failpoint`: for the first start of worker-0.
+    `drain_s`: how long to wait until everything is processed. `kafka`: a running broker to use.
+    """
     began = time.monotonic()
     outcome = Outcome(seed)
     with ExitStack() as stack:
@@ -81,9 +84,9 @@ def run(
             drained = _drain(on, drain_s)
         finally:
             progress.stop()
-        say(f"seed {seed}: everything was taken after {time.monotonic() - began:.0f} s")
+        say(f"seed {seed}: the wait for the roles ended after {time.monotonic() - began:.0f} s")
         if not drained:
-            say(f"seed {seed}: not everything was taken in {drain_s:.0f} s")
+            say(f"seed {seed}: the roles did not process everything in {drain_s:.0f} s")
         on.supervisor.end()
         say(f"seed {seed}: roles have ended after {time.monotonic() - began:.0f} s")
         outcome.events, outcome.faults, outcome.gaps_s = load.delivered, injector.counts, progress.gaps_s
@@ -93,7 +96,7 @@ def run(
 
 
 def _drain(on: Installation, patience_s: float) -> bool:
-    """Until every role that runs has committed all there is; false when that takes too long."""
+    """Wait until every running role has committed everything; return False if that takes too long."""
     until = time.monotonic() + patience_s
     for group, topics in GROUPS.items():
         kind = {"worker": "worker-0"}.get(group.rpartition("-")[2], group.rpartition("-")[2])
@@ -133,13 +136,13 @@ def _compare(on: Installation, load: Load) -> comparison.Differences:
 
 
 def _expected_letters(on: Installation, load: Load) -> set[tuple[str, int, int]]:
-    """Of the poison in topics whose reader runs."""
+    """The positions of poison in topics whose reader runs."""
     reader = dict.fromkeys(("alerts", "offers"), "ledger") | {"training.examples": "learner"}
     return {place for place in load.poison if on.roles[reader.get(place[0], "worker-0")].starts}
 
 
 def _learned(log: Log) -> Mapping[str, int]:
-    """How many examples the newest snapshot of each model has taken: learned, or waiting until they are due."""
+    """Examples that the newest snapshot of each model has learned or keeps until they are due, by model."""
     newest: dict[str, tuple[int, float]] = {}
     for (topic, _), records in log.items():
         for record in records if topic == MODELS else ():
@@ -151,7 +154,7 @@ def _learned(log: Log) -> Mapping[str, int]:
 
 
 def total(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """The figures over all seeds."""
+    """Return the figures over all seeds."""
     faults: dict[str, int] = {}
     gaps: dict[str, float] = {}
     for outcome in outcomes:

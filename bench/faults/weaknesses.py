@@ -1,6 +1,6 @@
-"""The engine's known weaknesses, put back one at a time into a worker of the bench: the bench must report each.
+"""Known weaknesses of earlier engines, put back one at a time into a worker of the bench, which must report each.
 
-Nothing of the product knows of them: a worker that is made already is changed here.
+The product does not know of them: these functions change a worker that exists.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Commit = Callable[[Mapping[tuple[str, int], int]], Awaitable[bool]]
 
 
 def commit_before_flush(worker: Any) -> None:
-    """The source offsets are committed first; rows and outputs follow."""
+    """Commit source offsets before rows and outputs."""
     cycle = worker.cycle
     run = cycle.run
 
@@ -31,7 +31,7 @@ def commit_before_flush(worker: Any) -> None:
 
 
 def no_applied_offset(worker: Any) -> None:
-    """A restored row does not know what was applied to it, so what is replayed counts again."""
+    """Make restored rows forget which offsets were applied to them, so that replayed events count again."""
     on_live = worker.processor.table._on_live
     topics = len(worker.sources)
 
@@ -41,18 +41,18 @@ def no_applied_offset(worker: Any) -> None:
         slots = partition.held_slots()
         rows = partition.rows.copy(slots)
         rows.view(np.int64)[:, 1 : 1 + topics] = -1
-        rows[:, worker.work.layout.ring_at] = 0.0  # nor which messages it has had
+        rows[:, worker.work.layout.ring_at] = 0.0  # nor which message ids it has seen
         partition.rows.put_whole(slots, rows)
 
     worker.processor.table._on_live = weak
 
 
 def changelog_before_outputs(worker: Any) -> None:
-    """Rows and offsets are made durable without waiting for the outputs that they stand for."""
+    """Make rows and offsets durable without waiting for their outputs."""
     outputs = worker.processor.outputs
     outputs._producer = type(outputs)(
         {"bootstrap.servers": worker.settings.kafka, "linger.ms": 2500}
-    )._producer  # so that some are always on their way
+    )._producer  # so that some outputs are always in transit
 
     async def settled(epoch: int) -> None:
         outputs.poll()
@@ -61,7 +61,7 @@ def changelog_before_outputs(worker: Any) -> None:
 
 
 def no_watchdog(worker: Any) -> None:
-    """A worker that hangs keeps its partitions for ever."""
+    """Let a worker that hangs keep its partitions for ever."""
     worker.watchdog.check = lambda: None
 
 
