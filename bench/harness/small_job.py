@@ -54,7 +54,7 @@ def fold_small_job(
     bits: Any, store: Store, dirty: Any, changed: Any, counts: Any, model: Any, x: Any, spans: Any, keys: Any,
     data: Any, at: Any, size: Any, slot_out: Any, used: Any, largest: int,
 ) -> int:  # fmt: skip
-    """Run the job of `bench.workload.job` over `order[first:count]`; `model: float64[8]`: the weights, then the bias."""
+    """Run `bench.workload.job` over `order[first:count]`; `model: float64[8]`: the weights, then the bias."""
     for i in range(first, count):
         if used[0] >= len(at) or used[1] + largest > len(data):
             return i

@@ -1,11 +1,11 @@
-"""A real Kafka (one KRaft node, no Docker), a real Redis and a real PostgreSQL on free ports of 127.0.0.1.
+"""Starts a real Kafka (one KRaft node, no Docker), Redis and PostgreSQL on free ports of 127.0.0.1.
 
     with KafkaServer() as kafka:
         producer = Producer({"bootstrap.servers": kafka.bootstrap})
 
 `python -m bench.servers kafka start` leaves a broker running; `kafka stop` ends it.
 
-Promises: a server ends with the process that started it; one that cannot start is a `ServerError` of one line.
+Promises: a server ends with the process that started it; one that cannot start raises a `ServerError` of one line.
 """
 
 from .kafka import KafkaServer, Locked

@@ -1,6 +1,6 @@
-"""`python -m bench.servers kafka start|stop [--port 9092]`: a broker that outlives its starter.
+"""`python -m bench.servers kafka start|stop [--port 9092]`: runs a broker in the background.
 
-What it stores stays in .kafka/data until that directory is removed.
+Its data stay in .kafka/data until you remove that directory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PID_FILE = KAFKA_HOME / "broker.pid"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit status 0 when done, 1 when it could not be done."""
+    """Start or stop the broker. Exit status: 0 if done, 1 if not."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.servers",
         description="Start or stop a Kafka broker in the background.",
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def start(port: int, pid_file: Path = PID_FILE) -> str:
-    """Start a broker that goes on after this process; returns the line to print."""
+    """Start a broker that outlives this process; return the line to print."""
     running = _running_pid(pid_file)
     if running is not None:
         raise ServerError(f"kafka is already running with pid {running}: `make kafka-stop` ends it")
@@ -49,7 +49,7 @@ def start(port: int, pid_file: Path = PID_FILE) -> str:
 
 
 def stop(pid_file: Path = PID_FILE) -> str:
-    """End the broker of the pid file; returns the line to print."""
+    """End the broker of the pid file; return the line to print."""
     pid = _running_pid(pid_file)
     if pid is None:
         pid_file.unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def _running_pid(pid_file: Path) -> int | None:
 
 
 def _is_broker(pid: int) -> bool:
-    """Whether `pid` is a live broker: after a reboot another process may have the number."""
+    """Whether `pid` is a running broker: after a reboot another process may have the number."""
     shown = subprocess.run(["ps", "-ww", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True)
     return "kafka.Kafka" in shown.stdout and not shown.stdout.lstrip().startswith("Z")
 

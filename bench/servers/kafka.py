@@ -1,4 +1,4 @@
-"""One Kafka node (KRaft: broker and controller in one), its jars fetched by Maven."""
+"""Runs one Kafka node (KRaft: broker and controller in one). Maven fetches its jars."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[2]
 KAFKA_CONFIG = ROOT / "config" / "kafka"
 KAFKA_HOME = ROOT / ".kafka"
 
-# Any id does for a cluster of one: 22 characters, the base64 of 16 bytes.
+# Any id will do for a cluster of one: 22 characters, the base64 of 16 bytes.
 CLUSTER_ID = "c3RyZWFtd2lzZS1vbmUtbg"
 
 MEMORY = Path("/dev/shm")
 MEMORY_NEEDED_BYTES = 8 << 30
 
-# The flags of Kafka's own start script, less those for its log files.
+# The flags of Kafka's own start script, without those for its log files.
 JVM_FLAGS = (
     "-server",
     "-Xms1g",
@@ -40,8 +40,10 @@ JVM_FLAGS = (
 
 @dataclass(frozen=True)
 class Locked:
-    """A broker that does not let everybody in: its listener's protocol, its SCRAM-SHA-512 users and their passwords,
-    and the librdkafka settings with which the one that asks whether it is up is let in."""
+    """Access control of a broker: the protocol of its listener, and its SCRAM-SHA-512 users with their passwords.
+
+    `client`: the librdkafka settings with which the start-up check logs in.
+    """
 
     protocol: str
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -74,7 +76,7 @@ class KafkaServer(Server):
         kafka_run = [java, *JVM_FLAGS, "-cp", str(_kafka_jars() / "*")]
         config = data_dir / "server.properties"
         config.write_text(self._config(data_dir))
-        # A directory that is formatted already is left as it is.
+        # This leaves a formatted directory as it is.
         format_tool = [*kafka_run, "kafka.tools.StorageTool", "format", "--ignore-formatted"]
         scram = [f"SCRAM-SHA-512=[name={name},password={word}]" for name, word in self._locked.users.items()]
         users = [part for one in scram for part in ("--add-scram", one)]
@@ -106,17 +108,17 @@ class KafkaServer(Server):
 
 
 def _memory() -> Path | None:
-    """A folder in memory for a log that is thrown away: to write it to the disk takes turns with what is measured."""
+    """A folder in memory for a temporary log: writing it to the disk would compete with the measured work."""
     if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < MEMORY_NEEDED_BYTES:
         return None
     return MEMORY
 
 
 def _kafka_jars() -> Path:
-    """Directory of the broker's jars, fetched by Maven the first time."""
+    """The directory of the broker's jars; Maven fetches them the first time."""
     jars = KAFKA_HOME / "libs"
     KAFKA_HOME.mkdir(exist_ok=True)
-    # Two test runs that start together must not copy into one another's directory.
+    # Two test runs that start together must not copy into the same directory.
     with (KAFKA_HOME / "libs.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not jars.is_dir():

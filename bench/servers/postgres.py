@@ -1,4 +1,4 @@
-"""One PostgreSQL; started as `postgres` by root, whom it refuses to serve."""
+"""Runs one PostgreSQL; as user `postgres` if this process is root, as it refuses to run as root."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
 class PostgresServer(Server):
-    """One PostgreSQL. Its tables last as long as its data directory; `fsync` is off, as only processes die here.
-    With `tls` nobody is let in without."""
+    """One PostgreSQL. Its tables last as long as its data directory.
+
+    `fsync` is off, as only processes crash here, not the machine. With `tls` it accepts only TLS connections.
+    """
 
     name = "postgresql"
 
@@ -48,7 +50,7 @@ class PostgresServer(Server):
         return [*as_user, *run, "-k", str(data_dir), "-c", "fsync=off"]
 
     def _lock(self, data_dir: Path, tables: Path, as_postgres: bool) -> None:
-        """Every connection is TLS; the key is the server's alone, or it refuses to start."""
+        """Require TLS for every connection. Only the server may read its key, or it refuses to start."""
         assert self._tls is not None
         cert, key = data_dir / "server.pem", data_dir / "server.key"
         shutil.copy(self._tls.cert, cert)

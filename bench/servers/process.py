@@ -1,4 +1,4 @@
-"""A server as a child process: free port, data directory, start, wait until it answers, stop."""
+"""Runs a server as a child process: free port, data directory, start, wait until it answers, stop."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from typing import Self
 from streams.errors import Fatal
 
 HOST = "127.0.0.1"
-LASTING = 15_000, 32_000  # below the ports that Linux gives to clients
+LASTING = 15_000, 32_000  # below the ephemeral ports of Linux
 
 START_TIMEOUT_S = 60.0
-# A broker with open group sessions takes a few seconds to hand over before it exits.
+# A broker with open group sessions takes a few seconds to exit.
 STOP_TIMEOUT_S = 15.0
 
 _ERROR = re.compile(r"ERROR|FATAL|Error:|Exception:")
@@ -38,15 +38,15 @@ DEBIAN_PACKAGES = {
 
 
 class ServerError(Fatal):
-    """A server could not be started or stopped; the message is one line saying what to do."""
+    """A server could not be started or stopped; the message is one line that says what to do."""
 
 
 class Missing(ServerError):
-    """What a server needs is not installed: to try again helps nothing."""
+    """A program that a server needs is not installed, so a retry does not help."""
 
 
 def require(program: str) -> str:
-    """Path of `program`, or a `Missing` that names the Debian package it comes in."""
+    """Return the path of `program`; raise a `Missing` that names its Debian package if there is none."""
     path = shutil.which(program)
     if path is None:
         package = DEBIAN_PACKAGES[program]
@@ -55,22 +55,21 @@ def require(program: str) -> str:
 
 
 def end_on_sigterm() -> None:
-    """Let this process end as it would after its last line, so that the servers it has started end with it."""
+    """Make SIGTERM end this process in the normal way, so that the servers that it started end with it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 nobody listens on; none is given twice, in whatever process, before all others were.
+    """Return free ports of 127.0.0.1. All processes of a user share a sequence: no port repeats before all others were given.
 
-    A port is free until its server has started: drawn at random, now and then two servers had the same. None is one
-    that a client is given for its own end of a connection: one of those, while its server is down, is taken sooner or
-    later by a client that tries to reach it.
+    A port stays free until its server has started, so random draws now and then gave two servers the same. No port is
+    an ephemeral one: while a server is down, a client that tries to reach it would sooner or later get its port.
     """
     found: list[int] = []
     with (Path(tempfile.gettempdir()) / f"streamwise-ports-{os.getuid()}").open(
         "a+", encoding="ascii"
     ) as given:
-        fcntl.flock(given, fcntl.LOCK_EX)  # until it is closed
+        fcntl.flock(given, fcntl.LOCK_EX)  # until the file is closed
         given.seek(0)
         last = int(given.read() or random.randrange(*LASTING))
         while len(found) < count:
@@ -84,16 +83,14 @@ def free_ports(count: int) -> list[int]:
 
 
 class Server:
-    """A child process with a data directory of its own and one port that answers when it is up."""
+    """A child process with its own data directory, and one port that answers when it is up."""
 
     name = "server"
 
     def __init__(self, port: int | None, data_dir: Path | None) -> None:
         self.port = port if port is not None else free_ports(1)[0]
         self._given_dir = data_dir
-        self._scratch: Path | None = (
-            None  # where a data directory is made; the usual place for such when None
-        )
+        self._scratch: Path | None = None  # parent of a temporary data directory; None: the default place
         self._data_dir: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -134,16 +131,16 @@ class Server:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd=self._data_dir,
-                    # A Ctrl-C in the terminal is for the caller, who then stops the server. Not a session of its
-                    # own: Linux shares the cores among sessions first (autogroup), and while a server of one has
-                    # its share, threads of its clients wait.
+                    # A Ctrl-C in the terminal goes to the caller, who then stops the server. This is no new session:
+                    # Linux shares the cores among sessions first (autogroup), so threads of its clients would wait
+                    # while a server in another session uses its share.
                     process_group=0,
                 )
             self._wait_until_up(self._process)
         except OSError as error:
             self.stop()
             raise ServerError(
-                f"{self.name} cannot be started: {_told(error)}: mend that and start again"
+                f"{self.name} cannot be started: {_described(error)}: mend that and start again"
             ) from error
         except BaseException:
             self.stop()
@@ -151,7 +148,7 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """End the server by its process id and remove its data directory, unless it was given."""
+        """End the server, and remove its data directory unless the caller gave one."""
         process, self._process = self._process, None
         if process is not None:
             process.terminate()
@@ -165,18 +162,18 @@ class Server:
         self._data_dir = None
 
     def kill(self) -> None:
-        """End the server as a crash would; its data directory stays, and `start` goes on with it."""
+        """Kill the server, as a crash would. Its data directory stays, and `start` uses it again."""
         process, self._process = self._process, None
         if process is not None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
     def detach(self) -> int:
-        """Leave the server running for good; returns its process id."""
+        """Let the server run on after this process; return its process id."""
         process, self._process, self._data_dir = self._process, None, None
         if process is None:
             raise ServerError(f"{self.name} is not running: call start() first")
-        # Popen warns about a child that still runs when it is forgotten; this one is meant to.
+        # Popen warns about a child that still runs when its object is deleted; here that is intended.
         process.returncode = 0
         return process.pid
 
@@ -196,11 +193,11 @@ class Server:
         return self.data_dir / f"{self.name}.log"
 
     def _prepare(self, data_dir: Path) -> list[str]:
-        """Make the data directory ready and return the command that starts the server."""
+        """Prepare the data directory, and return the command that starts the server."""
         raise NotImplementedError
 
     def answers(self) -> bool:
-        """Whether a client gets a proper answer now."""
+        """Whether the server answers a client properly now."""
         raise NotImplementedError
 
     def _wait_until_up(self, process: subprocess.Popen[bytes]) -> None:
@@ -219,13 +216,13 @@ class Server:
 
 
 def run_once(command: list[str], what: str, folder: Path | None = None) -> None:
-    """Run to its end in `folder`; a ServerError says why it failed."""
+    """Run a command to its end in `folder`; raise a ServerError that says why it failed."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", cwd=folder
         )
     except OSError as error:
-        raise ServerError(f"{what} failed: {_told(error)}: mend that and start again") from error
+        raise ServerError(f"{what} failed: {_described(error)}: mend that and start again") from error
     if done.returncode != 0:
         raise ServerError(f"{what} failed: {_cause_in(done.stdout + done.stderr)}: mend that and start again")
 
@@ -235,10 +232,10 @@ def _cause(log: Path) -> str:
 
 
 def _cause_in(output: str) -> str:
-    """The line that tells of the error, as the last one may stand deep in a trace."""
+    """The first line with an error, as the last line may be deep in a stack trace."""
     lines = output.strip().splitlines() or ["it printed nothing"]
     return next((line for line in lines if _ERROR.search(line)), lines[-1]).strip()
 
 
-def _told(error: OSError) -> str:
+def _described(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)

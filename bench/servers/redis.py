@@ -1,4 +1,4 @@
-"""One redis-server that keeps nothing on disk; with TLS, one user who may do what the views need."""
+"""Runs one redis-server that keeps nothing on disk; with TLS, its one user has only the rights that views need."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from .process import HOST, Server, require
 from .tls import Tls
 
-# the line of docs/OPERATIONS.md, with a password
+# as in docs/OPERATIONS.md, with a password
 USER = "streamwise on >secret ~customer:* +mset +unlink +get +ping +select"
 
 
@@ -19,7 +19,7 @@ class RedisServer(Server):
     name = "redis"
 
     def __init__(self, port: int | None = None, tls: Tls | None = None, options: Sequence[str] = ()) -> None:
-        """`options`: further arguments, as `--maxmemory 1gb`."""
+        """`options`: further arguments, such as `--maxmemory 1gb`."""
         super().__init__(port, None)
         self._tls = tls
         self._options = list(options)
@@ -45,7 +45,7 @@ class RedisServer(Server):
         try:
             with socket.create_connection((HOST, self.port), timeout=1) as connection:
                 if self._tls is not None:
-                    return True  # whoever is let in learns more
+                    return True  # a PING would need a TLS handshake and a login
                 connection.sendall(b"PING\r\n")
                 return connection.recv(16).startswith(b"+PONG")
         except OSError:

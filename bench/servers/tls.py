@@ -1,4 +1,4 @@
-"""What a server that speaks TLS is given: PEM files."""
+"""The PEM files of a server that uses TLS."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """A server's certificate, its key, and the certificate of who signed it."""
+    """The certificate of a server, its key, and the certificate of the CA that signed it."""
 
     ca: Path
     cert: Path
