@@ -1,1 +1,1 @@
-"""Other stream processors running `bench.workload.job`, each as a process of its own (see `bench.engine`)."""
+"""Other stream processors that run `bench.workload.job`, each in its own process (see `bench.engine`)."""

@@ -1,6 +1,6 @@
 """A bare confluent-kafka loop: consume() in batches, fastavro, a dict of states, no durability.
 
-What a team writes without a framework. Nothing is committed and no state outlives the process.
+This is what a team writes without a framework. It commits nothing, and no state outlives the process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Bytewax 0.21: Kafka source, keyed state, Kafka sink, one worker, recovery off.
 
-Its recovery store is off by default and stays off, to its gain: a crash would lose the state. Its
-workers are threads of one interpreter, so a second one would wait for the first one's lock.
+Its recovery store is off by default and stays off, which favours it: a crash would lose the state. Its
+workers are threads of one interpreter, so a second one would wait for the interpreter lock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BATCH_RECORDS = 5000
 
 
 class Tally:
-    """Counts what the dataflow has processed; keeps the one model of its worker."""
+    """Counts the processed events; holds the one model of the worker."""
 
     def __init__(self, work: Options, meter: Meter) -> None:
         self.handle = SmallJob().handle
@@ -81,7 +81,7 @@ def run(work: Options) -> None:
     keyed = op.flat_map_batch("decode", messages, tally.decode_batch)
     alerts = op.stateful_batch("fold", keyed, lambda resumed: Customer(tally, resumed))
     out = op.map("encode", alerts, lambda kv: KafkaSinkMessage(kv[0].encode(), orjson.dumps(kv[1])))
-    # Its sink waits for the broker after every batch: a linger would be slept through each time.
+    # The sink waits for the broker after every batch, so each wait would include the whole linger.
     op.output("alerts", out, KafkaSink(brokers, work.alerts_topic, add_config={"linger.ms": "0"}))
     run_main(flow)
     meter.report(tally.alerts)

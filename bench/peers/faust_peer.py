@@ -1,7 +1,7 @@
 """Stock Faust 0.15: an agent over stream.events(), a Table in memory with its changelog topic.
 
-One stream, no transactions, web off. Its JSON goes through orjson, and its stream through the
-compiled extension that its wheel ships.
+One stream, no transactions, web off. It uses orjson for JSON, and the compiled extension of its wheel for
+the stream.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def application(work: Options, data_dir: str) -> faust.App:
                 await app.producer.flush()
                 meter.report(alerts)
                 shutil.rmtree(data_dir, ignore_errors=True)
-                # A worker told to stop from inside an agent waits for that agent for ever.
+                # A worker that an agent tells to stop waits for that agent for ever.
                 os._exit(0)
 
     app.agent(events)(fold)

@@ -1,4 +1,4 @@
-"""statsforecast's models, refitted at every origin: series come as JSON on standard input, forecasts leave so.
+"""Forecasts with models of statsforecast, refitted at every origin. Reads series and writes forecasts as JSON.
 
 In: {"level": 90, "series": [{"name", "values", "seasons", "first", "horizon", "history"}]}. An origin is each
 `horizon`-th step from `first` on; a model sees the `history` values before it and forecasts the next `horizon`.
@@ -17,7 +17,7 @@ from statsforecast.models import MSTL, AutoETS, SeasonalNaive
 
 
 def models(seasons: list[int]) -> dict[str, Any]:
-    """The models by the names they are reported under; the shortest season is the one that AutoETS takes."""
+    """Return the models by their names in reports. AutoETS takes the shortest season."""
     return {
         "AutoETS": AutoETS(season_length=min(seasons)),
         "MSTL": MSTL(season_length=seasons if len(seasons) > 1 else seasons[0]),
@@ -26,7 +26,7 @@ def models(seasons: list[int]) -> dict[str, Any]:
 
 
 def rolled(model: Any, series: dict[str, Any], level: int) -> dict[str, Any]:
-    """Forecasts of every step from `first` on, each origin's model fitted to what was before it."""
+    """Forecast every step from `first` on; at each origin, fit the model to the values before it."""
     values = np.asarray(series["values"], dtype=np.float64)
     found: dict[str, Any] = {"mean": [], "low": [], "high": []}
     began = time.perf_counter()
@@ -40,7 +40,7 @@ def rolled(model: Any, series: dict[str, Any], level: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Forecast everything that was asked for."""
+    """Forecast every series of the input."""
     work = json.load(sys.stdin)
     done = {}
     for series in work["series"]:

@@ -1,4 +1,4 @@
-"""What every Python peer shares: its command line, its clock and the final JSON line."""
+"""Shared by every Python peer: the command line, the clock and the final JSON line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Options:
 
 
 def options(argv: list[str] | None = None) -> Options:
-    """The options from the command line."""
+    """Parse the options of the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--topic", required=True)
@@ -29,7 +29,7 @@ def options(argv: list[str] | None = None) -> Options:
 
 
 class Meter:
-    """Rate and CPU time from the first record seen to the last one processed."""
+    """Measures rate and CPU time from the first record received to the last one processed."""
 
     def __init__(self, engine: str, events: int) -> None:
         self.engine = engine
@@ -40,12 +40,12 @@ class Meter:
         self._cpu_s = 0.0
 
     def start(self) -> None:
-        """Call when the first record is in hand."""
+        """Start the clock; call it when the first record arrives."""
         self._start_s, self._start_cpu_s = time.perf_counter(), time.process_time()
 
     def stop(self) -> None:
-        """Call when the last record is processed."""
-        # process_time counts all threads, librdkafka's too.
+        """Stop the clock; call it when the last record is processed."""
+        # process_time counts all threads, those of librdkafka included.
         self._span_s = time.perf_counter() - self._start_s
         self._cpu_s = time.process_time() - self._start_cpu_s
 

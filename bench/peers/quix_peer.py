@@ -1,8 +1,8 @@
 """Quix Streams 3.28: a stateful apply on its RocksDB store with changelog topics.
 
-It commits every 5 s, its default: less often than the engines that commit every second, to its
-gain. Its changelog producer has lz4 and a linger; a state is a list of numbers, short in its JSON
-codec (orjson).
+It commits every 5 s, its default: less often than the engines that commit every second, which
+favours it. Its changelog producer uses lz4 and a linger. A state is a list of numbers, which is short in
+its JSON codec (orjson).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How well models predict, beside peers that fit the same question.
+"""Measures how well models predict, beside peers that answer the same question.
 
-Promises: a peer sees what the model saw, not more.
+Promises: a peer sees only what the model saw.
 """
 
 from . import recommend, sentiment

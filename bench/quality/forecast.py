@@ -1,16 +1,16 @@
-"""Forecasts of sales one day ahead, against statsforecast refitted every day: Complete Journey, the year's last half.
+"""Compares forecasts of sales one day ahead with statsforecast refitted daily: Complete Journey, last half-year.
 
     python -m bench.quality.forecast
 
-Sales of each day, in all and of the five largest categories, forecast a day ahead; sales of each hour, in all and
-of the largest category, forecast at midnight for the 24 hours ahead, so that no hour has seen a younger one. Days are
-UTC's, and the year's last day, which is not whole in the data, is left out. Streamwise is given the events in order
-of time and goes on from what it has learned; AutoETS, MSTL and SeasonalNaive of statsforecast are fitted anew at each
-origin: to all days before, and for hours to the last eight weeks, as AutoETS takes seconds a fit beyond.
+Daily sales, in all and of the five largest categories, are forecast a day ahead. Hourly sales, in all and of the
+largest category, are forecast at midnight for the next 24 hours, so that no forecast has seen a later hour. Days are in
+UTC. The last day of the year is left out, as the data have only a part of it. Streamwise gets the events in order of
+time and continues from what it has learned. AutoETS, MSTL and SeasonalNaive of statsforecast are refitted at each
+origin: to all days before, and for hours to the last eight weeks, as AutoETS takes seconds per fit beyond that.
 
-Figures: WAPE (sum of errors by sum of sales), MASE (errors by those of the seasonal naive forecast over the first
-half), RMSE, bias (by sum of sales), and of intervals of 90%: coverage, mean width and interval score (Gneiting and
-Raftery 2007), both in parts of the mean.
+Figures: WAPE (sum of errors / sum of sales), MASE (errors / those of the seasonal naive forecast over the first half),
+RMSE, bias (/ sum of sales), and for 90% intervals: coverage, mean width and interval score (Gneiting and Raftery 2007),
+the last two as shares of the mean.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from models.forecasting import DAY_MS, HOUR_MS, TOTAL, Forecaster, ForecastSpec
 COVERAGE: Final = 0.9
 CATEGORIES: Final = 5
 HOURLY_CATEGORIES: Final = 1
-FIRST_DAY: Final = 182  # of the last half
+FIRST_DAY: Final = 182  # the first day of the last half
 PEER_HOURS: Final = 8 * 7 * 24
 PEER_TIMEOUT_S: Final = 3600.0
 
@@ -47,7 +47,7 @@ Numbers = NDArray[np.float64]
 
 
 def sales() -> pl.DataFrame:
-    """time (ms), category, amount of each line, in order of time; the last day, of which there is a part, left out."""
+    """Return time (ms), category and amount of each line, in order of time, without the incomplete last day."""
     journey = CompleteJourney()
     lines = journey.lines_by_category().sort("time", maintain_order=True)
     last = lines["time"].max()
@@ -56,7 +56,7 @@ def sales() -> pl.DataFrame:
 
 
 def run() -> dict[str, Any]:
-    """Every series' figures, of Streamwise and of each peer."""
+    """Return the figures of Streamwise and of each peer, by series."""
     lines = sales()
     begin = int(lines["time"][0]) // DAY_MS
     early = lines.filter(pl.col("time") < (begin + FIRST_DAY) * DAY_MS)
@@ -81,7 +81,7 @@ def run() -> dict[str, Any]:
 
 
 def _series(lines: pl.DataFrame, spec: ForecastSpec, begin: int, name: str) -> dict[str, Any]:
-    """The sums of all steps, and what a peer is to do with them."""
+    """Return the sums of all steps, and the task of a peer on them."""
     steps_a_day = DAY_MS // spec.step_ms
     steps = lines["time"].to_numpy() // spec.step_ms - begin * steps_a_day
     count = int(-(-(steps.max() + 1) // steps_a_day) * steps_a_day)
@@ -98,7 +98,7 @@ def _series(lines: pl.DataFrame, spec: ForecastSpec, begin: int, name: str) -> d
 def _streamwise(
     lines: pl.DataFrame, spec: ForecastSpec, begin: int, series: dict[str, Any]
 ) -> dict[str, Any]:
-    """What the forecaster said at each origin, given the events up to it."""
+    """Return the forecasts at each origin, from the events before it."""
     found: dict[str, list[float]] = {"mean": [], "low": [], "high": []}
     forecaster, steps_a_day = Forecaster(spec), DAY_MS // spec.step_ms
     began, departures = time.perf_counter(), 0
@@ -157,7 +157,7 @@ def _figures(series: dict[str, Any], found: dict[str, Any]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure, keep the figures for the page, print them as one line of JSON."""
+    """Measure, store the figures for the page, print them as one line of JSON."""
     figures = run()
     keep("model_forecast", figures)
     print(json.dumps(figures))

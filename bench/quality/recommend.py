@@ -1,10 +1,10 @@
-"""Next products on Complete Journey, in the order of time: `python -m bench.quality.recommend`.
+"""Measures recommendations on Complete Journey, in order of time: `python -m bench.quality.recommend`.
 
-Each basket of a household is predicted before it is learned, by the snapshot of the night before and the household's
-list of the moment. recall@10 = items of the basket among the ten recommended / different items of the basket, its
-mean over the last half of the baskets, of households with an earlier one. Beside it, on the same baskets: the ten
-most popular items of the moment, and the household's own most frequent items, filled up with the popular ones. Both
-count with decay, both know every basket before this one, and neither is bounded.
+Each basket of a household is predicted before it is learned, from last night's snapshot and the household's current
+list. recall@10 = items of the basket among the ten recommended / distinct items of the basket; the figure is its mean
+over the last half of the baskets, for households with an earlier one. The baselines, on the same baskets: the ten items
+most popular now, and the household's own most frequent items, filled up with the popular ones. Both count with decay,
+know every earlier basket, and have no memory limit.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from streams.kernels import hash_text
 
 TOP = 10
 _SAY_EVERY = 10_000
-_TIMES = 5  # the first one compiles
+_TIMES = 5  # runs; the first one compiles
 
 
 class Basket(NamedTuple):
-    """One order: its customer, its time, and of each line the key, the category and the quantity."""
+    """One order: customer, time, and the key, category and quantity of each line."""
 
     customer: bytes
     time_ms: float
@@ -48,13 +48,13 @@ class Basket(NamedTuple):
     quantities: list[float]
 
     def items(self) -> list[int]:
-        """What was bought: different items of a quantity above zero, in their order."""
+        """The distinct items with a quantity above zero, in order."""
         lines = zip(self.keys, self.quantities, strict=True)
         return list(dict.fromkeys(key for key, quantity in lines if quantity > 0.0))
 
 
 class Counts:
-    """Decayed counts of items by growing increments, and their largest: what the baselines recommend."""
+    """Decayed counts of items, kept by growing increments; the baselines recommend the items with the largest."""
 
     def __init__(self, half_life_ms: float, first_ms: float) -> None:
         self.half_life_ms, self.first_ms = half_life_ms, first_ms
@@ -70,7 +70,7 @@ class Counts:
 
 
 class Popular(Counts):
-    """The same with its largest at hand: counts only grow, so only a basket's own items can enter them."""
+    """Counts that keep their top list: counts only grow, so only items of the new basket can enter it."""
 
     def __init__(self, half_life_ms: float, first_ms: float) -> None:
         super().__init__(half_life_ms, first_ms)
@@ -86,7 +86,7 @@ class Popular(Counts):
 
 
 def run(limit: int | None = None) -> dict[str, float]:
-    """The figures over the first `limit` baskets (None: all of them)."""
+    """Return the figures over the first `limit` baskets (None: all)."""
     baskets = list(_baskets(limit))
     say(f"{len(baskets):,} baskets read")
     first_ms = baskets[0].time_ms
@@ -124,12 +124,12 @@ def run(limit: int | None = None) -> dict[str, float]:
 
 
 def recall(recommended: list[int], items: list[int]) -> float:
-    """The part of the basket that was recommended."""
+    """Return the share of the basket that was recommended."""
     return len(set(recommended) & set(items)) / len(items)
 
 
 def _recommend_us(scorer: Recommendations, recents: list[NDArray[np.float64]], now_ms: float) -> float:
-    """CPU microseconds a customer, all of them scored in one call."""
+    """Return CPU microseconds per customer when one call scores all."""
     rows, slots, best_s = np.array(recents), np.arange(len(recents)), np.inf
     for _ in range(_TIMES):
         start_s = time.process_time()

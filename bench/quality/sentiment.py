@@ -1,8 +1,8 @@
-"""How well the sentiment of messages agrees with people's ratings, and how many messages a core reads a second.
+"""Measures how well the sentiment of messages agrees with people's ratings, and messages read per second and core.
 
 The ratings are those of Hutto and Gilbert 2014: 4,200 tweets and 3,708 sentences of Amazon reviews, each the mean of
-20 people from -4 to 4. Nothing is chosen by them. The figures are prequential: a correction is learned after it was
-predicted, and the second half of the reviews is judged by what the first half taught.
+20 people from -4 to 4. They were not used to choose anything. The figures are prequential: a correction is learned
+after its text was predicted, and the second half of the reviews is predicted after learning the first half.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ TWEETS: Final = RATED / "tweets_rated.tsv"
 REVIEWS: Final = RATED / "amazon_reviews_rated.tsv"
 TOPICS: Final = ROOT / "config" / "phrases.yaml"
 
-_SCALE: Final = 4.0  # of the ratings
-_PASSES: Final = 7  # over all messages, the median of which counts
+_SCALE: Final = 4.0  # the largest rating
+_PASSES: Final = 7  # over all messages; the median counts
 
 
 def rated(path: Path) -> list[tuple[float, str]]:
-    """(mean rating from -1 to 1, text) in the order of the file."""
+    """Return (mean rating from -1 to 1, text) in the order of the file."""
     found = []
     with path.open(encoding="utf-8") as lines:
         for line in lines:
@@ -36,7 +36,7 @@ def rated(path: Path) -> list[tuple[float, str]]:
 
 
 def agreement(reader: MessageReader, messages: Sequence[tuple[float, str]]) -> float:
-    """Pearson correlation of the readings with the ratings."""
+    """Return the Pearson correlation of predicted sentiment with the ratings."""
     return correlation(
         [rating for rating, _ in messages], [reader.read(text).sentiment for _, text in messages]
     )
@@ -48,7 +48,7 @@ def learned(reader: MessageReader, messages: Sequence[tuple[float, str]]) -> Non
 
 
 def messages_per_s(reader: MessageReader, texts: Sequence[str]) -> float:
-    """By the processor's time of this process, the median over some passes, after one that fills the caches."""
+    """Return messages per second of CPU time: the median of some passes, after one that fills the caches."""
     rates = []
     for _ in range(_PASSES + 1):
         start_s = time.process_time()
@@ -59,7 +59,7 @@ def messages_per_s(reader: MessageReader, texts: Sequence[str]) -> float:
 
 
 def run() -> dict[str, float]:
-    """The figures; `messages_per_s` of a reader that has learned, which is the slower one, on one thread."""
+    """Return the figures. `messages_per_s`: one thread, with a reader that has learned (it is slower)."""
     topics = load_topics(TOPICS)
     tweets, reviews = rated(TWEETS), rated(REVIEWS)
     fresh, taught = MessageReader(topics), MessageReader(topics)

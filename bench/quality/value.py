@@ -1,11 +1,11 @@
-"""What a customer will buy and spend: the reference that models of value are measured against, on CDNOW.
+"""The reference for models of what a customer will buy and spend: BG/NBD and Gamma-Gamma on CDNOW.
 
     python -m bench.quality.value
 
 BG/NBD for purchases (Fader, Hardie and Lee 2005, "Counting Your Customers" the Easy Way) and Gamma-Gamma for their
-amounts (Fader and Hardie 2013, The Gamma-Gamma Model of Monetary Value), both by maximum likelihood. Fitted to the 39
-weeks up to 30 September 1997, judged on the 39 weeks after. Purchases of one day are one, weeks are days / 7, as in
-the papers. `sample` is the tenth of the customers that the papers report on, `all` everybody.
+amounts (Fader and Hardie 2013, The Gamma-Gamma Model of Monetary Value), both by maximum likelihood. They are fitted to
+the 39 weeks up to 30 September 1997 and tested on the 39 weeks after. As in the papers, purchases on one day count as
+one, and weeks are days / 7. `sample` is the tenth of the customers that the papers report on, `all` is everybody.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from models.metrics import amount_figures, auc, log_loss
 from operations.evaluate import Trial
 from pipeline.config import load_config
 
-CUT: Final = date(1997, 9, 30)  # the last day of the calibration
+CUT: Final = date(1997, 9, 30)  # the last day of the calibration period
 WEEK_MS: Final = 7 * 86_400_000
-HOLDOUT_WEEKS: Final = 39.0  # to the last day of the data
+HOLDOUT_WEEKS: Final = 39.0  # up to the last day of the data
 PUBLISHED: Final = {"r": 0.243, "alpha": 4.414, "a": 0.793, "b": 2.426}
 
 Numbers = NDArray[np.float64]
@@ -55,7 +55,7 @@ class Histories:
 
 
 def histories(customers: set[str] | None = None, cut: date = CUT) -> Histories:
-    """Every customer's up to `cut`, in order of their ids; or those of `customers`."""
+    """Return the histories up to `cut`, in order of customer ids: of every customer, or only of `customers`."""
     days = Cdnow().purchases.group_by("customer", "day").agg(pl.col("amount").sum())
     if customers is not None:
         days = days.filter(pl.col("customer").is_in(list(customers)))
@@ -80,7 +80,7 @@ def histories(customers: set[str] | None = None, cut: date = CUT) -> Histories:
 
 @dataclass(frozen=True)
 class BgNbd:
-    """Purchases at a rate from Gamma(r, alpha) until a dropout after any of them, its chance from Beta(a, b)."""
+    """Purchases at a rate from Gamma(r, alpha) until a dropout, whose chance after each is from Beta(a, b)."""
 
     r: float
     alpha: float
@@ -89,7 +89,7 @@ class BgNbd:
 
     @classmethod
     def fit(cls, known: Histories) -> BgNbd:
-        """The maximum of the likelihood (equation 6 of the paper), sought over the logarithms."""
+        """Maximize the likelihood (equation 6 of the paper) over the logarithms of the parameters."""
 
         def loss(logs: Numbers) -> float:
             return -float(np.mean(cls(*np.exp(logs).tolist()).log_likelihood(known)))
@@ -98,7 +98,7 @@ class BgNbd:
         return cls(*np.exp(found.x).tolist())
 
     def log_likelihood(self, known: Histories) -> Numbers:
-        """Of each customer."""
+        """The log-likelihood of each customer."""
         r, alpha, a, b = self.r, self.alpha, self.a, self.b
         x, last, end = known.repeats, known.recency, known.observed
         common = gammaln(r + x) - gammaln(r) + r * math.log(alpha) + betaln(a, b + x) - betaln(a, b)
@@ -107,19 +107,19 @@ class BgNbd:
         return np.asarray(common + np.logaddexp(alive, np.where(x > 0, gone, -np.inf)))
 
     def alive(self, known: Histories) -> Numbers:
-        """The chance that a customer is still one; 1 for all who never came back."""
+        """The chance that each customer is still active; 1 for all who never came back."""
         r, alpha, a, b = self.r, self.alpha, self.a, self.b
         x, last, end = known.repeats, known.recency, known.observed
         odds = a / (b + np.maximum(x, 1.0) - 1.0) * ((alpha + end) / (alpha + last)) ** (r + x)
         return np.asarray(1.0 / (1.0 + np.where(x > 0, odds, 0.0)))
 
     def buys(self, known: Histories, weeks: float) -> Numbers:
-        """The chance of a purchase in the next `weeks`: alive, and not without one."""
+        """The chance of a purchase in the next `weeks`: alive, and at least one purchase."""
         shape, rate = self.r + known.repeats, self.alpha + known.observed
         return np.asarray(self.alive(known) * (1.0 - (rate / (rate + weeks)) ** shape))
 
     def expected(self, known: Histories, weeks: float) -> Numbers:
-        """Purchases in the next `weeks` (equation 10)."""
+        """The expected purchases in the next `weeks` (equation 10)."""
         r, alpha, a, b = self.r, self.alpha, self.a, self.b
         x, end = known.repeats, known.observed
         ratio = ((alpha + end) / (alpha + end + weeks)) ** (r + x)
@@ -129,7 +129,7 @@ class BgNbd:
 
 @dataclass(frozen=True)
 class GammaGamma:
-    """Amounts from Gamma(p, nu), nu of each customer from Gamma(q, gamma)."""
+    """Amounts from Gamma(p, nu); the nu of each customer from Gamma(q, gamma)."""
 
     p: float
     q: float
@@ -137,7 +137,7 @@ class GammaGamma:
 
     @classmethod
     def fit(cls, known: Histories) -> GammaGamma:
-        """From the customers with repeat purchases that cost something."""
+        """Fit to the customers whose repeat purchases have a positive amount."""
         some = (known.repeats > 0) & (known.mean_amount > 0)
         x, z = known.repeats[some], known.mean_amount[some]
 
@@ -160,7 +160,7 @@ class GammaGamma:
 
 
 def run() -> dict[str, Any]:
-    """Parameters and figures, on the papers' sample and on all."""
+    """Return parameters and figures, for the sample of the papers and for all customers."""
     lines = (Cdnow().folder / "CDNOW_sample.txt").read_text(encoding="ascii").splitlines()
     return {
         "published": PUBLISHED,
@@ -191,7 +191,7 @@ def _figures(known: Histories) -> dict[str, Any]:
         },
         "purchases_as_before": _errors(as_before, known.bought),
         "alive": {"auc": auc(active, alive), "log_loss": log_loss(active, alive)},
-        # Who never came back is alive for certain in this model, so that it tells apart the others only.
+        # In this model everybody who never came back is alive for certain, so it only ranks the others.
         "alive_of_repeaters": {
             "customers": int(again.sum()),
             "auc": auc(active[again], alive[again]),
@@ -209,8 +209,10 @@ def _figures(known: Histories) -> dict[str, Any]:
 
 
 def live(models: Sequence[str] = ("churn", "value")) -> dict[str, Any]:
-    """The models of the stream beside BG/NBD and Gamma-Gamma fitted at the middle of it, on the same examples: those
-    that open after it, each with what was known of its customer at that moment."""
+    """Compare the online models with BG/NBD and Gamma-Gamma fitted at the middle of the stream, on the same examples.
+
+    The examples are those that open after the middle, each with what was known of its customer at that moment.
+    """
     trial = Trial(load_config(load_settings().config), Cdnow())
     trial.run()
     start_ms = trial.middle_ms()
@@ -232,7 +234,7 @@ def live(models: Sequence[str] = ("churn", "value")) -> dict[str, Any]:
 
 
 def moments(customers: Sequence[str], opened: Sequence[int]) -> Histories:
-    """What was known of each customer right after the purchase at this time (ms since the epoch)."""
+    """Return what was known of each customer right after the purchase at this time (ms since the epoch)."""
     days: dict[str, list[tuple[date, float]]] = {}
     for customer, day, amount in (
         Cdnow().purchases.group_by("customer", "day").agg(pl.col("amount").sum()).sort("day").iter_rows()
@@ -258,7 +260,7 @@ def _errors(said: Numbers, actual: Numbers) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure, keep the figures for the page, print them as one line of JSON."""
+    """Measure, store the figures for the page, print them as one line of JSON."""
     figures = {**run(), "live": live()}
     say(f"on the stream: {figures['live']}")
     for name in ("sample", "all"):
