@@ -19,7 +19,7 @@ help:
 	@echo 'make setup       install into .venv and compile the kernels'
 	@echo 'make demo        a year of real sales through every role, on this machine'
 	@echo 'make test        all tests'
-	@echo 'make check       lint, format, types, direction of imports'
+	@echo 'make check       lint, format, types, the shape of the rooms'
 	@echo 'make bench       the benchmarks (needs Java and Maven)'
 	@echo 'make kafka       a Kafka broker on localhost:9092 (needs Java and Maven); make kafka-stop ends it'
 	@echo 'make lock        write the lock files anew from pyproject.toml'
@@ -38,7 +38,7 @@ check: $(VENV)/.installed-dev
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy .
-	@$(PY) -m pytest tests/repository/test_imports.py tests/repository/test_repository.py
+	@$(PY) -m pytest $(addprefix tests/repository/test_,imports.py public_faces.py docs_paths.py repository.py)
 
 bench: setup
 ifdef ARGS

@@ -60,7 +60,8 @@ def end_on_sigterm() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return free ports of 127.0.0.1. All processes of a user share a sequence: no port repeats before all others were given.
+    """Return free ports of 127.0.0.1. All processes of a user share a sequence: no port repeats before all others
+    were given.
 
     A port stays free until its server has started, so random draws now and then gave two servers the same. No port is
     an ephemeral one: while a server is down, a client that tries to reach it would sooner or later get its port.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.batches.columns import Columns
-from streams.engine.inbox import Inbox
+from streams.engine.inbox import NO_LIMIT, Inbox, merge
+from tests.streams.arrays import many
 
 TOPICS, FIELDS = 3, 2
 
@@ -62,3 +66,44 @@ def _taken(inbox: Inbox, queues: list[list[tuple[float, int]]]) -> None:
         assert (inbox.kinds[row], inbox.message_ids[row]) == (offset % 7, -offset)
         assert inbox.slots[row] == 10 * topic + offset % 10
         assert inbox.fields[row].tolist() == [offset * 2.0, offset * 3.0]
+
+
+heads = st.lists(st.lists(st.integers(0, 5), max_size=6), min_size=1, max_size=4)
+
+
+@many
+@given(heads, st.data())
+def test_merge_takes_the_earliest_head_and_waits_for_what_is_not_here(
+    topics: list[list[int]], data: Any
+) -> None:
+    """No event at its topic's limit or behind it is taken; offsets are counted within each topic here."""
+    waiting = [data.draw(st.booleans()) for _ in topics]
+    limits = [data.draw(st.integers(0, len(events)) | st.just(NO_LIMIT)) for events in topics]
+    times: list[float] = []
+    following: list[int] = []
+    offsets: list[int] = []
+    first: list[int] = []
+    for events in topics:
+        first.append(len(times) if events else -1)
+        for place, time in enumerate(events):
+            times.append(float(time))
+            offsets.append(place)
+            following.append(len(times) if place + 1 < len(events) else -1)
+    expected, left = [], [events[:limit] for events, limit in zip(topics, limits, strict=True)]
+    whole = [len(events) for events in topics]
+    taken = [0] * len(topics)
+    while any(left) and not (
+        len(topics) > 1 and any(w and taken[n] == whole[n] for n, w in enumerate(waiting))
+    ):
+        time, which = min((events[0], number) for number, events in enumerate(left) if events)
+        expected.append(first[which] + taken[which])
+        taken[which] += 1
+        left[which].pop(0)
+    order, at = np.zeros(max(1, len(times)), np.int64), np.array(first, np.int64)
+    count = merge(
+        np.array(times or [0.0]), np.array(following or [0], np.int64), at, np.array(waiting), order,
+        np.array(offsets or [0], np.int64), np.array(limits, np.int64),
+    )  # fmt: skip
+    assert order[:count].tolist() == expected
+    rest = [first[n] + taken[n] if taken[n] < whole[n] else -1 for n in range(len(topics))]
+    assert at.tolist() == rest

@@ -396,7 +396,7 @@ async def _read(bootstrap: str, count: int) -> list[tuple[bytes, bytes]]:
 
 
 def _decoded(batch: RawBatch) -> list[tuple[bytes, bytes]]:
-    from tests.streams.kernels.test_kernels import located
+    from tests.streams.batches.test_find_records import located
 
     found = located(batch.buf.tobytes(), batch.count, batch.base_offset, batch.first)
     assert found is not None
