@@ -18,7 +18,7 @@ import schemas
 from agents.runtime import IntakeRole
 from agents.topology import groups
 from config.settings import Settings
-from decisions.receipts import decoder as receipts
+from decisions.receipts import decode_decisions
 from serving.ledger import TOPICS, Ledger, Record, Written
 from serving.monitoring import RoleStatus
 from streams.batches import RawBatch, records
@@ -117,7 +117,7 @@ class LedgerRole(IntakeRole):
             return found
         cut: list[dict[str, Any] | None] = [None] * len(wanted)
         if schemas.TOPICS[tp.topic] == "decision":
-            cut = receipts.decode_decisions([value for _, _, value in wanted])
+            cut = decode_decisions([value for _, _, value in wanted])
         for (offset, key, value), record in zip(wanted, cut, strict=True):
             try:
                 decoded = record or _decoded(tp.topic, value)

@@ -1,8 +1,9 @@
-"""Decodes alerts and offers, with their receipts, from their records (steps 8 and 9).
+"""Receipts: their format, and alerts and offers decoded with them from their records (steps 8 and 9).
 
-Promises: thousands a second; the caller learns which records are no decisions.
+Promises: one place says how a receipt is packed; decoding takes thousands a second, and says which records are none.
 """
 
-from . import decoder
+from .decoder import decode_decisions
+from .receipt import PACKED, pack, unpack
 
-__all__ = ["decoder"]
+__all__ = ["PACKED", "decode_decisions", "pack", "unpack"]

@@ -14,6 +14,8 @@ import numpy as np
 import schemas
 from streams.kernels import kernel, read_varint
 
+from .receipt import PACKED
+
 LONG, TEXT, DOUBLES, LONGS = range(4)
 MOST_LONGS = 16  # elements of one array; a decision has one snapshot a model
 # The fields of a decision in their order, the receipt's last (a test compares them with the schema).
@@ -21,13 +23,7 @@ DECISION = (
     ("id", TEXT), ("customer", TEXT), ("policy", TEXT), ("kind", LONG), ("time", LONG), ("cause", TEXT),
     ("topic", TEXT), ("partition", LONG), ("offset", LONG),
 )  # fmt: skip
-RECEIPT = (
-    ("layout", LONG),
-    ("snapshots", LONGS),
-    ("scores", DOUBLES),
-    ("fields", DOUBLES),
-    ("values", DOUBLES),
-)
+RECEIPT = (("layout", LONG), *((name, LONGS if code == "q" else DOUBLES) for name, code in PACKED.items()))
 KINDS = ("alert", "offer")
 OPS = np.array([op for _, op in DECISION + RECEIPT])
 HEAD = np.frombuffer(struct.pack(">BI", schemas.MAGIC, schemas.schema_id("decision")), np.uint8)

@@ -1,25 +1,23 @@
 """Step 9, serve: the tables of the SQL ledger, and how a record becomes a row.
 
-The numbers of a receipt are packed as 8 bytes each, little-endian: `scores`, `fields` and `values`
-as float64, `snapshots` as int64. This takes little space and preserves every bit.
+The numbers of a receipt stay packed as `decisions.receipts` says: 8 bytes each, little-endian.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text
 
+from decisions.receipts import PACKED, pack, unpack
 from streams.errors import Poison
 
 # topic, partition and offset of the record, and its decoded fields
 Record = tuple[str, int, int, Mapping[str, Any]]
 
 METADATA = MetaData()
-# The arrays of a receipt, and the `struct` code of their numbers.
-PACKED: Mapping[str, str] = {"snapshots": "q", "scores": "d", "fields": "d", "values": "d"}
 
 
 def _decisions(name: str) -> Table:
@@ -91,17 +89,6 @@ def _encodes(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def pack(numbers: bytes | Sequence[float], code: str = "d") -> bytes:
-    """Pack numbers as 8 bytes each, little-endian; packed input stays as it is."""
-    if isinstance(numbers, bytes):
-        return numbers
-    return struct.pack(f"<{len(numbers)}{code}", *numbers)
-
-
-def unpack(packed: bytes, code: str = "d") -> list[float]:
-    return list(struct.unpack(f"<{len(packed) // 8}{code}", packed))
 
 
 def _decision_row(decision: Mapping[str, Any]) -> dict[str, Any]:

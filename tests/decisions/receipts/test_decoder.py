@@ -20,7 +20,7 @@ from decisions.receipts.decoder import (
     TEXT,
     decode_decisions,
 )
-from serving.ledger.tables import PACKED, pack
+from decisions.receipts.receipt import PACKED, pack
 
 LONG_VALUES = st.integers(-(2**63), 2**63 - 1)
 NUMBERS = st.lists(st.floats(), max_size=12)
