@@ -14,7 +14,7 @@ from .compiler import (
     check_paths,
     compile_program,
 )
-from .decoder import AHEAD_MS, LATEST_MS, REASONS, decode
+from .decoder import AHEAD_MS, LATEST_MS, REASONS, DecodedArrays, decode
 from .encoder import digits, put_decimal, put_double, put_doubles, put_frame, put_long, put_raw
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "TIME",
     "AvroProgram",
     "Capture",
+    "DecodedArrays",
     "check_paths",
     "compile_program",
     "decode",

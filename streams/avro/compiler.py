@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,9 +47,8 @@ class Capture:
     high: float = np.inf
 
 
-@dataclass(frozen=True, slots=True)
-class AvroProgram:
-    """The concatenated programs of all schema ids of one topic.
+class AvroProgram(NamedTuple):
+    """The concatenated programs of all schema ids of one topic, as kernels take them.
 
     code: int64[n, 5], the instructions
     tables: int64[m], jump targets of unions, kinds or hashes of enum symbols

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,7 @@ from .compiler import (
     TIME,
     UNION,
     ZERO,
+    AvroProgram,
 )
 
 OK, NO_KEY, NO_VALUE, NOT_FRAMED, UNKNOWN_SCHEMA, MALFORMED, OUT_OF_BOUNDS, BAD_TIME, BAD_KEY = range(9)
@@ -51,6 +52,21 @@ MAX_KEY_BYTES = 1024
 EARLIEST_MS = 631_152_000_000.0  # 1990-01-01
 LATEST_MS = 4_102_444_800_000.0  # 2100-01-01
 AHEAD_MS = 86_400_000.0  # a clock this far ahead of the append would fire every deadline of its partition
+
+
+class DecodedArrays(NamedTuple):
+    """The decoded records, n of them.
+
+    times: float64[n], ms; kinds: int32[n], -1 = a kind nobody names; message_ids: int64[n]
+    fields: float64[n, f]
+    status: uint8[n], OK or an index into `REASONS`; the other values of a bad record mean nothing
+    """
+
+    times: Any
+    kinds: Any
+    message_ids: Any
+    fields: Any
+    status: Any
 
 
 @inlined
@@ -81,10 +97,12 @@ def _big_endian(buf: Any, p: int, size: int) -> float:
 
 @inlined
 def _run(
-    buf: Any, p: int, end: int, pc: int, code: Any, tables: Any, scales: Any, row: int, times: Any, kinds: Any,
-    ids: Any, fields: Any, bits: Any, left: Any,
-) -> int:  # fmt: skip
+    buf: Any, p: int, end: int, pc: int, program: AvroProgram, row: int, out: DecodedArrays, left: Any
+) -> int:
     """Run one record's program from `pc` over `buf[p:end]`. Returns where it stopped, -1 (malformed) or -2 (NaN)."""
+    code, tables, scales = program.code, program.tables, program.scales
+    fields = out.fields
+    bits = fields.view(np.int64)
     budget = end - p + 1  # items, even those of zero size, may not outnumber the record's bytes
     while True:
         opcode = code[pc, 0]
@@ -102,7 +120,7 @@ def _run(
             if destination != -1:
                 h = hash64(buf, p, size)
                 if destination == MESSAGE_ID:
-                    ids[row] = np.int64(h)
+                    out.message_ids[row] = np.int64(h)
                 elif mode == BITS:
                     bits[row, destination] |= np.int64(1) << np.int64((h & MASK52) & np.uint64(63))
                 else:
@@ -113,7 +131,7 @@ def _run(
             if p < 0:
                 return -1
             if destination == TIME:
-                times[row] = np.floor(_scaled(value, scales[a]))
+                out.times[row] = np.floor(_scaled(value, scales[a]))
             elif destination >= 0:
                 _keep(fields, row, destination, mode, _scaled(value, scales[a]))
         elif opcode == DOUBLE:
@@ -141,7 +159,7 @@ def _run(
             if p < 0 or symbol < 0 or symbol >= code[pc - 1, 4] or tables[a + symbol] == -2:
                 return -1
             if destination == KIND:
-                kinds[row] = tables[a + symbol]
+                out.kinds[row] = tables[a + symbol]
             elif destination >= 0:
                 _keep(fields, row, destination, mode, np.float64(tables[a + symbol]))
         elif opcode == BLOCK:
@@ -217,18 +235,27 @@ def _run(
 
 @kernel
 def decode(
-    buf: Any, count: int, value_at: Any, value_size: Any, key_at: Any, key_size: Any, code: Any, tables: Any,
-    scales: Any, ids: Any, entry: Any, initial: Any, bounds: Any, latest_ms: float, times: Any, kinds: Any,
-    message_ids: Any, fields: Any, status: Any, left: Any,
+    buf: Any, count: int, value_at: Any, value_size: Any, key_at: Any, key_size: Any, program: AvroProgram,
+    latest_ms: float, out: DecodedArrays, left: Any,
 ) -> int:  # fmt: skip
-    """Decode `count` records of `buf` into rows 0..count-1 of the outputs; returns how many are bad.
+    """Decode `count` records of `buf: uint8[:]` into rows 0..count-1 of `out`. Returns how many are bad.
 
-    Inputs are those of `find_records` and of an `avro.Program`; `latest_ms`: times from here on are bad.
-    Outputs: `times: float64[n]` ms, `kinds: int32[n]` (-1 = a kind nobody names), `message_ids: int64[n]`,
-    `fields: float64[n, f]`, `status: uint8[n]` (OK, or an index into `REASONS`; the other outputs of a bad
-    row mean nothing). `left: int64[MAX_DEPTH]` is scratch.
+    value_at, value_size, key_at, key_size: int64[n], see `streams.batches.find_records`
+    latest_ms: times from here on are bad
+    left: int64[MAX_DEPTH], scratch
+
+    >>> from .compiler import Capture, compile_program
+    >>> schema = {"type": "record", "name": "sale", "fields": [{"name": "time", "type": "long"}]}
+    >>> program = compile_program({7: schema}, schema, {"time": Capture(TIME)}, kinds={}, fields=0)
+    >>> buf = np.frombuffer(b"k" + bytes.fromhex("0000000007 80e0bcefa757"), np.uint8)  # key, frame, body
+    >>> spans = [np.array([n]) for n in (1, 11, 0, 1)]
+    >>> out = DecodedArrays(*(np.zeros(1, t) for t in ("f8", "i4", "i8")), np.zeros((1, 0)), np.zeros(1, "u1"))
+    >>> bad = decode(buf, 1, *spans, program, LATEST_MS, out, np.zeros(8, np.int64))
+    >>> bad, REASONS[out.status[0]], out.times.tolist()
+    (0, '', [1500000000000.0])
     """
-    bits = fields.view(np.int64)
+    times, fields, status = out.times, out.fields, out.status
+    ids, initial, bounds = program.ids, program.initial, program.bounds
     width = fields.shape[1]
     bad = 0
     for i in range(count):
@@ -271,11 +298,9 @@ def decode(
         for f in range(width):
             fields[i, f] = initial[which, f]
         times[i] = np.nan
-        kinds[i] = -1
-        message_ids[i] = 0
-        stop = _run(
-            buf, p + 5, p + size, entry[which], code, tables, scales, i, times, kinds, message_ids, fields, bits, left
-        )  # fmt: skip
+        out.kinds[i] = -1
+        out.message_ids[i] = 0
+        stop = _run(buf, p + 5, p + size, program.entry[which], program, i, out, left)
         if stop != p + size:
             status[i] = OUT_OF_BOUNDS if stop == -2 else MALFORMED
             bad += 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from streams.avro import AHEAD_MS, LATEST_MS, MAX_DEPTH, AvroProgram, decode
+from streams.avro import AHEAD_MS, LATEST_MS, MAX_DEPTH, AvroProgram, DecodedArrays, decode
 
 from .record_batch import RawBatch
 from .records import find_records
@@ -46,17 +46,12 @@ def decode_columns(batch: RawBatch, program: AvroProgram) -> Columns:
     )
     if found > 0 and offsets[found - 1] >= batch.next_offset:
         found = -1  # later events of its key would be skipped, up to that offset
-    times, kinds, message_ids = np.empty(n), np.empty(n, np.int32), np.empty(n, np.int64)
     fields, status = np.empty((n, program.initial.shape[1])), np.empty(n, np.uint8)
+    decoded = DecodedArrays(np.empty(n), np.empty(n, np.int32), np.empty(n, np.int64), fields, status)
     bad = 0
     if found > 0:
         ahead = batch.append_time_ms + AHEAD_MS + 1.0 if batch.append_time_ms >= 0 else LATEST_MS
         latest = min(LATEST_MS, ahead)
-        bad = decode(
-            batch.buf, found, value_at, value_size, key_at, key_size, program.code, program.tables, program.scales,
-            program.ids, program.entry, program.initial, program.bounds, latest, times, kinds, message_ids, fields,
-            status, np.empty(MAX_DEPTH, np.int64),
-        )  # fmt: skip
-    return Columns(
-        int(found), int(bad), offsets, times, kinds, message_ids, fields, status, key_at, key_size, value_at, value_size
-    )  # fmt: skip
+        left = np.empty(MAX_DEPTH, np.int64)
+        bad = decode(batch.buf, found, value_at, value_size, key_at, key_size, program, latest, decoded, left)
+    return Columns(int(found), int(bad), offsets, *decoded, key_at, key_size, value_at, value_size)

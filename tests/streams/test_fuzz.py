@@ -124,17 +124,15 @@ def _apart(records: list[Record], poison: bytes) -> tuple[np.ndarray, np.ndarray
 
 def _again(batch: RawBatch, places: np.ndarray, program: AvroProgram) -> tuple[bytes, ...]:
     from streams.avro.compiler import MAX_DEPTH
-    from streams.avro.decoder import LATEST_MS, decode
+    from streams.avro.decoder import LATEST_MS, DecodedArrays, decode
 
     n = batch.count
     times, kinds, ids = np.zeros(n), np.zeros(n, np.int32), np.zeros(n, np.int64)
     fields, status = np.zeros((n, program.initial.shape[1])), np.zeros(n, np.uint8)
     key_at, key_size, value_at, value_size = places
-    decode(
-        batch.buf, n, value_at, value_size, key_at, key_size, program.code, program.tables, program.scales,
-        program.ids, program.entry, program.initial, program.bounds, LATEST_MS, times, kinds, ids, fields, status,
-        np.zeros(MAX_DEPTH, np.int64),
-    )  # fmt: skip
+    out = DecodedArrays(times, kinds, ids, fields, status)
+    left = np.zeros(MAX_DEPTH, np.int64)
+    decode(batch.buf, n, value_at, value_size, key_at, key_size, program, LATEST_MS, out, left)
     fine = status == OK
     return tuple(part.tobytes() for part in (status, times[fine], kinds[fine], ids[fine], fields[fine]))
 

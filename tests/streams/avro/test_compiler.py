@@ -26,7 +26,7 @@ from streams.avro.compiler import (
     Capture,
     compile_program,
 )
-from streams.avro.decoder import LATEST_MS, MALFORMED, OK, OUT_OF_BOUNDS, decode
+from streams.avro.decoder import LATEST_MS, MALFORMED, OK, OUT_OF_BOUNDS, DecodedArrays, decode
 from streams.errors import Fatal
 from tests.reference.hashing import bit_of, hash52, hash64, signed
 from tests.reference.strict import check, named_types
@@ -46,11 +46,9 @@ class Decoded:
         one = np.ones(1, np.int64)
         self.times, self.kinds, self.ids = np.zeros(1), np.zeros(1, np.int32), np.zeros(1, np.int64)
         self.fields, status = np.full((1, max(1, fields)), 7.0), np.zeros(1, np.uint8)
-        decode(
-            buf, 1, one, one * len(value), one * 0, one, program.code, program.tables, program.scales, program.ids,
-            program.entry, program.initial, program.bounds, LATEST_MS, self.times, self.kinds, self.ids, self.fields,
-            status, np.zeros(MAX_DEPTH, np.int64),
-        )  # fmt: skip
+        out = DecodedArrays(self.times, self.kinds, self.ids, self.fields, status)
+        left = np.zeros(MAX_DEPTH, np.int64)
+        decode(buf, 1, one, one * len(value), one * 0, one, program, LATEST_MS, out, left)
         self.status = int(status[0])
 
     def field(self, index: int, mode: int) -> float | int:
