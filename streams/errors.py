@@ -1,7 +1,7 @@
-"""The one error tree.
+"""The project's one tree of errors.
 
 StreamwiseError
-├── Retryable      the same call may succeed later (broker or store away)
+├── Retryable      the same call may succeed later (the broker or a store does not answer)
 ├── Poison         this record can never be processed; it goes to the dead letters
 └── Fatal          the process must end; exit status 1
     └── ConfigError    a file the user wrote is wrong; exit status 2, nothing consumed
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 
 class StreamwiseError(Exception):
-    """Any error of ours. `topic`, `partition` and `offset` say where, when a record is at fault."""
+    """Any error of this project. `topic`, `partition` and `offset` locate the record at fault, if there is one."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class StreamwiseError(Exception):
 def located(
     error: Fatal | Poison, topic: str, partition: int, offset: int | None = None
 ) -> Fatal | Poison:  # fmt: skip
-    """The same error, saying where, unless it does already."""
+    """Return the same error with its location; an error that has one already is returned as it is."""
     if error.topic is not None:
         return error
     return type(error)(str(error), topic=topic, partition=partition, offset=offset)
@@ -51,7 +51,7 @@ class Fatal(StreamwiseError):
 
 
 class ConfigError(Fatal):
-    """`path:line: what is wrong, what was expected` in one line."""
+    """A file of the user's is wrong: `path:line: what is wrong, what was expected` in one line."""
 
     def __init__(self, path: str, line: int | None, message: str) -> None:
         super().__init__(f"{path}:{line}: {message}" if line else f"{path}: {message}")

@@ -1,4 +1,4 @@
-"""A pass on Faust: engine, row table, commit cycle and app, wired. The worker and the benches run on this."""
+"""Runs a pass on Faust: wires engine, row table, commit cycle and app. The worker and the benches use it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from streams.transport import COMMIT_INTERVAL_S, App, Consumer, make_app
 
 TICK_S = 0.25
 GIVE_BACK_S = 60.0
-WHOLE_BYTES = 384 << 20  # of all partitions' rows these stand whole at least,
-ROWS_BYTES = 2560 << 20  # and more of them while all take less than this (`streams.state.rows`)
-BUFFERED_FETCHES = 4  # fetched and not taken
-SPREAD = 0.5  # the part of the time between two commit cycles over which one spreads its rows
+WHOLE_BYTES = 384 << 20  # at least this much of all partitions' rows stays whole (unpacked),
+ROWS_BYTES = 2560 << 20  # and more while whole and packed rows take less than this (`streams.state.rows`)
+BUFFERED_FETCHES = 4  # fetches that wait for the agent
+SPREAD = 0.5  # a commit cycle spreads its rows over this share of the commit interval
 
 
 async def _nothing() -> None:
@@ -42,8 +42,8 @@ async def _nothing() -> None:
 class Processor:
     """Consumes `sources`, runs `work` over them and keeps its rows in `changelog`.
 
-    `prepare` is awaited before restored rows go live; `on_live(partition, control)` is called when they do;
-    `on_batch(seconds)` after the pass over each fetch, `on_cycle(seconds)` after each commit cycle.
+    It awaits `prepare` before restored rows go live and calls `on_live(partition, control)` when they do,
+    `on_batch(seconds)` after the pass over each fetch and `on_cycle(seconds)` after each commit cycle.
     Everything runs in the app's event loop.
     """
 
@@ -131,7 +131,7 @@ class Processor:
             give_back()
 
     def watches(self, probe: BrokerProbe) -> list[Watch]:
-        """What a watchdog looks at, from its own thread: the steps, and what waits at each."""
+        """The watches of a watchdog, which reads them from its own thread: the steps, and what waits at each."""
         return ProcessorWatches(self, probe).watches()
 
     def _on_message(self, message: Any) -> None:
@@ -145,22 +145,22 @@ class Processor:
 
         try:
             done = await self.cycle.run(commit)
-        except Exception as error:  # a failed cycle must not be followed by a commit: the process ends
+        except Exception as error:  # no commit may follow a failed cycle: the process ends
             end_process(f"commit cycle: {error}")
             raise
         self._on_cycle(self.cycle.last_s)
         return done
 
     async def _before_live(self, active: set[int]) -> None:
-        """Before rows go live, positions and ends are known, so that no topic is taken for an empty one."""
+        """Ask for positions and ends before rows go live, so that no topic is taken for an empty one."""
         await self._prepare()
-        gc.freeze()  # what was imported and compiled stays: a full collection of it stops everything for 0.2 s
+        gc.freeze()  # modules and compiled code stay: a full collection of them would stop everything for 0.2 s
         bounds = await self.app.consumer.bounds({TP(topic, n) for topic in self.sources for n in active})
         for tp, (position, end) in bounds.items():
             partition = self.engine.partition(tp.partition)
             which = self.sources.index(tp.topic)
             partition.positions[which], partition.ends[which] = position, end
-            # the topic may have been made anew
+            # the topic may have been deleted and created again
             partition.frontier[which] = min(partition.frontier[which], end)
 
 
@@ -176,17 +176,17 @@ FOLDING: Functions = {
     Engine.fold: "fold",
     Engine.raise_watermark: "fold",
 }
-FOLD_PATIENCE = 1.5  # whatever stands still keeps events from being folded: the other steps are named first
+FOLD_PATIENCE = 1.5  # any step that stalls also stalls the fold: the watchdog names the other steps first
 
 
 class ProcessorWatches:
-    """The watches over a processor. Everything is read from the watchdog's thread, nothing is changed."""
+    """The watches over a processor. They run in the watchdog's thread and only read."""
 
     def __init__(self, processor: Processor, probe: BrokerProbe) -> None:
         self._processor, self._probe = processor, probe
 
     def watches(self) -> list[Watch]:
-        """The more a step has its own cause, the earlier it stands."""
+        """The steps in order: one that may stall by itself stands before one that only waits for it."""
         return [
             Watch(self.committing, functions=COMMITTING),
             Watch(self.restoring, LONGER, {RowTable.apply_changelog_batch: "restoring"}),
@@ -195,14 +195,14 @@ class ProcessorWatches:
         ]
 
     def committing(self) -> dict[str, object]:
-        """The step of a cycle under way; between two while events wait, the next one."""
+        """The current step of a running cycle; between two cycles the next cycle, while events wait."""
         cycle, outputs = self._processor.cycle, self._processor.outputs
         if cycle.step:
             return {cycle.step: (cycle.cycles, outputs.pending, self._processor.log.pending)}
         return {"commit cycle": cycle.cycles} if self._processor.table.recovered and self._lag() else {}
 
     def restoring(self) -> dict[str, object]:
-        """Until rows are restored: how far the changelog is read, and which assignment it is for."""
+        """How far the changelog is read and for which assignment, until the rows are restored."""
         table, app = self._processor.table, self._processor.app
         if table.recovered:
             return {}
@@ -211,7 +211,7 @@ class ProcessorWatches:
         return {step: (app.rebalancing_count, read)}
 
     def fetching(self) -> dict[str, object]:
-        """Each partition that the broker has more of, unless enough of it lies here."""
+        """The position of each partition that has more records at the broker, unless its backlog here is full."""
         engine = self._processor.engine
         if not self._processor.table.recovered:
             return {}
@@ -230,7 +230,7 @@ class ProcessorWatches:
         }
 
     def folding(self) -> dict[str, object]:
-        """Events that have been appended, however far they came."""
+        """The progress of the fold, while any appended event is not folded."""
         counters = self._processor.engine.counters
         if not self._processor.table.recovered or not self._lag():
             return {}

@@ -1,6 +1,6 @@
-"""Watchdog, guards and failpoints: what ends a process that cannot go on.
+"""Watchdog, guards and failpoints: they end a process that cannot go on.
 
-Promises: what stands still is named within its bound; nothing else catches an unforeseen error.
+Promises: the watchdog names a stalled step within its bound; only the guards catch an unforeseen error.
 """
 
 from .failpoints import Points, arm, reached

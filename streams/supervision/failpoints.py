@@ -1,7 +1,7 @@
-"""Named points between the steps of a commit where a process can be made to die, to test that nothing is lost.
+"""Failpoints: named points between the steps of a commit where a test makes the process die or hang.
 
-Off unless a test or the fault bench arms one: `rows:3` ends the process, as `kill -9` would, when the step `rows` is
-reached for the third time; `rows:3:hang` lets it hang there for ever.
+They are off unless a test or the fault bench arms one: `rows:3` ends the process, as `kill -9` would, when it reaches
+the step `rows` for the third time; `rows:3:hang` lets it hang there for ever. So a test shows that nothing is lost.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Points = dict[str, Callable[[], None]]
 def arm(
     spec: str, points: Points, known: Sequence[str], *, counts: Callable[[], bool] = lambda: True
 ) -> None:
-    """Put the hook that `spec` asks for into `points`; nothing when it is empty or names another role's point.
+    """Put the hook that `spec` asks for into `points`; do nothing when it is empty or names another role's point.
 
-    The point is counted as reached only while `counts()`.
+    The hook counts only the times when `counts()` is true.
     """
     if not spec:
         return

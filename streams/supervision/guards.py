@@ -1,4 +1,4 @@
-"""The guard around an agent's body: nothing may leave it, as Faust would acknowledge and lose what was in hand."""
+"""The guard around an agent's body. No error may leave the body: Faust would acknowledge the batch and lose it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _role: ContextVar[str] = ContextVar("role", default="")
 
 
 def in_role(name: str) -> None:
-    """What this thread, and its tasks, do from now on they do as this role, one of several of the process."""
+    """Name the role, one of several in this process, that this thread and its tasks work for from now on."""
     _role.set(name)
 
 
 def end_process(message: str) -> None:
-    """End this process at once with one line. Nothing more is committed: what was in hand is replayed."""
+    """End this process at once with one line. It commits nothing more: the next process replays the open work."""
     role = _role.get()
     sys.stderr.write(f"streamwise: {role}: {message}\n" if role else f"streamwise: {message}\n")
     sys.stderr.flush()
@@ -36,13 +36,13 @@ def end_process(message: str) -> None:
 async def guarded(
     events: AsyncIterable[Any], handle: Callable[[Any], None], end: Callable[[str], None] = end_process
 ) -> None:
-    """Call `handle(message)` for each Faust event; an error that reaches here ends the process through `end`."""
+    """Call `handle(message)` for each Faust event. An error of it ends the process through `end`."""
     async for event in events:
         message = event.message
         try:
             handle(message)
         except StreamwiseError as error:
             end(str(error))
-        except Exception as error:  # the one place: an error nobody foresaw must not acknowledge its batch
+        except Exception as error:  # the only catch-all: an unforeseen error must not acknowledge its batch
             log.exception("while handling %s[%s]@%s", message.topic, message.partition, message.offset)
             end(f"{message.topic}[{message.partition}]@{message.offset}: {type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
-"""A role that stands still ends itself and says which step did: Faust's own detector only logs.
+"""The watchdog ends a stalled role and names the step that stalled. Faust's own detector only logs.
 
-What a role waits for is told apart from what hangs in it: while the broker (or the role's own store) does not
-answer a question of the watchdog's own, no time counts.
+It tells a role that waits from one that hangs: it asks the broker (or the role's own store) itself, and
+counts no time while that does not answer.
 """
 
 from __future__ import annotations
@@ -21,25 +21,22 @@ from typing import Any, NamedTuple
 
 from .guards import end_process
 
-STALL_S = (
-    60.0  # commits run every few seconds; a minute without any progress while something waits is no hiccup
-)
+# commits run every few seconds: a minute without progress while work waits is no passing delay
+STALL_S = 60.0
 CHECK_S = 2.0
 BEAT_S = 1.0
-DEAF_S = 60.0  # on top, until an interpreter that gives no thread a turn is ended from outside of it
-ASK_SHARE, ASK_PAUSE_SHARE = (
-    1 / 3,
-    1 / 6,
-)  # of the stall time: who else is away is asked from here on, this often
-OVERSLEPT_SHARE = 1 / 2  # a check that comes so much too late: the whole process was stopped
-LONGER = 2.0  # what depends on other members of the group may take so many times as long
+DEAF_S = 60.0  # added before faulthandler, outside the interpreter, ends one in which no thread gets a turn
+# of the stall time: from which point on, and how often, the watchdog asks whether the broker answers
+ASK_SHARE, ASK_PAUSE_SHARE = 1 / 3, 1 / 6
+OVERSLEPT_SHARE = 1 / 2  # of the stall time: a check later than this shows that the process was stopped
+LONGER = 2.0  # patience with a step that depends on other members of the group
 
 LOOP = "event loop"
-Functions = Mapping[Callable[..., Any], str]  # which step each is part of
+Functions = Mapping[Callable[..., Any], str]  # function -> the step that it is part of
 
 
 class Steps:
-    """What is under way in a role, by name. Entering a step again is progress."""
+    """The steps that a role is in, by name. To enter a step again is progress."""
 
     def __init__(self) -> None:
         self._under_way: dict[str, int] = {}
@@ -47,7 +44,7 @@ class Steps:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """While this lasts, `name` is under way."""
+        """Mark the step `name` as under way for the length of the `with` block."""
         self._entered += 1
         self._under_way[name] = self._entered
         try:
@@ -56,7 +53,7 @@ class Steps:
             self._under_way.pop(name, None)
 
     def waiting(self) -> dict[str, object]:
-        """For a `Watchdog`."""
+        """The steps under way, as a `Watch` wants them."""
         return dict(self._under_way)
 
     def __contains__(self, name: str) -> bool:
@@ -64,10 +61,10 @@ class Steps:
 
 
 class Watch(NamedTuple):
-    """`waiting()`: step -> a value that changes with any progress, for what waits or is under way now.
+    """Steps to watch. `waiting()` maps each step that waits or is under way to a value that any progress changes.
 
-    A step that still waits with the same value after `patience` times the stall time stands still. `functions`: the
-    step that an event loop is in which stands still within one of them; `waiting` need not name it.
+    A step has stalled when its value is the same after `patience` times the stall time. `functions` maps functions to
+    steps: when the event loop stalls inside one of them, the watchdog names its step; `waiting` need not name it.
     """
 
     waiting: Callable[[], Mapping[str, object]]
@@ -76,10 +73,10 @@ class Watch(NamedTuple):
 
 
 class Watchdog:
-    """A thread that ends the process when a step of one of `watches` stands still; the first of them is named.
+    """A thread that ends the process when a step of one of `watches` stalls, and names the first such step.
 
-    `away()` says who outside does not answer ("" when all do); the time until then does not count. The loop that
-    runs `keep_beating` is watched, too.
+    `away()` names the outside service that does not answer ("" when all do); that time does not count. The watchdog
+    also watches the event loop that runs `keep_beating`.
     """
 
     def __init__(
@@ -97,18 +94,18 @@ class Watchdog:
         }
         self._ask, self._stall_s, self._clock, self._end = away, stall_s, clock, end
         self._check_s = min(CHECK_S, stall_s / 10)
-        self.away = ""  # who does not answer, as of the last time that it mattered
+        self.away = ""  # the last answer of `away()`
         self._stop, self._running = threading.Event(), False
         self._seen: dict[str, tuple[object, float]] = {}
         self._checked_at = self._asked_at = clock()
-        self._found = ""  # what was wrong when it looked last
+        self._found = ""  # what was wrong at the last check
         self._beats, self._beat_at = 0, clock()
         self._loop_thread: int | None = None
 
     def start(self) -> Watchdog:
         """Watch until `stop`."""
         self._running, self._checked_at = True, self._clock()
-        as_now = copy_context()  # of which role it is
+        as_now = copy_context()  # it holds the role's name
         threading.Thread(target=as_now.run, args=(self._run,), name="watchdog", daemon=True).start()
         return self
 
@@ -118,7 +115,7 @@ class Watchdog:
         self._stop.set()
 
     async def keep_beating(self) -> None:
-        """To be run as a task of the event loop that does the work."""
+        """Beat until `stop`; run this as a task of the event loop that does the work."""
         self._loop_thread, self._beat_at = threading.get_ident(), self._clock()
         while not self._stop.is_set():
             self._beats, self._beat_at = self._beats + 1, self._clock()
@@ -126,9 +123,10 @@ class Watchdog:
         self._loop_thread = None
 
     def live(self) -> tuple[bool, str]:
-        """Whether the role is alive, and if not, why. Who outside does not answer does not matter; any thread may ask.
+        """Return whether the role is alive, and if not, why. Any thread may ask.
 
-        A loop that stands still while the broker is away is no less dead: the watchdog itself waits until it is back.
+        It does not matter here whether the broker answers: a loop that stalls while the broker is away counts as dead,
+        although the watchdog waits until the broker is back before it ends the process.
         """
         now = self._clock()
         if self._found:
@@ -140,7 +138,7 @@ class Watchdog:
         return True, ""
 
     def check(self) -> str | None:
-        """What is wrong, if anything: which step has stood still and for how long."""
+        """Return which step has stalled and for how long; None when none has."""
         now = self._clock()
         if now - self._checked_at > self._check_s + self._stall_s * OVERSLEPT_SHARE:
             self._seen.clear()
@@ -163,7 +161,7 @@ class Watchdog:
         return None
 
     def _look(self, now: float) -> tuple[str, float]:
-        """The first step that has stood still for too long, or else the one that is nearest to it: its part."""
+        """Return the first stalled step, else the one nearest to it, and the share of its allowed time that it took."""
         before, self._seen = self._seen, {}
         found = ("", 0.0)
         for watch in self._watches:
@@ -184,7 +182,7 @@ class Watchdog:
         return sys._current_frames().get(self._loop_thread) if self._loop_thread is not None else None
 
     def _placed(self, step: str) -> str:
-        """The step; of a loop that does not turn, the innermost one that its stack is in."""
+        """Return the step's name; for a stalled event loop, that of the innermost known function on its stack."""
         frame = self._frame()
         if step != LOOP or frame is None:
             return step
@@ -195,11 +193,11 @@ class Watchdog:
 
     def _run(self) -> None:
         while not self._stop.wait(self._check_s):
-            if self._end is end_process:  # for the case that no thread of Python's gets its turn any more
+            if self._end is end_process:  # in case no Python thread gets a turn any more
                 faulthandler.dump_traceback_later(LONGER * self._stall_s + DEAF_S, exit=True)
             try:
                 wrong = self.check()
-            except Exception as error:  # or nobody would watch any more
+            except Exception as error:  # an error must not end the watch silently
                 wrong = f"it cannot look: {type(error).__name__}: {error}"
             self._found = wrong or ""
             if wrong:
