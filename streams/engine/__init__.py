@@ -1,6 +1,6 @@
-"""The engine: inboxes of a partition merged by event time and handed to a pass (steps 4 to 7).
+"""The engine merges a partition's inbox by event time and hands it to a pass (steps 4 to 7).
 
-Promises: the same logs give the same rows and outputs, whatever the batches were.
+Promises: the same logs give the same rows and outputs, however they are split into batches.
 """
 
 from .engine import LETTER_BYTES, Engine, Pass

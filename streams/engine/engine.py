@@ -1,7 +1,7 @@
 """The engine: raw batches in, a pass over merged events, outputs and changed rows out. It knows no topic's meaning.
 
-What an event means is the business of a `Pass`; the engine brings it merged events and rows, and makes
-what it does durable in the commit cycle (docs/ARCHITECTURE.md).
+A `Pass` knows what an event means. The engine brings it merged events and rows; the commit cycle makes its results
+durable (docs/ARCHITECTURE.md).
 """
 
 from __future__ import annotations
@@ -25,49 +25,49 @@ TopicPartition = tuple[str, int]
 LIVE_MS = 3_600_000  # a stream is live while its events are younger than this when they are appended
 LETTER_BYTES = (
     256 << 10
-)  # of a bad key and value; all of it could be more than a broker takes, and stands at its offset
-DAMAGED = "the batch is damaged"  # what those count as whose reason is a text
+)  # of a bad key and value each: the whole could exceed what a broker takes, and the source topic still has it
+DAMAGED = "the batch is damaged"  # the metrics count every dead letter whose reason is a text under this one
 BACKLOG_EVENTS = 20_000  # decoded events of one topic's partition that may wait for the other topics
 
 
 class Pass(Protocol):
-    """Steps 5 to 7 and 10: what is done with the events of a partition."""
+    """Steps 5 to 7 and 10: folds the events of a partition and fires its deadlines."""
 
     fields: int  # width of an event's field vector
     default_row: Any  # float64[words]
     deadline_words: Any  # int64[d]
-    expire_after_ms: float  # a row whose clock is behind the watermark by more than this counts for nothing
+    expire_after_ms: float  # a row whose clock is behind the watermark by more than this counts as new
     largest_output_bytes: int  # the outbox always has room for one record of this size
 
     @property
     def programs(self) -> Sequence[AvroProgram]:
-        """One for each source topic."""
+        """The decoding program of each source topic."""
 
     @property
     def outputs(self) -> Sequence[str]:
-        """Output topics, by the numbers that the pass writes into the outbox."""
+        """The output topics; the pass writes their indices into the outbox."""
 
     def new_state(self) -> Any:
-        """What a partition carries besides rows (for `Partition.state`)."""
+        """Make what a partition carries besides rows (`Partition.state`)."""
 
     def run(self, partition: Partition, first: int, count: int, outbox: Outbox) -> int:
         """Fold events `inbox.order[first:count]`, then fire what is due. Returns the next event to fold.
 
-        It returns early (below `count`, or -1 when only deadlines are left) when the outbox is full or no row may be
-        asked for; the engine drains the one, makes room for the other and calls again.
+        It returns early (below `count`, or -1 when only deadlines are left) when the outbox is full or no place for a
+        row is free; the engine drains the outbox, makes room for rows and calls again.
         """
 
     def label(self, topic: int, label: int) -> str:
-        """What an outbox label counts as in the metrics."""
+        """The name of an outbox label in the metrics."""
 
     def dead_letter(self, topic: str, partition: int, offset: int, reason: str, key: bytes | None,
                     value: bytes | None, time_ms: int) -> bytes:  # fmt: skip
-        """The encoded dead letter."""
+        """Encode a dead letter."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """What the engine did since it started. `outputs` by (topic, label)."""
+    """What the engine did since it started. `outputs` are counted by (topic, label)."""
 
     events: int = 0
     batches: int = 0
@@ -78,7 +78,7 @@ class Counters:
 
 
 class Engine:
-    """Partitions by number, and what is done with a batch. One thread owns it."""
+    """Holds partitions by number and folds batches into them. One thread owns it."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Engine:
         places: int = PLACES,
         rows_bytes: int = 0,
     ) -> None:
-        """`places`, `rows_bytes`: of a partition, see `streams.state.rows.Rows`."""
+        """`places` and `rows_bytes` hold for one partition: see `streams.state.rows.Rows`."""
         self.sources = list(sources)
         self.work = work
         self.outputs = outputs
@@ -109,7 +109,7 @@ class Engine:
         self._last_arrival_ms = wall_clock_ms()
 
     def partition(self, number: int) -> Partition:
-        """The partition of this number, made when it is new."""
+        """Return the partition of this number; make it when it is new."""
         found = self.partitions.get(number)
         if found is None:
             work = self.work
@@ -127,14 +127,14 @@ class Engine:
         return found
 
     def prepare(self, topic: str, batch: RawBatch) -> None:
-        """Open and decode a batch. Any thread may: one does it, another that comes meanwhile waits for it."""
+        """Open and decode a batch. Any thread may call it: the first does the work, a second one waits for it."""
         with batch.lock:
             open_batch(batch)
             if batch.columns is None and batch.count:
                 batch.columns = decode_columns(batch, self.work.programs[self._topic_number[topic]])
 
     def receive(self, topic: str, number: int, batch: RawBatch) -> int:
-        """Decode a batch into its partition's inbox without folding it. Returns the good events."""
+        """Decode a batch into its partition's inbox without folding it. Returns how many events are good."""
         partition = self.partition(number)
         which = self._topic_number[topic]
         try:
@@ -147,7 +147,7 @@ class Engine:
         return good
 
     def on_batch(self, topic: str, number: int, batch: RawBatch) -> None:
-        """Receive a batch and fold whatever can be folded."""
+        """Receive a batch and fold all events that may be folded now."""
         self.receive(topic, number, batch)
         self.fold(self.partitions[number])
 
@@ -156,7 +156,8 @@ class Engine:
     ) -> None:
         """Receive all batches of a fetch, then fold each partition that they touched once.
 
-        `ends`: where each partition ended when these were taken; a topic that is not there yet is waited for.
+        `ends`: where each partition ended at the time of the fetch. Until a topic has come to its end here, the fold
+        waits for it.
         """
         touched = {}
         for (topic, number), batch in bundle:
@@ -171,7 +172,7 @@ class Engine:
             self.fold(partition)
 
     def fold(self, partition: Partition) -> int:
-        """Merge and fold what may be folded now; returns how many events."""
+        """Merge and fold the events that may be folded now; returns how many."""
         if not partition.live:
             return 0
         count = self._fold(partition)
@@ -239,25 +240,25 @@ class Engine:
         source = f"{self.sources[topic]}:{partition}:{offset}".encode()
         self.outputs.send(self.dead_letters, [{"key": source, "value": letter}])
         self.counters.dead_letters += 1
-        kind = text if isinstance(reason, int) else DAMAGED  # the texts of damaged batches are without number
+        kind = text if isinstance(reason, int) else DAMAGED  # damaged batches have endlessly many texts
         self.counters.reasons[kind] = self.counters.reasons.get(kind, 0) + 1
 
     def tick(self) -> None:
-        """Fold what an idle topic held back; let a live but silent stream's deadlines follow the wall clock."""
+        """Fold events that waited for an idle topic; deadlines of a live but silent stream follow the wall clock."""
         now = self._wall_clock_ms()
         idle = now - self._last_arrival_ms > self._idle_after_ms
         for partition in self.partitions.values():
             if not partition.live:
                 continue
             self.fold(partition)
-            if partition.cutover is not None:  # what fires from here on is scored by what follows
+            if partition.cutover is not None:  # later deadlines are scored with what it brings into force
                 continue
             live = partition.append_time_ms - partition.clocks[1] < LIVE_MS
             if idle and live and not partition.inbox.pending.any() and not partition.inbox.waiting.any():
                 self.raise_watermark(partition, now)
 
     def raise_watermark(self, partition: Partition, time_ms: float) -> None:
-        """Let the partition's time reach `time_ms` without an event (fires what is due by then)."""
+        """Advance the partition's watermark to `time_ms` without an event, and fire what is due by then."""
         partition.clocks[1] = max(partition.clocks[1], time_ms)
         partition.make_room()
         while self.work.run(partition, 0, 0, self.outbox) < 0:
@@ -266,7 +267,7 @@ class Engine:
         self._drain(partition)
 
     def full(self, topic: str, number: int) -> bool:
-        """Whether enough of this topic's partition lies decoded (it waits for the others)."""
+        """Whether more than `BACKLOG_EVENTS` decoded events of this topic's partition wait for the other topics."""
         partition = self.partitions.get(number)
         which = self._topic_number.get(topic)
         if partition is None or which is None:
@@ -274,9 +275,9 @@ class Engine:
         return bool(partition.inbox.pending[which] > BACKLOG_EVENTS)
 
     def lag(self) -> dict[str, int]:
-        """Events that have been appended but not folded, by topic."""
+        """Count the events that are appended but not folded, by topic."""
         lags = dict.fromkeys(self.sources, 0)
-        for partition in list(self.partitions.values()):  # other threads ask, too
+        for partition in list(self.partitions.values()):  # a copy: other threads call this, too
             for which, topic in enumerate(self.sources):
                 if partition.positions[which] >= 0:
                     behind = int(partition.ends[which] - partition.positions[which])

@@ -1,4 +1,4 @@
-"""Step 4: the topics of one partition number are merged by event time, whatever the batches were."""
+"""Step 4: merges the topics of one partition number by event time, independent of how batches split them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from streams.kernels import grown, kernel
 def merge(
     times: Any, following: Any, heads: Any, waiting: Any, order: Any, offsets: Any, limits: Any
 ) -> int:  # fmt: skip
-    """Take decoded events in order of (time, topic) until a topic has to be waited for.
+    """Take decoded events in order of (time, topic) until the merge must wait for a topic.
 
     `times: float64[c]` and `following: int64[c]` (the row after this one in its topic, -1 = none) are
-    the inbox; `heads: int64[topics]` the first row of each topic (-1 = none), advanced here;
-    `waiting: bool[topics]`: the topic has records that are not decoded yet, so that without a head nothing
-    can be said of the others. Of each topic only events before `limits: int64[topics]` are taken (`offsets: int64[c]`).
-    Writes rows into `order: int64[c]`; returns how many.
+    the inbox; `heads: int64[topics]` are the first row of each topic (-1 = none) and advance here.
+    `waiting: bool[topics]`: the topic has records that are not decoded yet; while it has no head, the merge cannot
+    know whether another topic's head is next. It takes only events whose offset (`offsets: int64[c]`) is below their
+    topic's `limits: int64[topics]`. It writes rows into `order: int64[c]` and returns how many.
     """
     topics = len(heads)
     taken = 0
@@ -45,7 +45,6 @@ def merge(
                 best = t
         if best < 0:
             return taken
-        # events of the same topic that are no later than every other head follow without a new comparison
         order[taken] = heads[best]
         taken += 1
         heads[best] = following[heads[best]]
@@ -72,8 +71,10 @@ def link(status: Any, start: int, count: int, following: Any, tail: int) -> Any:
 
 @kernel
 def pending_rows(heads: Any, following: Any, rows: Any, starts: Any) -> int:
-    """List the rows no pass has taken, topic by topic, into `rows: int64[c]`; topic t's stand in
-    `rows[starts[t] : starts[t + 1]]` (`starts: int64[topics + 1]`). Returns how many."""
+    """List the rows that no pass has taken, topic by topic, in `rows: int64[c]`. Returns how many.
+
+    The rows of topic t are `rows[starts[t] : starts[t + 1]]` (`starts: int64[topics + 1]`).
+    """
     count = 0
     for t in range(len(heads)):
         starts[t] = count
@@ -87,14 +88,12 @@ def pending_rows(heads: Any, following: Any, rows: Any, starts: Any) -> int:
 
 
 NO_LIMIT = np.iinfo(np.int64).max
-CAPACITY = 1 << 18  # rows; memory comes as it is touched
-SPARSE = (
-    4  # rows for one that is pending: to move those few costs less than to go on in memory not touched lately
-)
+CAPACITY = 1 << 18  # rows; the system gives memory only for those that are touched
+SPARSE = 4  # rows used for each pending one: to move those few costs less than to go on into cold memory
 
 
 class Inbox:
-    """The decoded events of one partition number, of all topics, until the pass has taken them.
+    """Holds the decoded events of one partition number, of all topics, until the pass takes them.
 
     Columns (struct of arrays, one row an event): `times: float64` ms, `kinds: int32`, `topics: int32`,
     `offsets: int64`, `message_ids: int64`, `slots: int64`, `fields: float64[., f]`, `status: uint8`.
@@ -124,7 +123,7 @@ class Inbox:
     )  # fmt: skip
 
     def reserve(self, count: int) -> int:
-        """Make room for `count` rows and return the first one; they count once `accept` links them."""
+        """Make room for `count` rows and return the first one; `accept` then enters them."""
         pending = int(self.pending.sum())
         if not pending:
             self.used = 0
@@ -142,9 +141,9 @@ class Inbox:
             setattr(self, name, grown(getattr(self, name), size))
 
     def accept(self, topic: int, start: int, columns: Columns) -> int:
-        """Enter the records as rows `start..` (their slots stand there) and as the newest of `topic`.
+        """Enter the records as rows `start..`, which have their slots already, behind those of `topic`.
 
-        Rows with a status are left out. Returns how many are good.
+        It leaves out rows with a status. Returns how many are good.
         """
         count = columns.count
         stop = start + count
@@ -162,7 +161,7 @@ class Inbox:
         return int(good)
 
     def take(self) -> int:
-        """Merge what can be merged; the rows stand in `order[:n]` until the next `reserve`."""
+        """Merge the events that may be merged now; `order[:n]` holds their rows until the next `reserve`. Returns n."""
         taken = merge(
             self.times, self.following, self.heads, self.waiting, self.order, self.offsets, self.limits
         )
@@ -171,7 +170,7 @@ class Inbox:
         return int(taken)
 
     def first_pending(self, topic: int) -> int | None:
-        """The offset of the oldest event of `topic` that no pass has taken, if any."""
+        """The offset of the oldest event of `topic` that no pass has taken; None when there is none."""
         head = int(self.heads[topic])
         return int(self.offsets[head]) if head >= 0 else None
 

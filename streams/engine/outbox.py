@@ -1,4 +1,4 @@
-"""Where the pass writes outputs until they are sent."""
+"""Holds the outputs of a pass until the engine sends them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from streams.kernels import grown
 
 
 class Outbox:
-    """What a pass wrote and librdkafka has not got yet: encoded values end to end in `data: uint8[:]`.
+    """Outputs that librdkafka does not have yet: encoded values end to end in `data: uint8[:]`.
 
-    Record r: `at[r], size[r]` in `data`, `slot[r]` the row whose key it carries, `topic[r]` an output
-    topic's number, `label[r]` what it counts as (a policy's number; a model's for examples).
+    Record r stands at `at[r], size[r]` in `data`; `slot[r]` is the row whose key it carries, `topic[r]` the output
+    topic's number, `label[r]` what the metrics count it as (the policy's number; for examples the model's).
     """
 
     def __init__(self, records: int = 4096, data_bytes: int = 4 << 20) -> None:
@@ -26,7 +26,7 @@ class Outbox:
         self.used[:] = 0
 
     def ensure(self, data_bytes: int, records: int = 1) -> None:
-        """Have room for `records` records of up to `data_bytes` each when it is empty."""
+        """Make room for `records` records of up to `data_bytes` each in an empty outbox."""
         if len(self.data) < records * data_bytes:
             self.data = grown(self.data, records * data_bytes)
         if len(self.at) < records:

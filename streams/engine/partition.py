@@ -1,4 +1,4 @@
-"""One partition number of all source topics: its inbox, its rows, its deadlines, how far it has come."""
+"""One partition number of all source topics: its inbox, rows, deadlines and progress."""
 
 from __future__ import annotations
 
@@ -23,25 +23,27 @@ from streams.state import (
 
 from .inbox import NO_LIMIT, Inbox
 
-CHANGELOG, VIEWS = 1, 2  # who still has to see a changed row
+# bits of `dirty`
+CHANGELOG, VIEWS = 1, 2  # the changelog or the views do not have the changed row yet
 AWAITED = 8  # an event of the row waits to be folded
-TAKEN = 4  # a commit cycle writes the row as it is now, and has not packed it yet
-PLACES = 4096  # rows that stand whole, if nobody says otherwise
-LOOKED_AT = 20_000  # slots a sweep looks at: about 2 ms
+TAKEN = 4  # a commit cycle will write the row as it is now, but has not packed it yet
+PLACES = 4096  # default number of rows that stand whole
+LOOKED_AT = 20_000  # slots that one sweep for expired keys looks at: about 2 ms
 GONE = 50_000  # forgotten keys that may wait for the views' store
 
 
 @inner
 def keep_taken(dirty: Any, store: Store, slot: int, row: int) -> None:
-    """Before a row changes: keep it for the commit cycle that has taken it and not packed it yet."""
+    """Keep a row, before it changes, for the commit cycle that has taken it but not packed it yet."""
     keep_row(store, slot, row)
     dirty[slot] &= np.uint8(255 ^ TAKEN)
 
 
 class Cutover(NamedTuple):
-    """Where other data comes into force for the pass: once each topic has come to its offset, and not before.
+    """The offsets at which other data (models, policies) comes into force for the pass.
 
-    Events behind the offsets wait for it. `settled`: it stands in the changelog, so that a replay turns there, too.
+    It comes into force once all events before these offsets are folded; later events wait for it. `settled`: the
+    changelog holds the cutover, so a replay makes it at the same offsets.
     """
 
     offsets: Any  # int64[topics]
@@ -50,7 +52,7 @@ class Cutover(NamedTuple):
 
 
 class DeadRecord(Protocol):
-    """Called with each record that cannot be processed (offset, why, key, value, append time in ms)."""
+    """Takes each record that cannot be processed (offset, reason, key, value, append time in ms)."""
 
     def __call__(
         self, topic: int, partition: int, offset: int, reason: int | str, key: bytes | None, value: bytes | None,
@@ -61,9 +63,9 @@ class DeadRecord(Protocol):
 class Partition:
     """Rows and progress of one partition number.
 
-    `rows` by slot (`streams.state.rows`), `dirty: uint8[c]` (CHANGELOG | VIEWS | TAKEN), `changed: int64[c]` the
-    slots for the changelog, `wake` and the heap as in `streams.state.deadline_heap`. `state` belongs to the pass (model
-    snapshots in force and the like).
+    `rows` by slot (`streams.state.rows`), `dirty: uint8[c]` (CHANGELOG | VIEWS | TAKEN | AWAITED), `changed: int64[c]`
+    the slots for the changelog, `wake` and the heap as in `streams.state.deadline_heap`. `state` belongs to the pass
+    (such as the model snapshots in force).
     """
 
     def __init__(
@@ -86,24 +88,23 @@ class Partition:
         self.heap_times = np.zeros(4096)
         self.heap_slots = np.zeros(4096, np.int64)
         self.clocks = np.full(2, -np.inf)  # the watermark and the highest event time, in ms
-        self.live = False  # rows are restored and events are folded; its own changelog is not read back
+        self.live = False  # live: rows are restored, events are folded, its changelog is no longer applied
         self.known_layouts: set[int] = set()
         self.positions = np.full(topics, -1, np.int64)  # the next offset to arrive, -1 = not known yet
         self.ends = np.full(topics, -1, np.int64)
-        self.frontier = np.full(
-            topics, -1, np.int64
-        )  # up to here was folded before the events were fetched again
+        # events before these offsets were folded before and may be folded again (replay)
+        self.frontier = np.full(topics, -1, np.int64)
         self.append_time_ms = -1
         self.state: Any = None
         self.control: dict[str, Any] = {}  # the newest control row
         self.cutover: Cutover | None = None  # the next one
-        self.gone: list[bytes] = []  # keys whose views are to be removed
+        self.gone: list[bytes] = []  # forgotten keys whose views are not removed yet
         self._hand = 0
 
     # -- events ------------------------------------------------------------------------------------------
 
     def receive(self, topic: int, batch: RawBatch, program: AvroProgram, dead: DeadRecord) -> int:
-        """Take the records of one raw batch of source `topic` into the inbox. Returns how many events are good."""
+        """Put the records of one raw batch of source `topic` into the inbox. Returns how many events are good."""
         self.positions[topic] = batch.next_offset
         if batch.error:
             dead(topic, self.number, batch.base_offset, batch.error, None, None, batch.append_time_ms)
@@ -136,7 +137,7 @@ class Partition:
             )
 
     def take(self) -> int:
-        """Merge what may be merged now; the events stand in `inbox.order[:n]`."""
+        """Merge the events that may be merged now into `inbox.order[:n]`; returns n."""
         inbox = self.inbox
         inbox.limits[:] = NO_LIMIT if self.cutover is None else self.cutover.offsets
         np.less(self.positions, np.minimum(self.ends, inbox.limits), out=inbox.waiting)
@@ -144,31 +145,31 @@ class Partition:
 
     @property
     def at_cutover(self) -> bool:
-        """Whether all events before a turn that may be taken are folded."""
+        """Whether all events before a settled cutover are folded."""
         turn = self.cutover
         return turn is not None and turn.settled and bool((self.folded >= turn.offsets).all())
 
     @property
     def folded(self) -> Any:
-        """Of each topic, the first offset that no pass has folded (int64[topics], see `committable`)."""
+        """The first offset of each topic that no pass has folded (int64[topics], see `committable`)."""
         return np.array([self.committable(topic) for topic in range(len(self.positions))], np.int64)
 
     def reset_inbox(self) -> None:
-        """Drop what was decoded but not folded; positions are unknown until they are asked for again."""
+        """Drop decoded events that are not folded, and all positions, which then have to be asked for again."""
         self.frontier = np.maximum(self.frontier, self.folded)
         self.inbox = Inbox(self.inbox.topic_count, self.inbox.fields.shape[1])
         self.positions[:] = -1
         self.ends[:] = -1
 
     def committable(self, topic: int) -> int:
-        """The first offset of `topic` that no pass has folded: what may be committed (-1: nothing yet)."""
+        """The first offset of `topic` that no pass has folded: the offset to commit (-1: nothing yet)."""
         pending = self.inbox.first_pending(topic)
         return int(self.positions[topic]) if pending is None else pending
 
     # -- rows --------------------------------------------------------------------------------------------
 
     def make_room(self) -> None:
-        """Give every known key a row, free places to the rows that are not whole, and the heap an entry an event."""
+        """Make room for a row of every known key, for rows to unpack, and for one heap entry an event."""
         self._know()
         self.rows.make_room()
         needed = int(self.counts[2]) + len(self.inbox.order) + 64
@@ -177,7 +178,7 @@ class Partition:
             self.heap_times, self.heap_slots = grown(self.heap_times, size), grown(self.heap_slots, size)
 
     def _know(self) -> None:
-        """Give every known key a row."""
+        """Make room for a row of every known key."""
         known = self.index.known
         if known > len(self.dirty):
             size = 2 * len(self.dirty)
@@ -189,23 +190,23 @@ class Partition:
             self.seen = grown(self.seen, 2 * size)
 
     def forget(self, key: bytes) -> None:
-        """A tombstone: there is no such key."""
+        """Apply a tombstone: remove the key and its row."""
         slot = self.index.find(key)
         if slot is not None:
             self.rows.forget(slot)
             self.index.remove(slot)
 
     def expire(self, after_ms: float) -> list[bytes]:
-        """Forget keys unseen for `after_ms` of event time; returns their keys, for tombstones.
+        """Forget keys without events for `after_ms` of event time; returns them, for tombstones.
 
-        Only of rows that nobody has yet to see: all their events are committed, so that none is folded again
-        into a row that starts anew. Looks at some of the slots each time.
+        It forgets only rows with `dirty` 0: all their events are committed, so a replay never folds an old event into
+        a new row. Each call looks at `LOOKED_AT` slots.
         """
         before_ms = float(self.clocks[0]) - after_ms
         if not before_ms > 0 or len(self.gone) >= GONE:
             return []
         found = np.empty(LOOKED_AT, np.int64)
-        awaited = self.inbox.pending_slots()  # an event that is decoded already knows its slot
+        awaited = self.inbox.pending_slots()  # a decoded event refers to its slot already
         self.dirty[awaited] |= np.uint8(AWAITED)
         count, self._hand = stale(
             self.rows.store, self.index.arrays, self.dirty, self.wake, before_ms, self._hand, found
@@ -223,17 +224,17 @@ class Partition:
         return np.flatnonzero(self.index.spans[: self.index.known] >= 0)
 
     def take_gone(self, limit: int) -> list[bytes]:
-        """At most `limit` forgotten keys that have not come back."""
+        """Take at most `limit` forgotten keys; leaves out those that have come back."""
         keys, self.gone = self.gone[:limit], self.gone[limit:]
         return [key for key in keys if self.index.find(key) is None]
 
     @property
     def caught_up(self) -> bool:
-        """Whether nothing is folded again that this worker or one before it may have folded."""
+        """Whether the replay is over: no event from here on can have been folded before, here or by another worker."""
         return bool((self.folded >= self.frontier).all())
 
     def activate(self, *, taken_over: bool = False) -> None:
-        """The rows are complete: rebuild the deadlines and start folding. `taken_over`: others folded before."""
+        """Rebuild the deadlines of the restored rows and start folding. `taken_over`: other workers folded before."""
         if taken_over:
             self.frontier[:] = self.ends
         self.make_room()
@@ -245,14 +246,14 @@ class Partition:
             np.empty((1, self.rows.words)),
         )  # fmt: skip
         known = self.index.known
-        self.dirty[:known] = VIEWS  # a view that was not written before a crash is written now
+        self.dirty[:known] = VIEWS  # write all views again: a crash may have lost some
         self.seen[:known] = np.arange(known)
         self.counts[:2] = 0, known
         self._seen_from = 0
         self.live = True
 
     def take_changed(self) -> Any:
-        """The slots changed since the last call (int64[n]). What changes from here on is changed anew.
+        """Take the slots that changed since the last call (int64[n]); a later change enters its slot again.
 
         A row that changes before it is packed is kept as it is now (`keep_taken`).
         """
@@ -262,7 +263,7 @@ class Partition:
         return slots
 
     def records(self, slots: Any, layout_id: int) -> RowBatch:
-        """The first rows of `take_changed`'s slots as they stood then, as many as a batch of records takes."""
+        """Pack the first rows of `take_changed`'s slots as they were then, as many as one record batch holds."""
         out = np.empty(BATCH_BYTES, np.uint8)
         count, used = write_records(
             self.rows.store, self.index.spans, self.index.arena, slots, layout_id, out
@@ -272,15 +273,15 @@ class Partition:
 
     @property
     def unseen(self) -> int:
-        """Rows whose views changed and wait to be taken."""
+        """How many rows with changed views wait to be taken."""
         return int(self.counts[1]) - self._seen_from
 
     def take_seen(self, limit: int) -> Any:
-        """At most `limit` slots whose views changed since they were last taken, first come, first taken (int64[n])."""
+        """Take at most `limit` slots whose views changed since they were last taken, in order of change (int64[n])."""
         start, stop = self._seen_from, int(self.counts[1])
         slots = self.seen[start : min(stop, start + limit)].copy()
         self._seen_from = start + len(slots)
-        if self._seen_from >= len(self.seen) // 2:  # a slot waits once at most: half of it is room for all
+        if self._seen_from >= len(self.seen) // 2:  # a slot waits at most once: half is room for all
             left = self.seen[self._seen_from : stop].copy()
             self.seen[: len(left)] = left
             self._seen_from, self.counts[1] = 0, len(left)
@@ -288,7 +289,7 @@ class Partition:
         return slots
 
     def give_back(self, slots: Any) -> None:
-        """Views of these slots could not be written: they count as changed again."""
+        """Mark these slots as changed again, as their views could not be written."""
         again = slots[self.dirty[slots] & VIEWS == 0]
         count = int(self.counts[1])
         self.seen[count : count + len(again)] = again
