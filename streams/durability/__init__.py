@@ -1,7 +1,7 @@
 """The commit cycle, the changelog and the rows restored from it (step 8).
 
-Promises: outputs acknowledged, then rows in a fenced transaction, then offsets; after any kill the rows are those of
-the log.
+Promises: a cycle commits offsets only after outputs are acknowledged and rows stand in a fenced transaction; after any
+kill the restored rows are those that the log gives.
 """
 
 from .changelog import FencedChangelog

@@ -1,9 +1,9 @@
-"""Step 8: who writes the changelog. One writer a partition at any time, and the broker sees to it.
+"""Step 8: the fenced changelog. Each partition has one writer at any time, and the broker enforces it.
 
-A worker that stands still (stopped, swapped out, cut off) while another one takes its partitions still has older rows
-in hand and in its producer's queue when it wakes. Written behind the newer ones they would win. So each partition
-has a transactional producer of its own name: whoever takes the partition makes the broker refuse all earlier
-producers of that name before it reads the changelog, and what it has read can no longer change behind its back
+A worker may stand still (stopped, swapped out, cut off) while another one takes its partitions. When it wakes, it still
+has older rows in memory and in its producer's queue; if it wrote them behind the newer ones, they would win. So each
+partition has a transactional producer with an id of its own. A worker that takes the partition first makes the broker
+refuse all earlier producers of that id (fencing) and then reads the changelog, which nobody else can change any more
 (docs/decisions/streams.md, "One writer for each partition of the changelog").
 """
 
@@ -28,16 +28,16 @@ from streams.errors import Fatal, Retryable
 from streams.kafka import Kafka, as_connection
 from streams.state import BATCH_BYTES, RowBatch
 
-# The broker ends a transaction that is open longer. Whoever takes the partition ends it at once, so this may be the
-# most that a broker allows by default: a broker that was away for some minutes does not end the workers.
+# The broker aborts a transaction that is open longer. A new writer of the partition aborts it at once anyway, so this
+# may be the most that a broker allows by default: then workers survive a broker that was away for some minutes.
 TRANSACTION_MS = 900_000
-REQUEST_MS = 60_000  # a broker that does not answer for so long is asked again
+REQUEST_MS = 60_000  # the producer repeats a request that has no answer for so long
 TAKE_PATIENCE_S = 60.0
 CLOSE_PATIENCE_S = 5.0
-# What is written is there to be read so soon: standbys follow steadily. Rows may stand before their control row, as
-# their applied offsets keep what is folded again from being counted twice.
+# A transaction is committed after this time, so that standbys can follow steadily. Rows may become readable before
+# their control row: each row has its applied offsets, so a replay counts no event twice.
 TRANSACTION_S = 0.5
-# Rows on their way before the next ones are made: to wait for one batch takes as long as the fold that comes between.
+# Rows may be in flight up to this size before the writer waits: each wait lets a fold come between and takes as long.
 WAITING_BYTES = 64 << 20
 FENCED = (
     kafka_errors.ProducerFenced, kafka_errors.InvalidProducerEpoch, kafka_errors.InvalidProducerIdMapping,
@@ -48,19 +48,19 @@ log = logging.getLogger(__name__)
 
 
 class Changelog(Protocol):
-    """Where a commit cycle writes rows. All that it wrote is there when `settled` returns, and some of it before."""
+    """Takes the rows of a commit cycle. When `settled` returns all of them can be read, and some of them earlier."""
 
     def send(self, number: int, messages: Sequence[dict[str, Any]]) -> None:
         """Queue a few records (`{"key", "value"}`) for a partition."""
 
     def send_one(self, number: int, key: bytes, value: bytes, landed: Callable[[int], None]) -> None:
-        """Queue one; `landed(offset)` is called when it is acknowledged."""
+        """Queue one record; call `landed(offset)` when it is acknowledged."""
 
     async def send_rows(self, number: int, rows: RowBatch) -> None:
-        """Queue a batch of rows; waits while many are on their way."""
+        """Queue a batch of rows; wait while many are in flight."""
 
     async def settled(self) -> None:
-        """Wait until all that was sent is there to be read. Raises `Fatal` when it never will be."""
+        """Wait until all that was sent can be read. Raises `Fatal` when it never will be."""
 
 
 class _Writer:
@@ -92,17 +92,17 @@ class _Writer:
                 continue  # the broker is away, and the batch before this one still waits for it
 
     async def commit(self) -> None:
-        """What was delivered is there to be read."""
+        """Commit the open transaction, so that its records can be read."""
         self._begun_s = 0.0
         await self.producer.commit_transaction()
 
 
 class FencedChangelog:
-    """A transactional producer for each partition that is held, named after `group`, `topic` and its number.
+    """A transactional producer for each held partition, with an id of `group`, `topic` and the partition's number.
 
-    The producers run in a thread of their own: what they do with a batch takes nothing of the events' loop.
-    `transaction_s`: a transaction that is open longer is committed before more is sent; with infinity all that is
-    sent to a partition until `settled` is there at once or not at all.
+    The producers run in a thread of their own, so their work takes no time of the events' loop. `transaction_s`: a
+    transaction that is open longer is committed before the next batch; with infinity all that is sent to a partition
+    until `settled` becomes readable at once or never.
     """
 
     def __init__(self, topic: str, group: str, kafka: Kafka, *, transaction_s: float = TRANSACTION_S) -> None:
@@ -115,13 +115,13 @@ class FencedChangelog:
         self._rows_bytes = 0
         self._ending: list[Future[None]] = []
         self._loop = asyncio.new_event_loop()
-        # every failure reaches whoever sent the batch; aiokafka tells it to futures of its own, too
+        # the sender of a batch meets its failure; aiokafka also sets it on futures of its own, which nobody awaits
         self._loop.set_exception_handler(lambda _, context: log.debug("%s", context))
         self._thread = threading.Thread(target=self._loop.run_forever, name="changelog", daemon=True)
         self._thread.start()
 
     async def take(self, numbers: Collection[int]) -> None:
-        """Become the one writer of these partitions. What others had begun to write is rolled back by then."""
+        """Become the one writer of these partitions; open transactions of earlier writers are aborted before."""
         new = [number for number in numbers if number not in self._held]
         made = await asyncio.gather(
             *(asyncio.wrap_future(self._start(self._fence(number))) for number in new)
@@ -129,7 +129,7 @@ class FencedChangelog:
         self._held.update(zip(new, made, strict=True))
 
     def drop(self, number: int) -> None:
-        """The partition may be written by another one from now on."""
+        """Stop writing a partition; another worker may take it."""
         writer = self._held.pop(number, None)
         self._sent.pop(number, None)
         if writer is not None:
@@ -138,7 +138,7 @@ class FencedChangelog:
 
     @property
     def pending(self) -> int:
-        """Records that are not acknowledged yet; any thread may ask."""
+        """How many records are not acknowledged yet; any thread may ask."""
         return sum(
             count for sent in list(self._sent.values()) for future, count in list(sent) if not future.done()
         )
@@ -172,7 +172,7 @@ class FencedChangelog:
         while self._rows[0][1].done() or self._rows_bytes > WAITING_BYTES:
             first, oldest, size = self._rows.popleft()
             self._rows_bytes -= size
-            if not oldest.done():  # a failure is met by `settled`
+            if not oldest.done():  # `settled` meets the failure of a batch that is done
                 await self._done(first, oldest)
             if not self._rows:
                 return
@@ -187,7 +187,7 @@ class FencedChangelog:
         self._sent.clear()
 
     def close(self) -> None:
-        """Let go of all partitions; nothing is written afterwards."""
+        """Drop all partitions and end the thread; no write may follow."""
         for number in list(self._held):
             self.drop(number)
         wait(self._ending, CLOSE_PATIENCE_S)
@@ -197,7 +197,7 @@ class FencedChangelog:
         self._loop.close()
 
     async def _done(self, number: int, work: Future[T]) -> T:
-        """What it returns. What it raises becomes one line that says why."""
+        """Return the result of `work`; turn its error into one line that says why."""
         try:
             return await asyncio.wrap_future(work)
         except Exception as error:
@@ -245,13 +245,13 @@ def _builder() -> BatchBuilder:
 
 
 async def _ended(producer: AIOKafkaProducer) -> None:
-    """Let go of its connections; what it had begun to write is rolled back by whoever takes its name."""
+    """Close the producer's connections; the next producer with its id aborts its open transaction."""
     with suppress(kafka_errors.KafkaError, OSError, AssertionError):
         await producer.stop()
 
 
 async def _rest_cancelled() -> None:
-    """Whoever waits for anything in this loop does not any more."""
+    """Cancel all other tasks of this loop."""
     left = asyncio.all_tasks() - {asyncio.current_task()}
     for task in left:
         task.cancel()

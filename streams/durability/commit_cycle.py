@@ -1,5 +1,7 @@
-"""Step 8: the commit cycle. Outputs first, then changed rows, then the source offsets; each only when the one
-before it is acknowledged. See docs/ARCHITECTURE.md, "Nothing lost, nothing twice"."""
+"""Step 8: the commit cycle makes outputs durable, then changed rows, then the source offsets.
+
+Each part waits for the acknowledgement of the one before it. See docs/ARCHITECTURE.md, "Nothing lost, nothing twice".
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,14 @@ from .changelog import Changelog
 from .control_row import CONTROL_KEY, LAYOUT_KEY, Adoption, RowFormat
 from .pacing import Pace, spread
 
-ROWS_A_TURN = 2048  # written at a time: about a millisecond
-LEAD_S = 0.5  # the changelog is written in less, unless the broker is slow
+ROWS_A_TURN = 2048  # written without a pause: about a millisecond
+LEAD_S = 0.5  # a write to the changelog takes less, unless the broker is slow
 TURN_LOOK_S = 0.005
 
 
 @dataclass(slots=True)
 class _Share:
-    """One partition's part of a cycle: offsets to commit, changed slots, keys that are gone, the control row."""
+    """One partition's part of a cycle: offsets to commit, changed slots, expired keys, the control row."""
 
     partition: Partition
     offsets: dict[tuple[str, int], int]
@@ -35,11 +37,11 @@ class _Share:
     control: dict[str, Any]
 
 
-_PendingCutover = tuple[Partition, dict[str, Any]]  # and what comes into force there
+_PendingCutover = tuple[Partition, dict[str, Any]]  # a partition, and what comes into force there
 
 
 class CommitCycle:
-    """Makes what the engine did durable. `failpoints[name]()` is called between its steps, for tests."""
+    """Makes the engine's results durable. Between its steps it calls `failpoints[name]()`, for tests."""
 
     STEPS = ("announced", "adopted", "outputs", "rows", "control", "offsets")
 
@@ -54,23 +56,23 @@ class CommitCycle:
         engine.on_cutover = adoption.adopt
         self._log = log
         self.lead_s = LEAD_S
-        self.spread_s = 0.0  # rows are written over this time at least: fetches and alerts hardly notice
+        self.spread_s = 0.0  # the least time to write rows over, so that they hardly delay fetches and alerts
         self.hurried: Callable[[], bool] = lambda: False
         self.failpoints: Points = {}
         self._committed: dict[tuple[str, int], int] = {}
-        # when the last cycle began, and what was folded then
+        # by partition: when the last cycle began, and the offsets that were folded then
         self._began: dict[int, tuple[float, Any]] = {}
-        self._forgotten: set[int] = set()  # since the cycle under way began
+        self._forgotten: set[int] = set()  # partitions that went away during the current cycle
         self.changelog_offsets: dict[int, int] = {}
         self.controls: dict[int, bytes] = {}  # the control row at that offset
         self.last_s = 0.0
         self.cycles = 0
-        self.rows = 0  # of the cycle under way or the last one
-        self.step = ""  # what a cycle under way waits for
+        self.rows = 0  # of the current or the last cycle
+        self.step = ""  # what the current cycle waits for
         self.completed_at = time.monotonic()
 
     async def run(self, commit: Callable[[Mapping[tuple[str, int], int]], Awaitable[bool]]) -> bool:
-        """One cycle over all live partitions; `commit` gets {(topic, partition): next offset}."""
+        """Run one cycle over all live partitions; `commit` gets {(topic, partition): next offset}."""
         started = time.monotonic()
         engine = self._engine
         self._forgotten.clear()
@@ -92,7 +94,7 @@ class CommitCycle:
         self.step = "rows acknowledged"
         await self._log.settled()
         reached(self.failpoints, "control")
-        # what was written of a partition that went meanwhile was rolled back, even where it has come back since
+        # a partition that went away meanwhile had its rows rolled back, even if it has come back since
         merged = {
             at: offset
             for share in work
@@ -112,10 +114,10 @@ class CommitCycle:
         return bool(merged) and done
 
     async def _cut_over(self) -> None:
-        """Let what is offered come into force, at events that the changelog names: a replay turns at the same ones.
+        """Bring what is offered into force at offsets that the changelog records, so that a replay does the same.
 
-        Those lie as far ahead as events come while the changelog is written, so that none waits for it. Where they
-        come more slowly than they did, it is named again where they are.
+        The offsets lie ahead by about the events that come while the changelog is written, so that no event waits for
+        the cutover. Where events come more slowly than expected, a second cutover is recorded at the offsets reached.
         """
         turning = [
             (partition, following)
@@ -127,7 +129,7 @@ class CommitCycle:
         reached(self.failpoints, "announced")
         until = time.monotonic() + self.lead_s
         while (late := self._pending_cutovers(turning)) and time.monotonic() < until and not self.hurried():
-            self.step = "turn reached"
+            self.step = "cutover reached"
             await asyncio.sleep(TURN_LOOK_S)
         late = [(partition, following) for partition, following in late if partition.caught_up]
         if late:
@@ -135,19 +137,19 @@ class CommitCycle:
         reached(self.failpoints, "adopted")
 
     def _following(self, partition: Partition) -> dict[str, Any] | None:
-        """What is to come into force for a partition, if anything is and it may turn."""
-        if not partition.caught_up:  # what may be replayed is scored as it was: its outputs have one content
+        """What should come into force for a partition; None when there is nothing, or it may not cut over now."""
+        if not partition.caught_up:  # a replay scores events as before: an output keeps its content
             return None
         if partition.cutover is not None:
             return partition.cutover.following
         offered = self._adoption.offered(partition)
-        # a control row has room for one turn: the last one stands there until the cycle after it is complete
+        # a control row has room for one cutover: the last one stays there until the cycle after it is complete
         if offered == self._adoption.in_force(partition) or "turn" in partition.control:
             return None
         return offered
 
     def _pending_cutovers(self, named: list[_PendingCutover]) -> list[_PendingCutover]:
-        """Those partitions that are still here and before their turn."""
+        """The partitions of `named` that are still held and have not reached their cutover."""
         engine = self._engine
         return [
             (partition, following)
@@ -157,8 +159,8 @@ class CommitCycle:
         ]  # fmt: skip
 
     async def _announce(self, turning: list[_PendingCutover], lead_s: float) -> None:
-        """Write down that each partition turns where it will be in `lead_s`, and let it."""
-        self.step = "turn acknowledged"
+        """Record in the changelog that each partition cuts over where it will be in `lead_s`, then allow it."""
+        self.step = "cutover acknowledged"
         for partition, following in turning:
             offsets = partition.folded + self._coming(partition, 0.0 if self.hurried() else lead_s)
             partition.cutover = Cutover(offsets, following, settled=False)
@@ -171,10 +173,10 @@ class CommitCycle:
             self._engine.fold(partition)
 
     def _coming(self, partition: Partition, lead_s: float) -> Any:
-        """How many events of each topic come in `lead_s` (int64[topics]), by those since the last cycle began.
+        """Estimate how many events of each topic come in `lead_s` (int64[topics]), from those of the last cycle.
 
-        The busiest topic is to be the last one there: of the others, as many as come almost surely (three standard
-        deviations of a Poisson count less).
+        The busiest topic should reach the cutover last. Of the others it takes a count that is almost sure to come:
+        three standard deviations of a Poisson count less.
         """
         began_s, folded = self._began.get(partition.number, (0.0, partition.folded))
         count = np.maximum(0, partition.folded - folded) * (lead_s / (time.monotonic() - began_s))
@@ -182,9 +184,10 @@ class CommitCycle:
         return np.where(count == count.max(), count, sure).astype(np.int64)
 
     def resume(self, partition: Partition, control: dict[str, Any]) -> None:
-        """Go on where this control row says; the partition's ends are known, and what was in force is put so after it.
+        """Take the watermark and the cutover from a control row.
 
-        A turn behind the end of a topic (one that was made anew) is one at its end.
+        The partition's ends are known by now; the caller puts in force what was in force. A cutover beyond the end of
+        a topic (one that was deleted and created again) moves to its end.
         """
         partition.control, partition.cutover = control, None
         clocks, turn = control.get("clocks"), control.get("turn")
@@ -198,7 +201,7 @@ class CommitCycle:
         return [partition for partition in self._engine.partitions.values() if partition.live]
 
     def _shares(self) -> list[_Share]:
-        """What each live partition has to make durable, as of now."""
+        """Take from each live partition what it has to make durable, as of now."""
         work = []
         self._began.clear()
         for partition in self._live():
@@ -213,9 +216,9 @@ class CommitCycle:
         return work
 
     def forget(self, number: int) -> None:
-        """The partition is not ours any more; what was committed for it may move on elsewhere.
+        """Forget a partition that another worker may take and commit.
 
-        A cycle under way writes and commits nothing more of it, also when it comes back before the cycle ends.
+        The current cycle writes and commits nothing more of it, even when it comes back before the cycle ends.
         """
         self._forgotten.add(number)
         for at in [at for at in self._committed if at[1] == number]:
@@ -225,7 +228,7 @@ class CommitCycle:
         self.controls.pop(number, None)
 
     def _offsets(self, partition: Partition) -> dict[tuple[str, int], int]:
-        """What may be committed and is not yet."""
+        """The offsets that may be committed and are not yet."""
         found = {}
         for which, topic in enumerate(self._engine.sources):
             offset = partition.committable(which)
@@ -235,7 +238,7 @@ class CommitCycle:
         return found
 
     async def _write_rows(self, share: _Share, pace: Pace) -> None:
-        """Write the changed rows as they stood when the cycle began, packed some at a time."""
+        """Write the changed rows as they were when the cycle began, packed some at a time."""
         partition, log, layout_id = share.partition, self._log, self._rows.layout_id
         if partition.number not in self._forgotten:
             if layout_id not in partition.known_layouts:
@@ -244,17 +247,17 @@ class CommitCycle:
                 partition.known_layouts.add(layout_id)
             log.send(partition.number, [{"key": key, "value": None} for key in share.gone])
         left = share.changed
-        while len(left):  # some at a time, so that the event loop is never held for long
+        while len(left):  # some at a time, so as not to block the event loop for long
             batch = partition.records(left[: min(pace.due(), ROWS_A_TURN)], layout_id)
             left = left[batch.record_count() :]
-            if partition.number not in self._forgotten:  # else they are only let go of
+            if partition.number not in self._forgotten:  # else the rows are only released
                 await log.send_rows(partition.number, batch)
             await pace.turn(batch.record_count())
 
     def _control(
         self, partition: Partition, offsets: Mapping[tuple[str, int], int], clocks: list[float] | None
     ) -> dict[str, Any]:
-        """What is in force, and for a replay that has not come to its turn also that one."""
+        """The content of a control row: what is in force, and the cutover that a replay has not reached yet."""
         in_force = self._adoption.in_force(partition)
         control = {
             "offsets": {topic: offset for (topic, _), offset in offsets.items()},
@@ -268,7 +271,7 @@ class CommitCycle:
         return control
 
     def _named(self, turn: Cutover) -> dict[str, Any]:
-        """A turn as a control row names it."""
+        """A cutover as a control row holds it."""
         at = dict(zip(self._engine.sources, turn.offsets.tolist(), strict=True))
         return {"at": at, "next": turn.following}
 

@@ -1,4 +1,4 @@
-"""The control row of a partition: what its changelog says of offsets, the watermark and what is in force."""
+"""The control row of a partition: its offsets, its watermark and what is in force, as its changelog holds them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class RowFormat(Protocol):
 
     @property
     def layout_id(self) -> int:
-        """Names the layout."""
+        """The id of the layout."""
 
     @property
     def description(self) -> bytes:
-        """The layout in JSON, for who reads the rows later."""
+        """The layout in JSON, for later readers of the rows."""
 
 
 class Adoption(Protocol):
-    """What the pass has in force for a partition and what it would take up next (model snapshots, policies)."""
+    """Knows what the pass has in force for a partition and what it would adopt next (model snapshots, policies)."""
 
     def in_force(self, partition: Partition) -> dict[str, Any]:
         """Plain data that names what is in force now; kept in the control row."""
@@ -35,10 +35,10 @@ class Adoption(Protocol):
         """Plain data that names what may be in force from now on."""
 
     def adopt(self, partition: Partition, offered: dict[str, Any]) -> None:
-        """Put what was offered in force."""
+        """Bring what was offered into force."""
 
 
 def read_control(value: bytes) -> dict[str, Any]:
-    """A control row's content."""
+    """Decode a control row; returns {} when it is no JSON object."""
     control = orjson.loads(value)
     return control if isinstance(control, dict) else {}

@@ -1,9 +1,9 @@
-"""A partition's rows in a file of this machine, so that a worker that was stopped need not read the changelog anew.
+"""Keeps a partition's rows in a file on this machine, so that a restarted worker need not read the whole changelog.
 
-Written when the worker stops, after its last commit cycle: keys and packed rows as of the control row at a changelog
-offset. A start on the same machine takes the file where it is provably whole (its checksum), of this changelog (the
-topic's id) and of this layout, and reads the changelog from that offset on; whatever else was written since comes from
-there. In every other case the file is left alone and the changelog read from its start.
+A worker writes the file when it stops, after its last commit cycle: keys and packed rows as of the control row at a
+changelog offset. A start on the same machine takes the file if it is whole (its checksum), of this changelog (the
+topic's id) and of this layout. It then reads the changelog from that offset on, and with it all that others wrote
+since. In every other case it ignores the file and reads the changelog from its start.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from streams.engine import Partition
 
 MAGIC = b"SWROWS1\n"
 HEAD = struct.Struct("<8sIQI")  # magic, length of the description, length of the arrays, checksum of both
-OLDEST_S = 12 * 3600.0  # half of the time that a compacted topic keeps tombstones by default
+OLDEST_S = 12 * 3600.0  # half of the time for which a compacted topic keeps tombstones by default
 ROWS_AT_ONCE = 100_000
 
 
 class ChangelogIdentity(NamedTuple):
-    """What the rows are of."""
+    """Names the changelog and the layout that rows belong to."""
 
     topic_id: str
     layout_id: int
 
 
 class Found(NamedTuple):
-    """What was taken: the changelog offset that the rows hold, and the control row there."""
+    """The result of `load`: the changelog offset up to which the rows go, the control row there, and their number."""
 
     offset: int
     control: dict[str, Any]
@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
 
 def save(folder: Path, partition: Partition, place: ChangelogIdentity, offset: int, control: bytes) -> int:
-    """Write the rows of a partition whose changes are all in the changelog up to `offset`; returns how many."""
+    """Write the rows of a partition to its file; returns how many. The changelog up to `offset` holds all of them."""
     folder.mkdir(parents=True, exist_ok=True)
     slots = partition.held_slots()
     target = _path(folder, partition.number)
@@ -57,7 +57,7 @@ def save(folder: Path, partition: Partition, place: ChangelogIdentity, offset: i
                 "control": orjson.loads(control), "written": time.time(),
             }
         )  # fmt: skip
-        about += b" " * (-len(about) % 8)  # what follows is read as words
+        about += b" " * (-len(about) % 8)  # `load` reads the arrays behind it as words
         checksum, length = zlib.crc32(about), 0
         file.write(about)
         for chunk in _chunks(partition, slots, place.layout_id):
@@ -73,7 +73,7 @@ def save(folder: Path, partition: Partition, place: ChangelogIdentity, offset: i
 
 
 def load(folder: Path, partition: Partition, place: ChangelogIdentity) -> Found | None:
-    """Take the rows of a partition that has none yet; None where there is no file that can be trusted."""
+    """Fill a partition that has no rows yet from its file; None when there is no file that can be trusted."""
     try:
         data = np.fromfile(_path(folder, partition.number), np.uint8)
     except FileNotFoundError:
@@ -114,7 +114,7 @@ def _chunks(partition: Partition, slots: Any, layout_id: int) -> Iterator[bytes]
         values, ends = partition.rows.values(some, layout_id)
         sizes = np.array([len(key) for key in keys], np.int64)
         joined = b"".join(keys)
-        joined += bytes(-len(joined) % 8)  # what follows is read as words
+        joined += bytes(-len(joined) % 8)  # `load` reads what follows as words
         yield np.array([len(some), len(joined), len(values)], np.int64).tobytes()
         yield sizes.tobytes()
         yield joined

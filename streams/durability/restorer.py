@@ -1,4 +1,4 @@
-"""Rows come back from the changelog: batches of packed rows, layouts and control rows, as arrays."""
+"""Restores rows from the changelog: applies batches of packed rows, layouts and control rows as arrays."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from streams.state import runs
 
 from .control_row import CONTROL_KEY, LAYOUT_KEY, read_control
 
-NO_ROW = -1  # in place of a layout's id
+NO_ROW = -1  # stands in place of a layout's id
 
 
 class Mover(Protocol):
     """Turns rows of an older layout into rows of the current one."""
 
     def put(self, buf: Any, at: Any, size: Any, slots: Any, bits: Any) -> int:
-        """Packed rows into `bits[slots]`: see `streams.state.migration.move_rows`."""
+        """Unpack rows into `bits[slots]`: see `streams.state.migration.move_rows`."""
 
 
 class Positions(NamedTuple):
@@ -68,7 +68,7 @@ class Restorer:
     def _put(
         self, partition: Partition, batch: RawBatch, at: Positions, which: slice, layout_id: int
     ) -> None:
-        """Rows of one layout, as arrays."""
+        """Apply the rows of one layout, as arrays."""
         buf, value_at, value_size = batch.buf, at.value_at[which], at.value_size[which]
         count = len(value_at)
         slots = np.empty(count, np.int64)
@@ -95,7 +95,7 @@ class Restorer:
         return mover
 
     def _other(self, partition: Partition, batch: RawBatch, at: Positions, i: int) -> None:
-        """A record that is no row: a control row, a layout, a tombstone."""
+        """Apply a record that is no row: a control row, a layout or a tombstone."""
         key = batch.buf[at.key_at[i] : at.key_at[i] + max(0, at.key_size[i])].tobytes()
         size = int(at.value_size[i])
         value = batch.buf[at.value_at[i] : at.value_at[i] + max(0, size)].tobytes()

@@ -1,4 +1,4 @@
-"""The rows as a Faust table: its changelog, standbys, recovery and rebalances, with arrays in place of a dict."""
+"""Rows as a Faust table: Faust's changelog, standbys, recovery and rebalances, with arrays in place of a dict."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ log = logging.getLogger(__name__)
 
 
 class RowTable(faust.Table):  # type: ignore[misc]
-    """Restores partitions from the changelog, hands live ones to the engine and takes them away again.
+    """Restores partitions from the changelog, makes them live in the engine and takes them away again.
 
-    Bound to an engine by `bind` before the app starts.
+    Call `bind` before the app starts.
     """
 
     engine: Engine
@@ -39,7 +39,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
         self, engine: Engine, cycle: CommitCycle, writer: FencedChangelog, rows: RowFormat,
         migration: Callable[[bytes], Mover], on_live: Callable[[int, dict[str, Any]], None],
     ) -> None:  # fmt: skip
-        """Say whose rows these are. `on_live(partition, control)` is called when a partition is restored."""
+        """Bind the table to an engine. It calls `on_live(partition, control)` when a partition is restored."""
         self.engine, self.cycle, self.writer = engine, cycle, writer
         self._make: Callable[[], Restorer] = lambda: Restorer(rows.layout_id, migration)
         self._on_live = on_live
@@ -50,11 +50,11 @@ class RowTable(faust.Table):  # type: ignore[misc]
         self.assignment = -1  # Faust's number of the rebalance whose partitions these are
 
     def keep_in(self, folder: Path, place: local.ChangelogIdentity) -> None:
-        """Where rows of a stopped worker are kept, and what they are of."""
+        """Keep the rows of a stopped worker in `folder`, as those of `place`."""
         self._local = folder, place
 
     def save(self) -> int:
-        """Keep the rows of live partitions whose changes are all in the changelog; returns how many rows."""
+        """Write the rows of live partitions whose changes are all in the changelog to files; returns how many rows."""
         saved = 0
         if self._local is None:
             return saved
@@ -75,13 +75,13 @@ class RowTable(faust.Table):  # type: ignore[misc]
             restorer.offset, restorer.control, restorer.rows = found
 
     def restorer(self, number: int) -> Restorer:
-        """What has been restored of a partition."""
+        """Return the partition's restorer; make it when it is new."""
         return self._restorers.setdefault(number, self._make())
 
     def persisted_offset(self, tp: TP) -> int:
-        """How far of the changelog these rows already hold, so that a rebalance does not read it again.
+        """The changelog offset up to which these rows go, so that a rebalance does not read it again.
 
-        -1 is nothing; None would let Faust go on where an earlier recovery had ended.
+        -1 means none; None would let Faust go on where an earlier recovery had ended.
         """
         self._take_local(tp.partition)
         own = self.cycle.changelog_offsets.get(tp.partition, -1)
@@ -92,7 +92,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
             message = event.message
             try:
                 self._apply(message.partition, message.value)
-            except StreamwiseError as error:  # Faust would log it, go on and miss those rows
+            except StreamwiseError as error:  # Faust would log it, go on and lose those rows
                 self.end(str(error))
             except Exception as error:  # the same for an error that nobody foresaw
                 log.exception("while restoring %s[%s]@%s", message.topic, message.partition, message.offset)
@@ -106,7 +106,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
                 "restore it from a backup, or delete the topic to start anew"
             )
         partition = self.engine.partition(number)
-        if not partition.live:  # a live partition's own rows are newer than what it wrote
+        if not partition.live:  # the rows of a live partition are newer than those in its changelog
             self.restorer(number).apply(partition, batch)
 
     async def on_rebalance(
@@ -115,8 +115,8 @@ class RowTable(faust.Table):  # type: ignore[misc]
         assignor, name = self.app.assignor, self.changelog_topic_name
         actives = {tp.partition for tp in assignor.assigned_actives() if tp.topic == name}
         standbys = {tp.partition for tp in assignor.assigned_standbys() if tp.topic == name}
-        # Whoever was in the generation before this one and held a partition then is the last that folded it. Else the
-        # group has gone on without this worker, and another one may have: its rows are read anew.
+        # A worker that was in the generation before this one is the last that folded the partitions it held. Otherwise
+        # the group went on without it, and another worker may have folded them: the table reads their rows again.
         followed, self._generation = generation_id == self._generation + 1, generation_id
         for number in list(self.engine.partitions):
             partition = self.engine.partitions[number]
@@ -135,7 +135,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
         self.recovered = False
         self.assignment = self.app.rebalancing_count
         try:
-            # before the changelog's end is asked for: nobody else adds to it now
+            # before Faust asks for the changelog's end: from here on nobody else appends to it
             await self.writer.take(actives)
         except StreamwiseError as error:
             end_process(str(error))
