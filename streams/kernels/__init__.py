@@ -1,6 +1,6 @@
-"""How kernels are compiled and cached, and what all of them use: hashes, memory, bits, varints, UTF-8.
+"""Compiles and caches kernels, and holds what all of them use: hashes, memory, bits, varints, UTF-8.
 
-Promises: no allocation, no reference counts; a kernel is compiled again when anything it is made of changes.
+Promises: kernels never allocate and count no references; a kernel is compiled again when any source of it changes.
 """
 
 from .bits import bits_set

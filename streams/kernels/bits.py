@@ -1,4 +1,4 @@
-"""Bits counted in kernels."""
+"""Counts bits in kernels."""
 
 from __future__ import annotations
 

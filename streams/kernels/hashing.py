@@ -1,4 +1,4 @@
-"""One hash for keys, message ids and strings: eight bytes a step, the same on every machine."""
+"""The hash of keys, message ids and strings: it takes eight bytes a step and is the same on every machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def word_at(buf: Any, start: int, size: int) -> Any:
 
 @kernel
 def hash64(buf: Any, start: int, size: int) -> Any:
-    """Hash `buf[start : start + size]` (uint8) to a uint64. docs/ARCHITECTURE.md does not depend on which."""
+    """Hash `buf[start : start + size]` (uint8) to a uint64. docs/ARCHITECTURE.md depends on no particular hash."""
     h = SEED ^ (np.uint64(size) * LENGTH)
     p = start
     end = start + size
@@ -52,11 +52,11 @@ def hash64(buf: Any, start: int, size: int) -> Any:
 
 
 def hash_bytes(data: bytes) -> int:
-    """Hash one byte string off the hot path (uint64)."""
+    """Hash one byte string to a uint64, outside kernels."""
     with np.errstate(over="ignore"):
         return int(hash64(np.frombuffer(data, np.uint8), 0, len(data)))
 
 
 def hash_text(text: str) -> float:
-    """The 52-bit hash that stands for a string among the fields of an event."""
+    """Hash a string to 52 bits; the fields of an event hold this in its place."""
     return float(hash_bytes(text.encode()) & int(MASK52))

@@ -1,8 +1,8 @@
-"""How every kernel is compiled, and how one asks for memory before it needs it.
+"""Compiles every kernel, and lets one prefetch memory.
 
-Cached on disk, without the interpreter lock, with IEEE division. Kernels never allocate, so Numba's reference
-counting is off: with it, handing a few dozen arrays from function to function cost ten times the work itself
-(measured: 8 microseconds an event against 0.6).
+Kernels are cached on disk, run without the interpreter lock and divide as IEEE 754 says. They never allocate, so
+Numba's reference counting is off: with it, to pass a few dozen arrays from function to function cost ten times the
+work itself (measured: 8 microseconds an event against 0.6).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 LINE_BYTES = 64  # of a cache line
 
-_kernels: list[Any] = []  # of the modules that are imported
+_kernels: list[Any] = []  # those of the imported modules
 
 
 def kernel(function: Callable[..., R]) -> Callable[..., R]:
-    """Compile `function` on its first call. Its arguments go unchecked: Numba takes an `np.int64` for an `int`."""
+    """Compile `function` on its first call. Argument types go unchecked: Numba takes an `np.int64` for an `int`."""
     compiled: Callable[..., R] = njit(**OPTIONS)(function)
     if isinstance(compiled, Dispatcher):  # a plain function if NUMBA_DISABLE_JIT is set
         _kernels.append(compiled)
@@ -40,21 +40,21 @@ def kernel(function: Callable[..., R]) -> Callable[..., R]:
 
 
 def inner(function: Callable[..., R]) -> Callable[..., R]:
-    """Compile `function` for other kernels only.
+    """Compile `function` for calls from other kernels only.
 
-    The wrapper by which Python calls a kernel unpacks each argument: with dozens of arrays it takes longer to compile
+    It has no wrapper for Python: a wrapper unpacks each argument, and with dozens of arrays it takes longer to compile
     than the kernel itself.
     """
     return _without_wrapper(njit(**OPTIONS, no_cpython_wrapper=True)(function))
 
 
 def inlined(function: Callable[..., R]) -> Callable[..., R]:
-    """Compile `function` into each of its callers, which are kernels: for small ones in inner loops."""
+    """Compile `function` into each kernel that calls it: for small functions in inner loops."""
     return _without_wrapper(njit(**OPTIONS, no_cpython_wrapper=True, forceinline=True)(function))
 
 
 class _Inner(CPUDispatcher):  # type: ignore[misc]
-    """Numba would call the wrapper that is not there."""
+    """Refuses a call from Python, as Numba would call a wrapper that does not exist."""
 
     def __call__(self, *arguments: Any) -> Any:
         raise TypeError(f"{self.__name__} has no wrapper for Python: only a kernel can call it")
@@ -68,14 +68,14 @@ def _without_wrapper(compiled: Callable[..., R]) -> Callable[..., R]:
 
 
 def kept() -> tuple[int, int]:
-    """How many kernels of the modules that are imported are in the cache, and how many there are."""
+    """Count the kernels of the imported modules: (those in the cache, all)."""
     return sum(map(is_kept, _kernels)), len(_kernels)
 
 
 def prefetch(array: Any, at: Any) -> None:
-    """Ask for the cache line of element `at` of a contiguous array, counted over all its dimensions.
+    """Prefetch the cache line of element `at` of a contiguous array, counted over all its dimensions.
 
-    Nobody waits for the line, and nothing is read: `at` may lie outside. Uncompiled it does nothing.
+    It neither waits for the line nor reads the element, so `at` may lie outside. Uncompiled it does nothing.
     """
 
 

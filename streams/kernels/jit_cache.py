@@ -1,12 +1,12 @@
-"""A compiled kernel is thrown away when anything that it was compiled from changes.
+"""Numba's cache of kernels, made safe for upgrades in place and for several processes.
 
-Numba keeps machine code beside the source file of a kernel until that file changes. But a kernel is compiled with the
-functions and constants of other modules in it: after an upgrade in place it would go on with what these were before,
-and read arrays of another shape. Here the stamp is that of the file and of all of ours that it imports.
+Numba keeps machine code beside the source file of a kernel until that file changes. But a kernel also contains
+functions and constants of other modules: after an upgrade in place it would go on with the old ones, and read arrays
+of another shape. Here the stamp covers the file and all of our files that it imports.
 
 Several processes may fill the cache at once. Numba gives the code of each signature a number that its index does not
-have yet, and writes index and code one after the other: of two processes, one may write its code under the number that
-the other's signature has in the index. Here one reads or writes at a time.
+have yet, and writes index and code one after the other. So one process may write its code under the number that the
+index gives to another process's signature. Here a lock lets one process at a time read or write.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from numba.core.caching import (
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# at the start of a line: what is imported within functions is no part of a kernel
+# only at the start of a line: an import within a function is no part of a kernel
 _FROM = re.compile(r"^from +(\.*)([\w.]*) +import +(\([^)]*\)|.*)$", re.M)
 _IMPORT = re.compile(r"^import +([\w., ]+)$", re.M)
 
 
 class _Stamped:
-    """In place of Numba's stamp, which is of the one file."""
+    """Replaces Numba's stamp, which covers one file only."""
 
     _py_file: str
 
@@ -47,24 +47,24 @@ class _Stamped:
 
 
 class Provided(_Stamped, UserProvidedCacheLocator):  # type: ignore[misc]
-    """In the folder that NUMBA_CACHE_DIR names."""
+    """Keeps the cache in the folder that NUMBA_CACHE_DIR names."""
 
 
 class Beside(_Stamped, InTreeCacheLocator):  # type: ignore[misc]
-    """Beside the source."""
+    """Keeps the cache beside the source."""
 
 
 class Wide(_Stamped, UserWideCacheLocator):  # type: ignore[misc]
-    """In the user's cache, where the sources cannot be written to."""
+    """Keeps the cache in the user's cache folder, when the folder of the sources is read-only."""
 
 
 class Locked(IndexDataCacheFile):  # type: ignore[misc]
-    """The code of one function by signature; one process at a time."""
+    """The code of one function by signature. A lock lets one process at a time use it."""
 
     _cache_path: str
 
     def load(self, key: Any) -> Any:
-        """The code for a signature, None if there is none."""
+        """Return the code for a signature, None if there is none."""
         with _alone(self._cache_path):
             return super().load(key)
 
@@ -78,7 +78,7 @@ class Locked(IndexDataCacheFile):  # type: ignore[misc]
 def _alone(folder: str) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks
+        with suppress(OSError):  # the file system may have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -86,12 +86,12 @@ def _alone(folder: str) -> Iterator[None]:
 
 
 def is_kept(compiled: Any) -> bool:
-    """Whether the cache has code of a kernel as its sources are now, for whichever signature."""
+    """Whether the cache has code of a kernel, for any signature, that fits its present sources."""
     return bool(compiled._cache._cache_file._load_index())
 
 
 def install() -> None:
-    """Have Numba keep kernels so, and where these locators say unless NUMBA_CACHE_LOCATOR_CLASSES names others."""
+    """Make Numba use this cache, and these locators unless NUMBA_CACHE_LOCATOR_CLASSES names others."""
     caching.IndexDataCacheFile = Locked
     if not config.CACHE_LOCATOR_CLASSES:
         ours = [f"{__name__}.{locator.__name__}" for locator in (Provided, Beside, Wide)]
@@ -100,7 +100,7 @@ def install() -> None:
 
 @cache
 def stamp(path: Path, root: Path = ROOT) -> bytes:
-    """Of a source file and of all that it is made of (`sources`)."""
+    """Return the digest of a source file and of all files that it depends on (`sources`)."""
     digest = hashlib.sha256()
     for one in sorted(sources(path, root)):
         digest.update(_digest(one))
@@ -108,7 +108,7 @@ def stamp(path: Path, root: Path = ROOT) -> bytes:
 
 
 def sources(path: Path, root: Path = ROOT) -> set[Path]:
-    """A source file and all below `root` that it imports, and these import."""
+    """Return a source file and all files below `root` that it imports, directly or not."""
     found, coming = {path}, [path]
     while coming:
         new = _imported(coming.pop(), root) - found
@@ -124,7 +124,7 @@ def _digest(path: Path) -> bytes:
 
 @cache
 def _imported(path: Path, root: Path) -> frozenset[Path]:
-    """The files of our packages that this one imports."""
+    """Return the files of our packages that this one imports."""
     text = path.read_text("utf-8")
     plain = [name.split()[0] for names in _IMPORT.findall(text) for name in names.split(",")]
     modules = [root.joinpath(*name.split(".")) for name in plain]
@@ -136,7 +136,7 @@ def _imported(path: Path, root: Path) -> frozenset[Path]:
 
 
 def _ours(file: Path, root: Path) -> bool:
-    """Not another project's: installed side by side, each has a folder that tells its version."""
+    """Whether a file is ours and not another project's; an installed project has a `.dist-info` folder."""
     return file.is_relative_to(root) and not _foreign(root, file.relative_to(root).parts[0])
 
 

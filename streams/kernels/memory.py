@@ -1,4 +1,4 @@
-"""Memory of freed arrays is kept for the next ones, and one array grows where it is."""
+"""Keeps the memory of freed arrays for the next ones, and grows large arrays without a copy."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import numpy as np
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -2, -3, -8
 KEPT_BYTES = 1 << 30
 STEP_BYTES = 64 << 20
-LARGEST_KEPT_BYTES = 32 << 20  # glibc takes no more
+LARGEST_KEPT_BYTES = 32 << 20  # the largest threshold that glibc takes
 HUGE_FROM_BYTES = 4 << 20
 RESERVED_BYTES = 16 << 30  # of addresses, not of memory: 60 million packed rows of 250 bytes
 
 
 def keep_memory() -> bool:
-    """Tell glibc not to give the pages of freed arrays back; whether it took it (elsewhere nothing is done).
+    """Tell glibc to keep the pages of freed arrays; returns whether it will. Without glibc it does nothing.
 
-    A batch's columns are large enough to be mapped anew for each batch otherwise, and to fault a page in costs more
-    than to decode what goes into it (measured: 7 microseconds a page on a virtual machine, a tenth of all work).
-    Call it before threads are started: they share one arena then.
+    A batch's columns are so large that glibc would otherwise map them anew for each batch, and to fault a page in costs
+    more than to decode its content (measured: 7 microseconds a page on a virtual machine, a tenth of all work).
+    Call it before the first thread starts, so that all threads share one arena.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
@@ -34,9 +34,9 @@ def keep_memory() -> bool:
 
 
 def give_back() -> None:
-    """Give the freed pages that `keep_memory` keeps back to the system (measured: 6 ms for 100 MB).
+    """Return the freed pages that `keep_memory` keeps to the system (measured: 6 ms for 100 MB).
 
-    Now and then: what a moment of lag took is not needed soon, and what is needed is faulted in again.
+    Call it now and then: pages that a moment of lag took are not needed soon; any other is faulted in again.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -44,8 +44,10 @@ def give_back() -> None:
 
 
 def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
-    """`numpy.zeros`; a large array has pages of its own, which go when it goes: what `keep_memory` keeps of arrays that
-    doubled is as much again as they are."""
+    """Like `numpy.zeros`, but a large array has pages of its own, which the system gets back when the array is freed.
+
+    Otherwise `keep_memory` would keep the old halves of arrays that double: as much again as the arrays take.
+    """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if size < HUGE_FROM_BYTES:
         return np.zeros(shape, dtype)
@@ -59,17 +61,18 @@ def _pages(size: int) -> mmap.mmap:
 
 
 def _in_huge_pages(pages: mmap.mmap) -> None:
-    advise = getattr(mmap, "MADV_HUGEPAGE", None)  # rows are met in any order: fewer pages to look up
+    advise = getattr(mmap, "MADV_HUGEPAGE", None)  # access is in random order: fewer pages to look up
     if advise is not None:
         pages.madvise(advise)
 
 
 class Stretched:
-    """An int64 array that grows without being copied: it begins a range of addresses that is reserved for it, whose
-    pages come as they are used. Its place is its place: huge pages that move are cut into small ones (measured: with
-    500 MB of packed rows in small pages an event costs a quarter more).
+    """An int64 array that grows without a copy: it stands at the start of a reserved range of addresses.
 
-    `array` is replaced by `stretch`: nobody may keep it beyond.
+    The system gives the range pages as they are used. The array does not move while the range is large enough, because
+    the system splits huge pages that move into small ones (measured: with 500 MB of packed rows in small pages an event
+    costs a quarter more).
+    `stretch` and `shrink` replace `array`: do not keep a reference to it.
     """
 
     GROWTH = 1.5
@@ -84,7 +87,7 @@ class Stretched:
         self.array: Any = np.frombuffer(self._map, np.int64, words)
 
     def stretch(self, words: int) -> None:
-        """Have room for at least `words` words; what was there stays."""
+        """Make room for at least `words` words; the content stays."""
         growth = int(self.GROWTH * len(self.array))
         reserved = len(self._map) // 8
         words = max(words, growth if words > reserved else min(growth, reserved))
@@ -94,7 +97,7 @@ class Stretched:
         self._view(words)
 
     def shrink(self, words: int) -> None:
-        """Have `words` words; the memory of those beyond is given back."""
+        """Cut the array to `words` words and return the memory behind them to the system."""
         self.array = None
         start = 8 * words + -8 * words % mmap.PAGESIZE
         forget = getattr(mmap, "MADV_DONTNEED", None)
@@ -105,14 +108,14 @@ class Stretched:
     def _move(self, size: int) -> None:
         try:
             self._map.resize(size)
-        except (SystemError, ValueError):  # a system that cannot move pages copies them
+        except (SystemError, ValueError):  # the system cannot move pages: copy them
             larger = _pages(size)
             larger[: len(self._map)] = self._map[:]
             self._map = larger
 
 
 def _reserve(size: int, reserved: int) -> mmap.mmap:
-    """A map of `reserved` bytes; of less, but at least `size`, where the system promises no more than it has."""
+    """Map `reserved` bytes; fewer, but at least `size`, on a system that does not overcommit memory."""
     while reserved > size:
         try:
             return _pages(reserved)
@@ -122,7 +125,7 @@ def _reserve(size: int, reserved: int) -> mmap.mmap:
 
 
 def grown(array: Any, size: int) -> Any:
-    """A copy of `array` with room for `size` rows; what lies beyond the old ones is zero."""
+    """Return a copy of `array` with `size` rows; the new ones are zero."""
     bigger = zeros((size, *array.shape[1:]), array.dtype)
     bigger[: len(array)] = array
     return bigger

@@ -1,4 +1,4 @@
-"""UTF-8 checked as Python checks it, in kernels."""
+"""Checks UTF-8 in kernels, as strictly as Python does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HIGH_BITS = np.uint64(0x8080808080808080)
 
 @inlined
 def is_ascii(buf: Any, p: int, end: int) -> Any:
-    """Whether `buf[p:end]` has no byte above 127; eight at a time."""
+    """Whether `buf[p:end]` has no byte above 127; checks eight at a time."""
     while p + 8 <= end:
         if buf[p : p + 8].view(np.uint64)[0] & HIGH_BITS != np.uint64(0):
             return False
@@ -27,7 +27,7 @@ def is_ascii(buf: Any, p: int, end: int) -> Any:
 
 @kernel
 def valid_utf8(buf: Any, p: int, end: int) -> bool:
-    """Whether `buf[p:end]` is UTF-8 as Python's strict decoder takes it (RFC 3629; no surrogates)."""
+    """Whether Python's strict decoder would accept `buf[p:end]` as UTF-8 (RFC 3629; no surrogates)."""
     while p < end:
         a = buf[p]
         if a < 0x80:

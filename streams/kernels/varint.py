@@ -1,4 +1,4 @@
-"""Varints, as Kafka records and Avro write them: seven bits a byte, zigzag for signs."""
+"""Reads varints as Kafka records and Avro write them: seven bits a byte, zig-zag for signs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.kernels.jit import inlined
 
 @inlined
 def read_varint(buf: Any, p: int, end: int) -> Any:
-    """Read one zig-zag varint of at most 10 bytes: (value, next position), or position -1 when cut short."""
+    """Read one zig-zag varint of at most 10 bytes; returns (value, next position), position -1 when it is malformed."""
     raw = np.uint64(0)
     shift = np.uint64(0)
     while p < end:
