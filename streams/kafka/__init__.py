@@ -1,6 +1,6 @@
 """Clients of the broker: connection, topics, producer, readers, probes.
 
-Promises: every wait is bounded, every refusal is one line that says what to do.
+Promises: every wait is bounded; every refusal gives one line that says what to do.
 """
 
 from .broker_probe import BrokerProbe

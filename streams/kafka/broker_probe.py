@@ -1,4 +1,4 @@
-"""What the broker itself says, asked beside the clients that do the work: one that stopped fetching knows no lag."""
+"""Asks the broker itself, beside the clients that do the work: a client that stopped fetching does not see its lag."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ASK_EVERY_S = 10.0
 
 
 class BrokerProbe:
-    """Asks where partitions end, in the caller's thread. `away`: why it could not be asked, "" when it answered."""
+    """Asks the broker for partitions' ends, in the caller's thread. `away`: why it did not answer, "" when it did."""
 
     def __init__(self, bootstrap: Kafka, *, every_s: float = ASK_EVERY_S, answer_s: float = ANSWER_S) -> None:
         self._bootstrap, self._every_s, self._answer_s = bootstrap, every_s, answer_s
@@ -27,14 +27,14 @@ class BrokerProbe:
         self.away = ""
 
     def ends(self, places: Iterable[PartitionKey]) -> dict[PartitionKey, int]:
-        """The last stable offsets, as of some seconds ago; without those that are not known."""
+        """Return the last stable offsets as of some seconds ago, without those that are not known."""
         wanted = set(places)
         if wanted and time.monotonic() - self._asked_at >= self._every_s:
             self._ask(wanted)
         return {place: self._ends[place] for place in wanted if place in self._ends}
 
     def ask(self) -> str:
-        """Ask whether it is there; returns `away`."""
+        """Ask whether the broker answers; returns `away`."""
         try:
             self._admin().list_topics(timeout=self._answer_s)
             self.away = ""
@@ -62,4 +62,4 @@ class BrokerProbe:
                 (at.topic, at.partition): future.result(self._answer_s).offset for at, future in found.items()
             }
         except (KafkaException, TimeoutError):
-            self._client = None  # it goes on asking leaders of before an outage; a new one does not
+            self._client = None  # this client still asks the leaders of before an outage; a new one does not

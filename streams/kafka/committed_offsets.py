@@ -1,4 +1,4 @@
-"""What a group has committed, asked of a broker that may have started a moment ago."""
+"""Asks for a group's committed offsets, also from a broker that started a moment ago."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 def committed(
     consumer: Consumer, places: Sequence[TopicPartition], patience_s: float = 30.0
 ) -> list[TopicPartition]:
-    """A broker says that it is not the coordinator until it has made its topic of offsets and loaded it."""
+    """Return the committed offsets; ask again for `patience_s`.
+
+    A broker says that it is not the coordinator until it has created and loaded its topic of offsets.
+    """
     until = time.monotonic() + patience_s
     while True:
         try:

@@ -1,4 +1,4 @@
-"""How Kafka is reached: the brokers' addresses and what lets both clients in, as one frozen value."""
+"""The connection to Kafka: brokers' addresses and credentials for both client libraries, as one frozen value."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class KafkaConnection:
-    """Addresses (host:port,...) and, unless `security` is plaintext, how to show who we are.
+    """Addresses (host:port,...) and, unless `security` is plaintext, the credentials.
 
-    `security` is ssl, sasl_plaintext or sasl_ssl, as Kafka has it. `ca`, `cert` and `key` are PEM files; without a
-    `ca` the system's are trusted. As text it is its addresses, so that lines which name the broker hold no secret.
+    `security` is plaintext, ssl, sasl_plaintext or sasl_ssl, as in Kafka. `ca`, `cert` and `key` are PEM files; without
+    `ca` the system's authorities are trusted. `str` gives only the addresses, so that a line about the broker holds no
+    secret.
     """
 
     bootstrap: str
@@ -39,11 +40,11 @@ class KafkaConnection:
 
     @property
     def sasl(self) -> bool:
-        """Whether we have a name and a password."""
+        """Whether we authenticate with a name and a password."""
         return self.security.startswith("sasl")
 
     def confluent(self) -> dict[str, Any]:
-        """The settings of any librdkafka client."""
+        """Return the settings of any librdkafka client."""
         found = {"bootstrap.servers": self.bootstrap}
         if self.security != "plaintext":
             found["security.protocol"] = self.security
@@ -59,15 +60,18 @@ class KafkaConnection:
         return found
 
     def ssl_context(self) -> ssl.SSLContext:
-        """For aiokafka: the broker's certificate and its name are checked. Raises `OSError` for an unusable file."""
+        """Make aiokafka's TLS context, which checks the broker's certificate and its name.
+
+        Raises `OSError` for an unusable file.
+        """
         context = ssl.create_default_context(cafile=self.ca or None)
         if self.cert:
-            # without a password of its own OpenSSL would ask the terminal for that of an encrypted key
+            # without a password OpenSSL would ask for that of an encrypted key on the terminal
             context.load_cert_chain(self.cert, self.key, password="")
         return context
 
     def aiokafka(self) -> dict[str, Any]:
-        """The settings of any aiokafka client."""
+        """Return the settings of any aiokafka client."""
         found: dict[str, Any] = {
             "bootstrap_servers": self.addresses,
             "security_protocol": self.security.upper(),
@@ -83,8 +87,8 @@ class KafkaConnection:
         return found
 
     def faust(self) -> dict[str, Any]:
-        """The settings of a Faust app beside its brokers' URLs."""
-        from faust.auth import SASLCredentials, SSLCredentials  # here: who only produces needs no Faust
+        """Return the settings of a Faust app besides its brokers' URLs."""
+        from faust.auth import SASLCredentials, SSLCredentials  # here, as a mere producer needs no Faust
 
         context = self.ssl_context() if self.tls else None
         if self.sasl:
@@ -96,14 +100,14 @@ class KafkaConnection:
         return {} if context is None else {"broker_credentials": SSLCredentials(context)}
 
 
-Kafka = KafkaConnection | str  # a plain text is the addresses of brokers that let everybody in
+Kafka = KafkaConnection | str  # a text holds the addresses of brokers without authentication
 
 
 def as_connection(kafka: Kafka) -> KafkaConnection:
-    """The whole of it."""
+    """Turn addresses into a connection; a connection is returned as it is."""
     return KafkaConnection(kafka) if isinstance(kafka, str) else kafka
 
 
 def librdkafka_settings(kafka: Kafka) -> dict[str, Any]:
-    """The settings that every librdkafka client begins with."""
+    """Return the settings that every librdkafka client begins with."""
     return as_connection(kafka).confluent()

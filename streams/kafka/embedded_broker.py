@@ -1,7 +1,7 @@
 """The embedded broker: librdkafka's mock cluster, in this process. No Java, no Docker, nothing durable.
 
-It keeps a few megabytes of each partition: what is not read in time is gone, so whoever fills it must follow
-its consumers. Topics appear when they are first asked for, all with `PARTITIONS` partitions.
+It keeps only a few megabytes of each partition and then drops the oldest records, so a producer must not run ahead of
+its consumers. It creates a topic on the first request for it, always with `PARTITIONS` partitions.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from confluent_kafka import Producer
 
 from streams.errors import Fatal
 
-PARTITIONS = 4  # the mock cluster's own default; it cannot be told otherwise from Python
+PARTITIONS = 4  # the mock cluster's default, which Python cannot change
 
 
 class EmbeddedBroker:
     """A broker on a loopback port for as long as this object lives (a context manager)."""
 
     def __init__(self) -> None:
-        # The client that owns the cluster keeps it alive and warns that it is a mock; that is known.
+        # The client that owns the cluster keeps it alive. `log_level` 0 hides its warning that it is a mock.
         self._owner = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
         metadata = self._owner.list_topics(timeout=10)
         if not metadata.brokers:
@@ -29,7 +29,7 @@ class EmbeddedBroker:
         self.bootstrap = f"{broker.host}:{broker.port}"
 
     def make_topics(self, names: Iterable[str]) -> None:
-        """Make topics by asking for them."""
+        """Create topics by a request for each."""
         client = Producer(
             {"bootstrap.servers": self.bootstrap, "allow.auto.create.topics": True, "log_level": 0}
         )

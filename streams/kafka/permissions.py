@@ -1,4 +1,4 @@
-"""What a role may do at the broker is asked before it runs: a client that is refused later would only try again."""
+"""Checks a role's permissions at the broker before it runs: a client that is refused later would only try again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from streams.errors import Fatal, Retryable
 from .connection import Kafka, as_connection
 
 Operation = AclOperation
-TRANSACTIONS = "transactional-id"  # brokers do not tell what may be done with these before it is done
+TRANSACTIONS = "transactional-id"  # brokers cannot be asked for the permissions on these
 TIMEOUT_S = 10.0
 _PAUSE_S = 0.2
 _REFUSED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED)
@@ -26,7 +26,7 @@ _NOT_THERE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.GROUP_ID_NOT_FOUND)
 class Permission:
     """One ACL: `operation` on the topic or the group `name`."""
 
-    kind: str  # topic, group or transactional-id (its name is what the ids begin with)
+    kind: str  # topic, group or transactional-id (whose name is a prefix of the ids)
     name: str
     operation: AclOperation
 
@@ -35,7 +35,10 @@ class Permission:
 
 
 def check(kafka: Kafka, wanted: Sequence[Permission]) -> None:
-    """Raise `Fatal` that lists what is wanted and not allowed. What is not there is not judged, once we may see it."""
+    """Raise `Fatal` with a list of the permissions that are wanted but not given.
+
+    A topic or group that does not exist, and that we may describe, counts as allowed.
+    """
     admin = AdminClient({**as_connection(kafka).confluent(), "log_level": 0})
     wanted = [each for each in wanted if each.kind != TRANSACTIONS]
     places = list(dict.fromkeys((each.kind, each.name) for each in wanted))
@@ -53,8 +56,8 @@ def check(kafka: Kafka, wanted: Sequence[Permission]) -> None:
                 elif told.code() in _NOT_THERE:
                     allowed[place] = None
                 elif time.monotonic() > until:
-                    raise Retryable(f"{kafka}: the permissions on {place[1]} are not told: {told}") from error
-                else:  # such as the coordinator of a group, in a broker that has just started
+                    raise Retryable(f"{kafka}: cannot read the permissions on {place[1]}: {told}") from error
+                else:  # such as a group's coordinator that has just started
                     time.sleep(_PAUSE_S)
     denied = [
         each

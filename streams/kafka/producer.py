@@ -1,4 +1,4 @@
-"""Step 8: outputs leave through librdkafka; whoever commits first waits until they are acknowledged."""
+"""Step 8: sends outputs through librdkafka; a commit first waits for their acknowledgements."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from confluent_kafka import KafkaError, Producer
 from streams.errors import Fatal
 
 QUEUE_FULL_PAUSE_S = 0.005
-SERVED_AFTER = 100  # records; serving lets other threads have the interpreter
+SERVED_AFTER = 100  # records; to serve acknowledgements lets other threads have the interpreter
 
 
 class Outputs:
-    """A librdkafka producer whose acknowledgements are counted by epoch.
+    """A librdkafka producer that counts acknowledgements by epoch.
 
-    An epoch ends when a commit cycle starts. `await settled(epoch)` returns when every record produced up to
-    then is acknowledged by all in-sync replicas; a delivery that failed for good makes it raise `Fatal`.
+    An epoch ends when a commit cycle starts. `await settled(epoch)` returns when all in-sync replicas have acknowledged
+    every record of the epochs up to this one; it raises `Fatal` when a delivery failed for good.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -29,7 +29,7 @@ class Outputs:
                 "compression.type": "lz4",
                 "log_level": 3,
                 "linger.ms": 1,
-                "message.timeout.ms": 0,  # a broker that is away is waited for; one that is there answers, or refuses
+                "message.timeout.ms": 0,  # no limit: wait for a broker that is away; any other answers or refuses
                 "queue.buffering.max.messages": 1_000_000,
                 "queue.buffering.max.kbytes": 512 * 1024,
                 **config,
@@ -53,7 +53,7 @@ class Outputs:
         return delivered
 
     def begin_epoch(self) -> int:
-        """Close the epoch in hand and return its number: `settled(it)` waits for all up to here."""
+        """Close the current epoch and return its number, for `settled`."""
         closed = self.epoch
         self.epoch += 1
         self._open[self.epoch] = 0
@@ -73,7 +73,7 @@ class Outputs:
                 break
             left = [(message, message.pop("_error")) for message in batch if "_error" in message]
             for _, error in left:
-                if error.code() != KafkaError._QUEUE_FULL:  # it would be refused for ever
+                if error.code() != KafkaError._QUEUE_FULL:  # librdkafka would refuse it for ever
                     raise Fatal(f"an output to {topic} cannot be produced: {error.str()}")
             batch = [message for message, _ in left]
             self._producer.poll(QUEUE_FULL_PAUSE_S)
@@ -87,7 +87,7 @@ class Outputs:
     def send_one(
         self, topic: str, key: bytes, value: bytes, partition: int, landed: Callable[[int], None]
     ) -> None:
-        """Queue one record; `landed(offset)` is called when it is acknowledged."""
+        """Queue one record; call `landed(offset)` when it is acknowledged."""
         counted = self._callback
 
         def delivered(error: KafkaError | None, message: Any) -> None:
@@ -108,7 +108,7 @@ class Outputs:
                 self.check()
 
     def poll(self) -> None:
-        """Serve acknowledgements without waiting; `send` does, too, after every so many records."""
+        """Serve acknowledgements without a wait; `send` does so after every `SERVED_AFTER` records."""
         self._unserved = 0
         self._producer.poll(0)
 
@@ -118,12 +118,12 @@ class Outputs:
             raise Fatal(f"an output was refused for good: {self.failure}; nothing was committed past it")
 
     def outstanding(self, epoch: int) -> int:
-        """Records of epochs up to `epoch` that are not acknowledged yet."""
+        """Count the records of epochs up to `epoch` that are not acknowledged yet."""
         return sum(count for number, count in self._open.items() if number <= epoch)
 
     @property
     def pending(self) -> int:
-        """Records that are not acknowledged yet; any thread may ask."""
+        """How many records are not acknowledged yet; any thread may ask."""
         return sum(list(self._open.values()))
 
     async def settled(self, epoch: int) -> None:

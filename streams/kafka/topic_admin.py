@@ -1,4 +1,4 @@
-"""Topics are made and checked before anything runs: nothing relies on the broker making them by itself."""
+"""Creates and checks topics before anything runs; nothing relies on a broker that creates them by itself."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .connection import Kafka, as_connection, librdkafka_settings
 
 TIMEOUT_S = 10.0
 _LOOK_S = 0.1
-_TRY_S = 1.0  # of the time to wait for an answer, before looking why there is none
-# errors that trying again does not mend, and the settings that may
+_TRY_S = 1.0  # how long to wait for an answer before looking for the error
+# errors that no retry mends, and the settings to check
 CHECK = {
     KafkaError._AUTHENTICATION: "STREAMWISE_KAFKA_USER, its password and STREAMWISE_KAFKA_MECHANISM",
     KafkaError._SSL: "STREAMWISE_KAFKA_CA, and STREAMWISE_KAFKA_CERT and _KEY where the broker asks for them",
@@ -25,7 +25,7 @@ CHECK = {
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """One topic: how many partitions (None = as many as the sources), compacted or not, kept for good or not."""
+    """One topic: its partitions (None = as many as the sources), whether it is compacted, whether kept for ever."""
 
     name: str
     partitions: int | None = None
@@ -33,24 +33,24 @@ class TopicSpec:
     kept: bool = False
 
     def config(self) -> dict[str, str]:
-        """Topic settings at the broker."""
+        """Return the topic's settings for the broker."""
         if self.compacted:
             return {"cleanup.policy": "compact"}
         return {"retention.ms": "-1", "retention.bytes": "-1"} if self.kept else {}
 
 
 def broker_away(bootstrap: Kafka, more: str = "") -> Retryable:
-    """The error to raise when nobody answers."""
+    """Make the error for a broker that does not answer."""
     return Retryable(
         f"no Kafka broker answers at {bootstrap}; start one with `make kafka`, or set STREAMWISE_KAFKA{more}"
     )
 
 
 def existing(bootstrap: Kafka, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
-    """Topics that exist and how many partitions each has.
+    """Return the existing topics and how many partitions each has.
 
-    Raises `Retryable` when no broker answers, and `Fatal` at once when one refuses us or is not to be trusted:
-    librdkafka would go on trying and tell only its callback.
+    Raises `Retryable` when no broker answers, and `Fatal` at once when one refuses us or has a bad certificate:
+    librdkafka would try for ever and tell only its callback.
     """
     told: list[KafkaError] = []
     admin = AdminClient({**librdkafka_settings(bootstrap), "log_level": 0, "error_cb": told.append})
@@ -71,14 +71,14 @@ def existing(bootstrap: Kafka, timeout_s: float = TIMEOUT_S) -> dict[str, int]:
 def _check_refused(told: list[KafkaError]) -> None:
     for error in told:
         cause = error.str().partition("(after")[0].strip()
-        # the broker's word on our certificate comes after the handshake, as a connection that broke
+        # the broker refuses our certificate after the handshake, which looks like a broken connection
         code = KafkaError._SSL if "tls alert" in cause else error.code()
         if code in CHECK:
             raise Fatal(f"{cause}; check {CHECK[code]}") from None
 
 
 def topic_id(bootstrap: Kafka, name: str) -> str | None:
-    """The id that the broker gave the topic when it was made; None from a broker that gives none."""
+    """Return the id that the broker gave the topic when it was created; None from a broker that gives none."""
     admin = AdminClient({**librdkafka_settings(bootstrap), "log_level": 0})
     try:
         found = admin.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name].result()
@@ -95,7 +95,7 @@ def ensure(
     replication: int,
     create: bool = True,
 ) -> dict[str, str]:
-    """Create the missing topics and check the others; returns what was done with each ("created", "as it is").
+    """Create the missing topics and check the others; returns what happened to each ("created", "as it is").
 
     Raises `Fatal` when a topic has another number of partitions, or is missing and `create` is false.
     """
@@ -118,21 +118,21 @@ def ensure(
         raise Fatal(f"topics are missing: {names}; make them with `streamwise topics`")
     made = _create(bootstrap, missing)
     theirs = {name: spec for name, spec in specs.items() if name not in (*report, *made)}
-    if theirs:  # somebody else has just made them: check those, too
+    if theirs:  # another process has just created these: check them, too
         _await_all(bootstrap, theirs)
         report |= ensure(bootstrap, theirs, partitions=partitions, replication=replication, create=False)
     return {**report, **dict.fromkeys(made, "created")}
 
 
 def _await_all(bootstrap: Kafka, names: Iterable[str]) -> None:
-    """Until the broker names topics that it says are there already."""
+    """Wait until the broker lists topics that it says exist already."""
     until = time.monotonic() + TIMEOUT_S
     while not set(names) <= existing(bootstrap).keys() and time.monotonic() < until:
         time.sleep(_LOOK_S)
 
 
 def _create(bootstrap: Kafka, missing: list[NewTopic]) -> list[str]:
-    """Make topics; returns those that were not made by somebody else meanwhile."""
+    """Create topics; returns those that this call created and not another process meanwhile."""
     if not missing:
         return []
     made = []

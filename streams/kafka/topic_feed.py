@@ -16,14 +16,14 @@ from .connection import Kafka, librdkafka_settings
 log = logging.getLogger(__name__)
 
 AGAIN_S = 1.0
-WAIT_S = 0.5  # how soon `stop` is noticed where nothing comes
+WAIT_S = 0.5  # how long until `stop` takes effect while no records come
 
 
 class TopicFeed(ABC):
-    """Reads from `start` to `stop`; after an error of the client once more, by another call of `read`.
+    """Reads from `start` to `stop`; after an error of the client it calls `_read` again.
 
-    `name`: the thread's; `what` is read, for the log; `group` is joined by nobody, as partitions are assigned by hand;
-    `more`: settings of the consumer.
+    `name` is the thread's name; `what` names the topics in the log; nobody joins `group`, as partitions are assigned by
+    hand; `more` are further settings of the consumer.
     """
 
     def __init__(self, bootstrap: Kafka, *, name: str, what: str, group: str, more: dict[str, Any]) -> None:
@@ -36,10 +36,10 @@ class TopicFeed(ABC):
 
     @abstractmethod
     def _read(self, consumer: Any) -> None:
-        """Assign what is wanted, and read until `_stop` is set."""
+        """Assign the wanted partitions and read until `_stop` is set."""
 
     def start(self) -> Self:
-        """Begin to read."""
+        """Start reading."""
         self._thread.start()
         return self
 
@@ -50,7 +50,7 @@ class TopicFeed(ABC):
             self._thread.join(timeout=5)
 
     def _received(self, consumer: Any, most: int) -> list[Any]:
-        """What came, as soon as there is anything; nothing after `WAIT_S`."""
+        """Return at most `most` messages as soon as there are any; none after `WAIT_S`."""
         first = consumer.poll(WAIT_S)
         return [] if first is None else [first, *consumer.consume(most - 1, 0)]
 

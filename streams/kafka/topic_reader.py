@@ -1,4 +1,4 @@
-"""A topic read by hand to its end, in no group's name: what it holds now."""
+"""Reads a topic to its present end, outside any consumer group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.errors import Retryable
 from .connection import Kafka, librdkafka_settings
 
 TIMEOUT_S = 30.0
-AT_ONCE, WAIT_S = 1000, 0.1  # records asked for at a time, and how long for so many
+AT_ONCE, WAIT_S = 1000, 0.1  # records asked for at a time, and how long to wait for so many
 
 
 class Record(NamedTuple):
@@ -34,13 +34,12 @@ def read_to_end(
     last: int | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Iterator[Record]:
-    """Each record of a partition in its order, from the first that is there (the `last` offsets only, if given) to the
-    end that it has when it is reached.
+    """Yield the records of a topic, each partition's in order, up to the end that it has when the reader gets there.
 
-    All partitions, unless some are named. Of a transaction nothing comes before it is committed, nor what stands behind
-    an open one; what was rolled back or compacted away is passed over. Raises `Retryable` when the topic or the broker
-    is not there, refuses, or gives nothing for `timeout_s`: then what came is not all. `group` is joined by nobody;
-    librdkafka asks for its coordinator all the same, so the broker's permissions name it.
+    It begins at the first record (with `last`, that many offsets before the end) and reads all `partitions` unless some
+    are given. It stops before an open transaction, and skips records that were rolled back or compacted away. It raises
+    `Retryable` when the topic or the broker is missing, refuses, or gives nothing for `timeout_s`: the records so far
+    are then not all. Nobody joins `group`, but librdkafka asks for its coordinator, so it needs the permission to.
     """
     consumer = open_consumer(kafka, group, {"auto.offset.reset": "earliest"})
     try:
@@ -54,7 +53,7 @@ def read_to_end(
 
 
 def open_consumer(kafka: Kafka, group: str, more: dict[str, Any]) -> Any:
-    """A consumer to which partitions are assigned by hand."""
+    """Make a consumer for partitions that are assigned by hand."""
     return Consumer(
         {
             **librdkafka_settings(kafka),
@@ -93,7 +92,7 @@ def _read(consumer: Any, topic: str, waiting: set[int], timeout_s: float) -> Ite
                 yield Record(message.partition(), message.offset(), message.key(), message.value())
             elif error.code() == KafkaError._PARTITION_EOF:
                 waiting.discard(message.partition())
-            elif message.topic() is None:  # a broker or a coordinator that does not answer may do so soon
+            elif message.topic() is None:  # a broker or coordinator that does not answer now may do so soon
                 why = error.str()
                 continue
             else:

@@ -1,4 +1,4 @@
-"""Whether somebody listens where the broker should be; librdkafka would try for long and say little."""
+"""Waits until a broker accepts connections; librdkafka would try for long and say little."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from .connection import Kafka, as_connection
 from .topic_admin import broker_away
 
-PATIENCE_S = 30.0  # what a role waits for a broker that is starting, too
+PATIENCE_S = 30.0  # how long a role waits for a broker that starts at the same time
 _CONNECT_S = 3.0
 _PAUSE_S = 0.5
 
