@@ -1,4 +1,4 @@
-"""A Faust app on the raw-batch transport: the settings that FAUST's own defaults get wrong, in one place."""
+"""A Faust app on the raw-batch transport: one place for the settings whose Faust defaults do not suit us."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .consumer import Consumer
 from .raw_records import SCHEME, install
 
 COMMIT_INTERVAL_S = 1.0
-SESSION_TIMEOUT_S = 6.0  # after a kill the group stands still this long
+SESSION_TIMEOUT_S = 6.0  # after a kill the group waits this long before it rebalances
 HEARTBEAT_S = 1.5
-FETCH_BYTES = 2 << 20  # the share of a partition in one fetch: large turns that the caches still hold
-GIL_SWITCH_S = 0.0005  # the fetch thread waits this long for the interpreter at most (5 ms by default)
+FETCH_BYTES = 2 << 20  # of one partition in one fetch: large folds, whose data the caches still hold
+GIL_SWITCH_S = 0.0005  # the longest that the fetch thread waits for the interpreter (5 ms by default)
 
 
 class App(faust.App):  # type: ignore[misc]
-    """A role's app. The hooks below are called by `streams.transport.consumer` and `streams.durability.row_table`."""
+    """A role's app. `streams.transport.consumer` and `streams.durability.row_table` call the hooks below."""
 
     committer: Callable[[Consumer], Awaitable[bool]]
     backlog: Callable[[TP], bool]
     before_live: Callable[[set[int]], Awaitable[None]]
     fetched: Callable[[str, RawBatch], None]
     bundled: frozenset[str]
-    hurried: bool  # partitions are being handed over: whoever spreads work over time does it now
+    hurried: bool  # partitions are being handed over: work that is spread over time must be done now
 
 
 async def _commit_nothing(consumer: Consumer) -> bool:
@@ -45,7 +45,7 @@ def make_app(
     role: str, bootstrap: Kafka, *, partitions: int, standbys: int = 0, commit_interval_s: float = COMMIT_INTERVAL_S,
     **settings: Any,
 ) -> App:  # fmt: skip
-    """An app for one role. `role` is the consumer group's name."""
+    """Make the app of one role. `role` is the consumer group's name."""
     install()
     sys.setswitchinterval(GIL_SWITCH_S)
     app = App(
@@ -55,7 +55,7 @@ def make_app(
         store="memory://",
         autodiscover=False,
         web_enabled=False,
-        topic_allow_declare=False,  # `streamwise topics` makes them
+        topic_allow_declare=False,  # `streamwise topics` creates them
         topic_disable_leader=True,
         topic_partitions=partitions,
         topic_replication_factor=1,

@@ -1,8 +1,8 @@
-"""Step 2: Faust's Kafka transport, made to deliver raw record batches. The one corner that reaches into privates.
+"""Step 2: Faust's Kafka transport, made to deliver raw record batches. Only this package uses others' private names.
 
-`aiokafka.consumer.fetcher.PartitionRecords` is replaced by a subclass that yields each record batch whole,
-so that Faust's machinery (groups, assignor, tables, standbys, recovery) runs once a batch. aiokafka and
-faust-streaming are pinned; `tests/streams/transport/test_consumer.py` fails when what is relied on changes.
+A subclass replaces `aiokafka.consumer.fetcher.PartitionRecords` and yields each record batch whole, so that Faust's
+machinery (groups, assignor, tables, standbys, recovery) runs once a batch. aiokafka and faust-streaming are pinned;
+`tests/streams/transport/test_consumer.py` fails when the internals that this relies on change.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .consumer_thread import FULL_PAUSE_S, ConsumerThread
 
 @dataclass(slots=True)
 class Bundle:
-    """All that one fetch brought, in the order of each partition, and where the partitions ended then."""
+    """The batches of one fetch, each partition's in order, and where the partitions ended then."""
 
     batches: list[tuple[TP, RawBatch]]
     ends: dict[TP, int]
 
 
 def _message(tp: TP, batch: RawBatch, value: Any, generation: int) -> ConsumerMessage:
-    """What Faust knows a batch by: its last offset."""
+    """Make Faust's message for a batch; its offset is the batch's last one."""
     time_s = batch.append_time_ms / 1000.0
     return ConsumerMessage(
         tp.topic, tp.partition, batch.offset, time_s, 0, (), None, value, None, 0, 0, tp, generation_id=generation
@@ -39,16 +39,15 @@ def _message(tp: TP, batch: RawBatch, value: Any, generation: int) -> ConsumerMe
 class Consumer(driver.Consumer):  # type: ignore[misc]
     """Delivers raw batches to Faust and asks the role's committer what to commit.
 
-    `app.committer` is called by every commit Faust makes (periodic, on revocation, on shutdown);
-    `app.backlog(tp)` says whether enough of a partition lies decoded already. What a fetch brought of the
-    topics in `app.bundled` comes as one message (its value a `Bundle`, its batches closed), as Faust's own work
-    for a message costs more than the pass over a small batch; `app.fetched(topic, batch)` is called with each
-    in the fetch thread.
+    Every commit of Faust's (periodic, on revocation, on shutdown) calls `app.committer`. `app.backlog(tp)` says whether
+    a partition has enough decoded records waiting. All batches of a fetch from topics in `app.bundled` come as one
+    message (its value a `Bundle`, its batches closed), because Faust's own work for a message costs more than the pass
+    over a small batch. The fetch thread calls `app.fetched(topic, batch)` with each of them.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._commit_every = None  # or each 10,000th message waits until the commit under way has ended
+        self._commit_every = None  # otherwise each 10,000th message waits for the end of the current commit
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -80,13 +79,13 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         if active_partitions:
             full = self.app.backlog
             active_partitions = {tp for tp in active_partitions if not full(tp)}
-            if not active_partitions:  # to aiokafka, none would be all
+            if not active_partitions:  # aiokafka takes an empty set for all partitions
                 await asyncio.sleep(FULL_PAUSE_S)
                 return {}
         return await super()._getmany(active_partitions, timeout)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Faust's gap trees cost more than the kernels; the committer knows what is applied."""
+        """Do nothing: Faust's gap trees cost more than the kernels, and the committer knows what is applied."""
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         for tp in list(self._acked):
@@ -109,7 +108,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         self.stop_flow()
         self.app.hurried = True
         try:
-            await self.maybe_wait_for_commit_to_finish()  # one under way began before the last events
+            await self.maybe_wait_for_commit_to_finish()  # the current commit began before the last events
             await self.commit()
         finally:
             self.app.hurried = False
@@ -120,11 +119,11 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
         await self._thread.call_thread(self._thread.pause_in_client, tps)
 
     async def bounds(self, tps: set[TP]) -> dict[TP, tuple[int, int]]:
-        """(position, end) of each partition, asked of the broker."""
+        """Ask the broker for (position, end) of each partition."""
         return await self._thread.call_thread(self._thread.bounds, tps)  # type: ignore[no-any-return]
 
     def end_of(self, tp: TP) -> int:
-        """The end of the partition as of the newest fetch (the last stable offset), -1 when not known."""
+        """Return the partition's end (the last stable offset) as of the newest fetch, -1 when it is not known."""
         assignment = self._thread._assignment()
         state = assignment.state_value(driver.ensure_aiokafka_TP(tp)) if assignment is not None else None
         if state is None:
@@ -133,6 +132,6 @@ class Consumer(driver.Consumer):  # type: ignore[misc]
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
-    """`batch://host:port`."""
+    """The transport of `batch://host:port`."""
 
     Consumer = Consumer

@@ -1,4 +1,4 @@
-"""aiokafka's consumer in a thread of its own, which fetches as fast as the worker takes."""
+"""Runs aiokafka's consumer in a thread of its own, which fetches as fast as the worker takes."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from faust.types.tuples import TP
 from streams.batches import RawBatch, open_batch
 from streams.errors import Poison, located
 
-# One fetch is in flight for all partitions of a broker: a silent one holds up this long those that are not in it, as
-# what was fetched of them was not taken yet. While nothing comes there are none, and each fetch is answered as soon as
-# there is a record: it may wait longer, and an idle role asks seldom. A broker that does not end a wait for a record
-# (the embedded one) delays the first one by this share of the time in which nothing came.
+# One fetch is in flight for all partitions of a broker. It leaves out partitions whose last records are not taken yet;
+# while the others are silent, it holds these up for as long as it may wait. In an idle role no partition is left out,
+# and the broker answers as soon as there is a record: so a fetch may wait longer, and the role asks seldom. A broker
+# that does not end the wait when a record comes (the embedded one) delays the first record by `IDLE_SHARE` of the idle
+# time.
 FETCH_MAX_WAIT_MS, IDLE_FETCH_MAX_WAIT_MS, IDLE_SHARE = 10, 1000, 1 / 20
-# Between two fetches: what comes meanwhile comes together, which costs less than it delays. A fetch costs the broker,
-# its thread here and the loop as much as some hundred events, so the more come the longer they gather.
+# The pause between two fetches lets records gather, which saves more than the delay costs. A fetch costs the broker,
+# this thread and the event loop as much as some hundred events, so the more events come, the longer they gather.
 FETCH_PACE_S, LONGEST_PACE_S, PACE_PER_EVENT_S = 0.004, 0.008, 15e-6
 
-# While events come, other topics (the rows that a standby follows) give way: a piece is applied in a few milliseconds.
+# While events come, other topics (the rows that a standby follows) come in small pieces, each applied in a few ms.
 LIVE_S, ASIDE_BYTES, ASIDE_PACE_S = 0.1, 128 << 10, 0.02
-LOOK_S = 0.2  # aiokafka looks so often whether there is anything to ask for; what it waits for wakes it, too
-UNSURE_MS = 1000  # beyond what a fetch may wait: a hundred times as long as that while events come
+LOOK_S = 0.2  # how often aiokafka looks for partitions to fetch; what it waits for wakes it, too
+UNSURE_MS = 1000  # added to the time that a fetch may wait: a hundred times that time while events come
 TOPICS_PATIENCE_S, TOPICS_PAUSE_S = 20.0, 0.1  # less than a member may take to join
 
-FULL_PAUSE_S = 0.01  # while enough of every partition lies decoded
+FULL_PAUSE_S = 0.01  # the pause while no partition may be taken from
 
 
 class NotifyingRecords(OrderedDict[Any, Any]):
-    """aiokafka's store of what was fetched and not asked for yet, with a call for each result that comes in."""
+    """aiokafka's store of fetched results that nobody has taken yet; calls `arrived` with each new result."""
 
     def __init__(self, arrived: Callable[[Any, Any], None]) -> None:
         super().__init__()
@@ -47,10 +48,10 @@ class NotifyingRecords(OrderedDict[Any, Any]):
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """aiokafka's consumer with settings that Faust hard-wires otherwise. `ends`: see `Bundle`, as of the last fetch."""
+    """aiokafka's consumer, with settings that Faust hard-wires otherwise. `ends`: as of the last fetch (`Bundle`)."""
 
     _next_fetch_s = 0.0
-    _brought = 0  # events, by the last fetch
+    _brought = 0  # events of the last fetch
     _live_until_s = _next_aside_s = 0.0
     _quiet_since_s = 0.0
     _quiet_assignment: Any = None
@@ -79,9 +80,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         group._perform_assignment = self._assign_known
 
     async def _assign_known(self, response: Any) -> Any:
-        """As the group's leader: know all topics before they are assigned.
+        """Wait, as the group's leader, until all topics are known before assigning them.
 
-        A broker that is just up again may answer that there are none, and Faust would leave them out for good.
+        A broker that has just restarted may answer that a topic does not exist; Faust would then never assign it.
         """
         group = self._ensure_consumer()._coordinator
         until = time.monotonic() + TOPICS_PATIENCE_S
@@ -93,7 +94,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return await self._assign(response)
 
     def _paced_actions(self, assignment: Any) -> Any:
-        """No fetch follows the one before at once: what comes meanwhile comes together."""
+        """Return aiokafka's next requests, but only after a pause since the last fetch, in which records gather."""
         now = time.monotonic()
         if now < self._next_fetch_s:
             return [], {}, self._next_fetch_s - now, False, []
@@ -113,14 +114,14 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return actions
 
     def _max_wait_ms(self, own: Any, assignment: Any, now: float) -> int:
-        """How long a fetch may wait for its first record: short where any partition may be missing from it."""
+        """Return how long a fetch may wait for its first record: not long if it may leave out a partition."""
         if own._records or assignment is not self._quiet_assignment:
             self._quiet_since_s, self._quiet_assignment = now, assignment
         idle_ms = int(1000 * IDLE_SHARE * (now - self._quiet_since_s))
         return min(IDLE_FETCH_MAX_WAIT_MS, max(FETCH_MAX_WAIT_MS, idle_ms))
 
     def _put_aside(self, request: Any, now: float) -> None:
-        """Ask for little of the topics that are no events, and seldom."""
+        """Reduce a request for topics without events to small pieces, asked for seldom."""
         bundled = self.app.bundled
         due = now >= self._next_aside_s or not any(topic in bundled for topic, _ in request.topics)
         topics = [(topic, partitions) for topic, partitions in request.topics if topic in bundled]
@@ -134,7 +135,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         request._topics = topics
 
     def _arrived(self, tp: Any, result: Any) -> None:
-        """A fetch came in, while the pass still has the one before it: a thread may begin to decode."""
+        """Hand each batch of a new fetch to `app.fetched`: a thread may decode it while the pass is busy."""
         self._quiet_since_s = time.monotonic()
         if not isinstance(result, fetcher.FetchResult):
             return
@@ -145,10 +146,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 self.app.fetched(tp.topic, batch)
 
     async def _fetch_records(self, consumer: Any, active_partitions: Any, **named: Any) -> Any:
-        """Drain what was fetched, but for the partition numbers of which one topic is not known as well as the others.
+        """Drain the fetched batches, except of partition numbers that are unsure (`_unsure`).
 
-        Of the calls between Faust's two threads this is the one that runs in the consumer's own.
-        Batches of bundled topics stay closed: the pass, or a thread ahead of it, opens them.
+        Faust calls this in the consumer's own thread. Batches of bundled topics stay closed: the pass, or a thread
+        ahead of it, opens them.
         """
         unsure = self._unsure()
         if unsure and active_partitions:
@@ -156,7 +157,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             active_partitions = {
                 tp for tp in active_partitions if tp.topic not in bundled or tp.partition not in unsure
             }
-            if not active_partitions:  # to aiokafka, none would be all
+            if not active_partitions:  # aiokafka takes an empty set for all partitions
                 await asyncio.sleep(FULL_PAUSE_S)
                 return {}
         records = await super()._fetch_records(consumer, active_partitions, **named)
@@ -167,13 +168,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             for batch in batches:
                 try:
                     open_batch(batch, check_crc=self.app.conf.broker_check_crcs)
-                except Poison as error:  # never acknowledged: the next process fetches it again
+                except Poison as error:  # never acknowledged, so the next process fetches it again
                     where = located(error, tp.topic, tp.partition, batch.base_offset)
                     raise CorruptRecordException(str(where)) from error
         return records
 
     def _ends(self) -> dict[TP, int]:
-        """The last stable offsets that the newest fetches told, of the bundled topics."""
+        """Return the last stable offsets of the bundled topics, as of the newest fetches."""
         return {
             TP(tp.topic, tp.partition): int(state.lso)
             for tp, state in self._states()
@@ -181,10 +182,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         }
 
     def _unsure(self) -> set[int]:
-        """Partition numbers of which one topic was fetched lately and another was not, or never.
+        """Return the partition numbers of which one topic was fetched lately, but another was not or never.
 
-        After a broker was away a partition may be refused for a while longer than the others. Folded without it, all
-        that the others brought meanwhile would make its events late ones.
+        After an outage a broker may refuse one partition for longer than the others. If the fold went on without it,
+        its events would come behind the watermark and count as late.
         """
         states = self._states()
         if not states:
@@ -199,12 +200,12 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         }
 
     def _assignment(self) -> Any:
-        """aiokafka's own, with the state of each partition."""
+        """Return aiokafka's assignment, which has the state of each partition; None when there is none."""
         subscription = self._consumer._subscription.subscription if self._consumer is not None else None
         return subscription.assignment if subscription is not None else None
 
     def _states(self) -> list[tuple[Any, Any]]:
-        """What aiokafka knows of each partition of the bundled topics that is assigned."""
+        """Return aiokafka's state of each assigned partition of the bundled topics."""
         assignment = self._assignment()
         if assignment is None:
             return []
@@ -212,10 +213,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return [(tp, state) for tp, state in states if state]
 
     async def put_back(self, records: dict[TP, list[RawBatch]]) -> None:
-        """Batches that were drained and are not delivered after all are drained again, unless someone has sought since.
+        """Seek back to drained batches that are not delivered after all, unless the position has changed since.
 
-        Faust stops and resumes the flow while it restores. What it drops meanwhile of a changelog nobody would fetch
-        again, and whoever restores would wait for it.
+        Faust stops and resumes the flow while it restores. Nobody would fetch the part of a changelog again that it
+        drops meanwhile, and the recovery would wait for it for ever.
         """
         assignment = self._assignment()
         for tp, batches in records.items():
@@ -233,7 +234,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 consumer.pause(tp)
 
     async def bounds(self, tps: set[TP]) -> dict[TP, tuple[int, int]]:
-        """Where reading begins (committed, or the earliest offset) and where each partition ends; asks the broker."""
+        """Ask the broker where reading begins (the committed or the earliest offset) and where each partition ends."""
         consumer = self._ensure_consumer()
         wanted = [driver.ensure_aiokafka_TP(tp) for tp in tps]
         first = await consumer.beginning_offsets(wanted)

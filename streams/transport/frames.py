@@ -1,8 +1,8 @@
-"""Step 1: how the bytes of a fetch come off the socket: into the array that they stay in until they are decoded.
+"""Step 1: reads a fetch from the socket straight into the array that holds its bytes until they are decoded.
 
 aiokafka reads through asyncio's StreamReader, which copies every byte three times while it holds the interpreter.
 Here asyncio receives into an array of the response's size (`asyncio.BufferedProtocol`), and a fetch response keeps
-slices of it. aiokafka is pinned; `tests/streams/transport/test_frames.py` fails when what is relied on changes.
+slices of it. aiokafka is pinned; `tests/streams/transport/test_frames.py` fails when the internals used here change.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 from aiokafka.protocol.fetch import FetchResponse_v0
 
 SIZE_BYTES = 4
-LARGE_BYTES = 4096  # a slice pays from here on; no name in a response is as long
-LARGEST_FRAME_BYTES = 1 << 30  # a size beyond this is no Kafka broker's
+LARGE_BYTES = 4096  # from this size on a slice is cheaper than a copy; no name in a response is as long
+LARGEST_FRAME_BYTES = 1 << 30  # no Kafka broker sends a larger response
 
 
 class Frame:
-    """A response as aiokafka's types read it; what is large comes as a slice and not as a copy."""
+    """A response as aiokafka's types read it; large parts come as slices and not as copies."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
         self._at = 0
 
     def read(self, size: int | None = None) -> bytes | memoryview:
-        """The next `size` bytes, or all that are left."""
+        """Return the next `size` bytes, or all that are left."""
         start = self._at
         self._at = len(self._data) if size is None or size < 0 else start + size
         part = self._data[start : self._at]
@@ -36,7 +36,7 @@ class Frame:
 
 
 class FrameProtocol(conn.AIOKafkaProtocol, asyncio.BufferedProtocol):  # type: ignore[misc]
-    """Puts each response into `frames` as a memoryview; at the end of the connection, the error."""
+    """Puts each response into `frames` as a memoryview, and at the end of the connection the error."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -46,11 +46,11 @@ class FrameProtocol(conn.AIOKafkaProtocol, asyncio.BufferedProtocol):  # type: i
         self._filled = 0
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go: what is still missing of the size, or of the response."""
+        """Return the buffer for the next bytes: the missing part of the size, or of the response."""
         return self._part[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """`nbytes` more have come."""
+        """Take note of `nbytes` more bytes; queue the response when it is whole."""
         self._filled += nbytes
         if self._filled < len(self._part):
             return
@@ -65,18 +65,18 @@ class FrameProtocol(conn.AIOKafkaProtocol, asyncio.BufferedProtocol):  # type: i
         self._part = np.empty(size, np.uint8).data
 
     def eof_received(self) -> bool:
-        """The broker has gone. Streams would keep the connection half open, and who waits would wait till a timeout."""
+        """Close the connection. A stream would keep it half open, and callers would wait for a timeout."""
         super().eof_received()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits for a response learns that none will come."""
+        """Tell the reader of `frames` that no response will come any more."""
         super().connection_lost(exc)
         self.frames.put_nowait(exc or asyncio.IncompleteReadError(b"", SIZE_BYTES))
 
 
 class FrameConnection(conn.AIOKafkaConnection):  # type: ignore[misc]
-    """aiokafka's connection, reading frames."""
+    """aiokafka's connection, made to read frames."""
 
     @staticmethod
     async def _read(self_ref: Any) -> None:
@@ -96,7 +96,7 @@ class FrameConnection(conn.AIOKafkaConnection):  # type: ignore[misc]
             del self, frame
 
     def _handle_frame(self, frame: memoryview) -> None:
-        """A fetch response keeps slices of `frame`; every other one is aiokafka's own business."""
+        """Decode a fetch response, which keeps slices of `frame`; leave any other response to aiokafka."""
         number, request, waiting = self._requests[0]
         if number is not None and request.RESPONSE_TYPE.API_KEY == FetchResponse_v0.API_KEY:
             data = Frame(frame)
@@ -109,6 +109,6 @@ class FrameConnection(conn.AIOKafkaConnection):  # type: ignore[misc]
 
 
 def install() -> None:
-    """Let every aiokafka client of this process read frames. Idempotent."""
+    """Make every aiokafka client of this process read frames. Idempotent."""
     conn.AIOKafkaProtocol = FrameProtocol
     conn.AIOKafkaConnection = FrameConnection

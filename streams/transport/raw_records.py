@@ -1,4 +1,4 @@
-"""Whole record batches in place of aiokafka's records."""
+"""Makes aiokafka return whole record batches instead of records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCHEME = "batch"
 
 
 class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """Yields `RawBatch` instead of records. Control and aborted batches come as empty ones, so offsets move."""
+    """Yields `RawBatch` instead of records. Control and aborted batches come as empty ones, so that offsets advance."""
 
     next_fetch_offset: int
 
@@ -27,7 +27,7 @@ class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         self._damage: Fatal | Poison | None = None
         try:
             self._read_headers(self.next_fetch_offset)
-        except (Fatal, Poison) as error:  # whoever asks for it meets it
+        except (Fatal, Poison) as error:  # raised when the reader gets there
             after = self.batches[-1].next_offset if self.batches else self.next_fetch_offset
             self._damage = located(error, self._tp.topic, self._tp.partition, after)
 
@@ -35,10 +35,10 @@ class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         records = self._records
         while records.has_next():
             data = records._next_slice
-            batch = read_header(data, first=first)  # before aiokafka trusts its length
+            batch = read_header(data, first=first)  # checks the length before aiokafka trusts it
             records._cache_next()
             if self.batches and batch.base_offset < self.batches[-1].next_offset:
-                before = self.batches.pop()  # it would have the one behind it taken for consumed
+                before = self.batches.pop()  # its offsets would make the next batch count as consumed
                 raise Poison(f"a record batch from {before.base_offset} on reaches into the next one")
             if self._aborted(data, batch):
                 batch = skipped(batch.base_offset, batch.next_offset)
@@ -47,10 +47,10 @@ class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
             self._newest = data
 
     def end_at(self, end: int) -> None:
-        """Where the log ended when the broker began this fetch: what it claims more would move the position out of it.
+        """Refuse a last batch that claims offsets beyond `end`, the log's end when the broker began this fetch.
 
-        The broker reads on while it is written, so there may be batches behind that end. They are as their
-        producer made them: nothing is compacted yet, and each offset has its record.
+        Such offsets would move the position out of the log. But the broker reads on while others append, so sound
+        batches may stand beyond that end. They are not compacted yet, so each of their offsets has its record.
         """
         if self.batches and self.batches[-1].next_offset > end and not self._just_written():
             batch = self.batches.pop()
@@ -85,7 +85,7 @@ class RawPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]
 
 
 def install() -> None:
-    """Put the raw-batch classes in place and register the `batch://` scheme. Idempotent."""
+    """Put the raw-batch classes in place of aiokafka's and register the `batch://` scheme. Idempotent."""
     for name in ("_unpack_records", "_consume_aborted_up_to"):
         if not hasattr(fetcher.PartitionRecords, name):
             raise Fatal(
