@@ -1,6 +1,6 @@
-"""Roles as processes of one machine: started, watched and stopped together, by a parent that imports nothing heavy.
+"""Runs roles as processes of one machine: a parent that imports nothing heavy starts, watches and stops them together.
 
-Promises: no role outlives the process that started it; a role that ends is named with its own last line.
+Promises: no role outlives the process that started it; when a role ends, the error has its name and its last line.
 """
 
 from .parent_watch import end_with_parent

@@ -1,4 +1,4 @@
-"""A child role ends when the process that started it does: its standard input closes then."""
+"""A child role ends with the process that started it: when that ends, the child's standard input closes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 
 
 def end_with_parent() -> None:
-    """From now on the end of standard input is a SIGTERM."""
+    """Send this process a SIGTERM as soon as its standard input closes."""
     threading.Thread(target=_watch, name="parent", daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""Work that has time: it takes what the roles beside it leave of the processors."""
+"""Lowest priority, for work without a deadline: it gets only the processor time that the roles leave."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import suppress
 
 
 def give_way() -> None:
-    """Run, with all threads begun later, only while a processor has nothing else to do: the roles keep their pace."""
+    """Run this thread, and all it starts from now on, only on idle processors, so that the roles lose no speed."""
     if hasattr(os, "SCHED_IDLE"):
-        with suppress(OSError):  # where it is not allowed, as with some containers
+        with suppress(OSError):  # some containers do not allow it
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
             return
     os.nice(19)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM set an event."""
+"""Turns SIGINT and SIGTERM into an event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set. Main thread only; the old handlers come back at the end."""
+    """Yield an event that SIGINT and SIGTERM set, then restore the old handlers. Main thread only."""
     stop = threading.Event()
 
     def handler(_signal: int, _frame: FrameType | None) -> None:

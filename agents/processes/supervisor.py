@@ -1,4 +1,4 @@
-"""All roles on one machine, as processes that are started and stopped together; small ones may share one."""
+"""Starts and stops all roles of one machine together, each as a process; small ones may share one process."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from streams.errors import Fatal
 from .ready import READY_LINE
 
 ROLES = ("worker", "learner", "ledger", "analyst", "server")
-READER = "reader"  # started too where messages can be read
+READER = "reader"  # started if the lexicons are installed and the phrases declared
 LEXICONS = ("vaderSentiment", "jionlp")
-BACKUP = "backup"  # started too when a folder for backups is set
-SHARED = "shared"  # the command that runs several in one process
+BACKUP = "backup"  # started if a folder for backups is set
+SHARED = "shared"  # the command that runs several roles in one process
 SMALL = ("learner", "ledger", "analyst", READER, "server")  # the worker keeps a core to itself
-# glibc gives each of many threads an arena of its own, up to eight a core: what is free in one no other thread uses
+# glibc gives many threads an arena each, up to eight a core, and no thread uses the free memory of another arena
 FEW_ARENAS = {"MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
-FIRST = "prepare"  # the command for what comes before any role
+FIRST = "prepare"  # the command that runs the checks before any role starts
 READY_TIMEOUT_S = 120.0  # a first start compiles the kernels
 STOP_TIMEOUT_S = 15.0
-TIED = "--tied"  # a role's hidden flag: end when standard input does, so that no role outlives its parent
+TIED = "--tied"  # a role's hidden flag: end when standard input closes, so that no role outlives its parent
 _CHECK_S = 0.5
-_LINES = 20  # of a role's output, kept to explain its end
+_LINES = 20  # the latest lines of a role's output, kept to explain its end
 _READY = re.compile(rf"^(\w+) {READY_LINE} http://(\S+)$")
 
 
 class RoleProcess:
-    """A child process with one role, or with several. It ends when this process does, however that happens.
+    """A child process that runs one role or several. It ends when this process ends, however that happens.
 
-    `addresses`: host:port of the HTTP port of each role that is ready.
+    `addresses`: the HTTP address (host:port) of each role that is ready.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class RoleProcess:
         *,
         roles: Sequence[str] = (),
     ) -> None:
-        """`role`: the command; `roles`: those that it runs, if they are others."""
+        """`role`: the command; `roles`: the roles that it runs, if not that one alone."""
         self.roles = tuple(roles) or (role,)
         self.addresses: dict[str, str] = {}
         self.log = folder / f"{role}.log"
@@ -74,7 +74,7 @@ class RoleProcess:
 
     @property
     def address(self) -> str:
-        """Of the one role that it runs."""
+        """The HTTP address of its first role; empty until that is ready."""
         return self.addresses.get(self.roles[0], "")
 
     def _read(self) -> None:
@@ -93,9 +93,9 @@ class RoleProcess:
     def wait_ready(
         self, timeout_s: float = READY_TIMEOUT_S, stop: threading.Event | None = None, role: str = ""
     ) -> bool:
-        """Wait until it takes events (`role`: one of several); False when `stop` was set meanwhile.
+        """Wait until it takes events (`role`: one of several); return False if `stop` is set first.
 
-        Raises `Fatal` with its own last line.
+        Raises `Fatal` if it ends first, with its last line, or if the time is over.
         """
         role = role or self.roles[0]
         until = time.monotonic() + timeout_s
@@ -108,24 +108,24 @@ class RoleProcess:
         return True
 
     def check(self) -> None:
-        """Raise `Fatal` if it has ended."""
+        """Raise `Fatal` with its last line if it has ended."""
         status = self.process.poll()
         if status is not None:
             self._reader.join(timeout=2)
             said = [line for line in self._last if line.startswith("streamwise:")] or list(self._last)
-            last = said[-1].removeprefix("streamwise: ") if said else "it said nothing"
+            last = said[-1].removeprefix("streamwise: ") if said else "it printed nothing"
             role, colon, rest = last.partition(": ")
-            if not colon or role not in self.roles:  # one that is alone does not say who it is
+            if not colon or role not in self.roles:  # a role alone in its process does not name itself
                 role, rest = ", ".join(self.roles), last
             raise Fatal(f"the {role} ended with status {status}: {rest} (its output is in {self.log})")
 
     def terminate(self) -> None:
-        """Ask it to end after a last commit."""
+        """Ask it to end, which it does after a last commit."""
         if self.process.poll() is None:
             self.process.terminate()
 
     def wait(self, timeout_s: float) -> int:
-        """Wait for its end; kill it after `timeout_s`. Returns its exit status."""
+        """Wait until it ends, and kill it after `timeout_s`; return its exit status."""
         try:
             status = self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -138,7 +138,7 @@ class RoleProcess:
 
 
 class Supervisor:
-    """All roles, as a context manager. `addresses`: role -> host:port of its HTTP port."""
+    """Runs all roles, as a context manager that stops them at its end."""
 
     def __init__(
         self,
@@ -149,9 +149,9 @@ class Supervisor:
         names: Sequence[str] = ROLES,
         shared: Sequence[str] = (),
     ) -> None:
-        """`names`: the roles to start, the server last; `learner`: more arguments for it.
+        """`names`: the roles to start, the server last. `learner`: further arguments of the learner.
 
-        `shared`: those of them that run in one process, the server among them; it takes no further arguments.
+        `shared`: those of `names` that run in one process, the server among them; they take no further arguments.
         """
         self._settings, self._arguments, self._names = settings, {"learner": learner}, names
         self._shared = [name for name in names if name in shared]
@@ -161,7 +161,7 @@ class Supervisor:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Where the roles that are ready answer."""
+        """The HTTP address (host:port) of each role that is ready."""
         found: dict[str, str] = {}
         for process in self._processes():
             found |= process.addresses
@@ -170,8 +170,8 @@ class Supervisor:
     def start(
         self, stop: threading.Event | None = None, told: Callable[[str], None] = lambda role: None
     ) -> bool:
-        """Start all and wait until each is ready; `told(role)` as they are. False when `stop` was set meanwhile."""
-        last = self._shared or [self._names[-1]]  # the server has to know where the others are
+        """Start all, wait for each and call `told(role)` once it is ready; return False if `stop` is set first."""
+        last = self._shared or [self._names[-1]]  # the server needs the addresses of the others
         first = [name for name in self._names if name not in last]
         for role in first:
             self._start(role, {})
@@ -205,16 +205,19 @@ class Supervisor:
         self.running[role] = RoleProcess(role, arguments, {**self._environment, **more}, self._folder)
 
     def _processes(self) -> list[RoleProcess]:
-        """Each once."""
+        """Return each process once: several roles may share one."""
         return list(dict.fromkeys(self.running.values()))
 
     def check(self) -> None:
-        """Raise `Fatal` if one has ended."""
+        """Raise `Fatal` if a process has ended."""
         for process in self._processes():
             process.check()
 
     def stop(self) -> dict[str, int]:
-        """End them, the worker first, so that what it still emits is learned and kept; exit statuses by role."""
+        """End all roles and return their exit statuses.
+
+        The worker ends first, so that learner and ledger still take its last outputs.
+        """
         statuses = {}
         until = time.monotonic() + STOP_TIMEOUT_S
         for role in (*self._names, BACKUP):
@@ -238,7 +241,10 @@ class Supervisor:
 
 
 def environment(settings: Settings, free_ports: bool) -> dict[str, str]:
-    """The settings as a child's environment, paths made absolute. `free_ports`: all but the page's."""
+    """Return the settings as a child's environment, with absolute paths.
+
+    `free_ports`: every port but the page's is a free one.
+    """
     found = {}
     for name, value in settings.model_dump().items():
         if isinstance(value, Path):
@@ -250,13 +256,13 @@ def environment(settings: Settings, free_ports: bool) -> dict[str, str]:
         found[f"STREAMWISE_{name.upper()}"] = str(value)
     if not settings.ledger:
         found["STREAMWISE_LEDGER"] = f"sqlite:///{settings.state.resolve() / 'ledger.db'}"
-    # children run the code of their parent, in whatever folder they start
+    # children run their parent's code, whatever folder they start in
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**found, "PYTHONUNBUFFERED": "1", "PYTHONPATH": path}
 
 
 def can_read(settings: Settings) -> bool:
-    """Whether the lexicons are installed and the phrases declared."""
+    """Return whether the lexicons are installed and the phrases declared."""
     installed = all(importlib.util.find_spec(name) for name in LEXICONS)
     return installed and settings.phrases.is_file()
 
@@ -267,9 +273,9 @@ def _close(pipe: IO[Any] | None) -> None:
 
 
 def run_first(settings: Settings, stop: threading.Event) -> int:
-    """What comes before any role, in a process that ends: what it imports would stay. Returns its exit status.
+    """Run the checks before any role in a child process, and return its exit status.
 
-    What it says on standard error is said here.
+    In this process their imports would stay in memory. The child's standard error is copied to this one's.
     """
     child = subprocess.Popen(
         [sys.executable, "-m", "cli", FIRST, TIED],
@@ -299,9 +305,9 @@ def _hand_on(lines: IO[str]) -> None:
 def run_together(
     settings: Settings, stop: threading.Event, told: Callable[[str], None], *, apart: bool = False
 ) -> None:
-    """All roles until `stop` is set; raises `Fatal` when one of them ends by itself.
+    """Run all roles until `stop` is set; raise `Fatal` if one of them ends by itself.
 
-    `apart`: each in a process of its own; else the small ones share one.
+    `apart`: each role has a process of its own; otherwise the small ones share one.
     """
     more = [READER] if can_read(settings) else []
     names = [*ROLES[:-1], *more, ROLES[-1]]
