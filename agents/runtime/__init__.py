@@ -1,4 +1,4 @@
-"""What every role has: checks before it starts, an event loop, an HTTP port, a clean stop; several in one process.
+"""What every role has: checks before the start, an event loop, an HTTP port, a clean stop; roles that share a process.
 
 Promises: a role that cannot go on ends with one line that says what to do.
 """

@@ -1,4 +1,4 @@
-"""What the roles on an `Intake` share: outputs, watchdog, HTTP port, when they are ready, their life."""
+"""What the roles on an `Intake` share: outputs, watchdog, HTTP port, readiness, start and stop."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .role import HttpPort, run_app
 
 
 class IntakeRole(ABC):
-    """Implements `agents.intake.Taker` and runs it as a role; a role says what it does with what it takes.
+    """Implements `streams.intake.Taker` and runs it as a role; a subclass says what it does with the records.
 
-    `whole`: whether it holds all that it needs; one that has to be alone in its group sets it in `begin`.
-    `completed_at`: when it committed last, which each role sets. `failpoints[name]()` is called where the `POINTS` of
-    the role say, for tests.
+    `whole`: whether all partitions it needs are assigned; a role that must be alone in its group sets it in `begin`.
+    `completed_at`: the time of the last commit (`time.monotonic`); each role sets it. `failpoints[name]()`, for tests,
+    is called at each name in `POINTS`.
     """
 
-    NAME: str  # of its port, its folder and its line
+    NAME: str  # names its port, its folder and its ready line
     POINTS: tuple[str, ...] = ()
 
     def __init__(
@@ -64,42 +64,45 @@ class IntakeRole(ABC):
 
     @abstractmethod
     async def begin(self, bounds: Bounds) -> dict[TP, int]:
-        """From which offset on each partition is wanted."""
+        """Return the first offset wanted of each partition."""
 
     @abstractmethod
     async def take(self, batches: Batches) -> None:
-        """Handle what one fetch brought."""
+        """Handle the batches of one fetch."""
 
     @abstractmethod
     async def commit(self) -> dict[TP, int]:
-        """Make what was taken durable; the offsets that may be committed now."""
+        """Make everything taken so far durable; return the offsets that may be committed now."""
 
-    # -- what a role adds
+    # -- hooks of a role
 
     def watches(self) -> list[Watch]:
-        """Its own steps, those with their own cause first. Asked for before a subclass has its own attributes."""
+        """Return the role's own watched steps, the more specific first.
+
+        Called before the subclass has its own attributes.
+        """
         return []
 
     def who_is_away(self) -> str:
-        """Asked in the watchdog's thread, over connections of its own: who does not answer."""
+        """Return which neighbour does not answer. The watchdog's thread asks, over connections of its own."""
         return self.intake.probe.ask()
 
     def waits_for(self) -> str:
-        """What else it cannot do without, while that is not there."""
+        """Return what else the role waits for; empty if nothing."""
         return ""
 
     async def prepare(self) -> None:
-        """Before the first batch, watched already."""
+        """Run before the first batch; the watchdog already watches."""
         return
 
     async def finish(self) -> None:
-        """After the last one, however the role ends."""
+        """Run after the last batch, however the role ends."""
         return
 
     # -- figures
 
     def ready(self) -> tuple[bool, str]:
-        """Whether it takes what comes."""
+        """Return whether the role takes records, and if not, what it waits for."""
         waits = self.watchdog.away or self.intake.probe.away or self.waits_for()
         if waits:
             return False, waits
@@ -110,7 +113,7 @@ class IntakeRole(ABC):
         return True, ""
 
     def status(self) -> RoleStatus:
-        """Figures for /status, /metrics and the page."""
+        """Return the figures for /status, /metrics and the page."""
         return {
             "role": self.NAME,
             "lag": self.intake.lag(),
@@ -123,13 +126,13 @@ class IntakeRole(ABC):
 
     @property
     def address(self) -> str:
-        """host:port of its HTTP port."""
+        """The HTTP address (host:port)."""
         return f"{self.settings.host}:{self.http.server.port}"
 
     async def run(self) -> None:
         """Work until stopped."""
         self.http.start()
-        self.watchdog.start()  # the start itself may hang, too
+        self.watchdog.start()  # before the start, which may hang, too
         self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         try:
             await self.prepare()

@@ -1,4 +1,4 @@
-"""What comes before any role: the config is right, a broker answers, the topics are there."""
+"""Checks before any role starts: the config is valid, a broker answers, the topics exist."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from streams.kafka import PATIENCE_S, check, ensure, existing, reach
 def prepare(
     settings: Settings, role: str = "", *, patience_s: float = PATIENCE_S, create: bool = True
 ) -> dict[str, str]:
-    """Wait for the broker, check what the role may do there, then create the missing topics and check the others.
+    """Wait for the broker, check the role's permissions, create the missing topics and check the others.
 
-    Returns what was done with each topic.
+    Returns by topic what was done with it.
     """
     sources = source_topics(settings)
     enter(settings, role, sources, patience_s)
@@ -27,7 +27,7 @@ def prepare(
 
 
 def enter(settings: Settings, role: str, sources: list[str], patience_s: float = 0.0) -> None:
-    """Wait for the broker. Raises `Fatal` when it refuses us, or does not allow what the role needs."""
+    """Wait for the broker. Raises `Fatal` if it refuses the connection or a permission that the role needs."""
     reach(settings.access, patience_s)
     if role and settings.kafka_security != "plaintext":
         existing(settings.access)
@@ -35,5 +35,5 @@ def enter(settings: Settings, role: str, sources: list[str], patience_s: float =
 
 
 def source_topics(settings: Settings) -> list[str]:
-    """The topics that events come from. Raises `ConfigError` for anything wrong in any of the config files."""
+    """Return the topics that events come from. Raises `ConfigError` for a mistake in any config file."""
     return [source.topic for source in load_config(settings.config).features.sources]

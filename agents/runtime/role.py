@@ -21,7 +21,7 @@ from streams.transport import App
 
 
 def set_up_logging(level: int = logging.WARNING, *, shared: bool = False) -> None:
-    """Plain lines on standard error. `shared`: with the thread, which is named after its role."""
+    """Log plain lines to standard error. `shared`: each names its thread, which has the name of its role."""
     place = "%(threadName)s %(name)s" if shared else "%(name)s"
     logging.basicConfig(
         level=level, stream=sys.stderr, format=f"%(asctime)s %(levelname)s {place}: %(message)s"
@@ -30,7 +30,7 @@ def set_up_logging(level: int = logging.WARNING, *, shared: bool = False) -> Non
 
 
 class HttpPort:
-    """A role's /metrics, /healthz, /readyz and /status."""
+    """The HTTP port of a role: /metrics, /healthz, /readyz, /status, and /customers where it answers for them."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class HttpPort:
         self.server = RoleServer(host, port, self.metrics.registry, live, ready, status, customer)
 
     def start(self) -> HttpPort:
-        """Serve."""
+        """Begin to serve."""
         self.server.start()
         return self
 
@@ -61,7 +61,7 @@ _waiting: dict[threading.Thread, tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
 
 def stop_event() -> asyncio.Event:
-    """Set when this role is to stop: by a signal, or, of one that is not in the main thread, by `stop_all`."""
+    """Return an event that asks this role to stop: signals set it in the main thread, `stop_all` in any other."""
     loop, stop, thread = asyncio.get_running_loop(), asyncio.Event(), threading.current_thread()
     if thread is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -74,17 +74,17 @@ def stop_event() -> asyncio.Event:
 
 
 def stop_all() -> list[threading.Thread]:
-    """Stop the roles that have a thread of their own; the threads of those that have begun to work."""
+    """Ask all roles outside the main thread to stop; return the threads of those that have called `stop_event`."""
     _asked.set()
     waiting = dict(_waiting)
     for loop, stop in waiting.values():
-        with suppress(RuntimeError):  # it has ended
+        with suppress(RuntimeError):  # its loop has ended
             loop.call_soon_threadsafe(stop.set)
     return list(waiting)
 
 
 async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> None:
-    """Run a Faust app until it stops or a signal asks it to."""
+    """Run a Faust app until it crashes or `stop_event` is set."""
     stop = stop_event()
     await app.start()
     if on_started is not None:
@@ -92,7 +92,7 @@ async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> 
     crashed = asyncio.ensure_future(app.wait_until_stopped())
     asked = asyncio.ensure_future(stop.wait())
     await asyncio.wait({crashed, asked}, return_when=asyncio.FIRST_COMPLETED)
-    if app.crash_reason is not None:  # a clean stop would wait for what has crashed
+    if app.crash_reason is not None:  # a clean stop would wait for the part that crashed
         end_process(line_of(app.crash_reason))
     asked.cancel()
     await app.stop()
@@ -102,18 +102,16 @@ async def run_app(app: App, *, on_started: Callable[[], None] | None = None) -> 
 
 
 def line_of(error: BaseException) -> str:
-    """Why a role ends."""
+    """Return the line that says why a role ends."""
     if isinstance(error, StreamwiseError):
         return str(error)
-    if isinstance(
-        error, KafkaError
-    ):  # what Faust's consumer does not try again, such as a permission taken away
+    if isinstance(error, KafkaError):  # Faust's consumer does not retry it; such as a revoked permission
         return f"the Kafka broker refuses to go on: {error}"
     return f"{type(error).__name__}: {error}"
 
 
 def run_role(main: Callable[[], Any]) -> int:
-    """Run `main()` (a coroutine function) to its end; returns the exit status."""
+    """Run `main()` (a coroutine function) to its end and return the exit status."""
     try:
         asyncio.run(main())
     except (StreamwiseError, KafkaError) as error:

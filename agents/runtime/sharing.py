@@ -1,7 +1,7 @@
-"""Several roles in one process, each in a thread with an event loop of its own.
+"""Runs several roles in one process, each in a thread with an event loop of its own.
 
-On one machine the small ones share what their imports hold. Each keeps its HTTP port, its watchdog, its line when it is
-ready, and its name when it fails.
+On one machine the small roles share the memory of their imports. Each keeps its HTTP port, its watchdog and its ready
+line; an error still names the role that failed.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ CLASSES: Mapping[str, tuple[str, str]] = {
     "server": ("agents.server", "ServerRole"),
 }
 EXIT_CONFIG = 2
-STOP_TIMEOUT_S = 12.0  # less than whoever started this waits
+STOP_TIMEOUT_S = 12.0  # less than the supervisor waits for this process (15 s)
 START_TIMEOUT_S = 60.0
-STARTED_S = 10.0  # what imports and first reads took is free by then, and would stay
+STARTED_S = 10.0  # by then the memory of imports and first reads is free, and the process would keep it
 GIVE_BACK_S = 60.0
 
 
 class Role(Protocol):
-    """What a role is from here."""
+    """The part of a role that this module uses."""
 
     @property
     def address(self) -> str:
-        """host:port of its HTTP port."""
+        """The HTTP address (host:port)."""
 
     async def run(self) -> None:
         """Work until stopped."""
@@ -56,7 +56,7 @@ Make = Callable[[str, Settings], Role]
 
 
 class _Wake:
-    """What the main thread sleeps on: any thread may wake it, and so do signals, whichever thread they meet."""
+    """Lets the main thread sleep until another thread or a signal wakes it, whichever thread receives the signal."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
@@ -64,7 +64,7 @@ class _Wake:
         self.called = False
 
     def on_signals(self) -> None:
-        """SIGINT and SIGTERM wake it."""
+        """Let SIGINT and SIGTERM wake it."""
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.call)
@@ -72,16 +72,16 @@ class _Wake:
     def call(self, *_signal: Any) -> None:
         """Wake it."""
         self.called = True
-        with suppress(BlockingIOError):  # it has been woken often
+        with suppress(BlockingIOError):  # the pipe is full, so it will wake anyway
             os.write(self._write, b"!")
 
     def wait(self, timeout_s: float) -> bool:
-        """Sleep until it is woken; False when the time is over before."""
+        """Sleep until woken; return False if `timeout_s` passes first."""
         return bool(select.select([self._read], [], [], timeout_s)[0])
 
 
 class _Hosted:
-    """A role in a thread of its own. `failure`: why it ended, None while it runs or when it was asked to end."""
+    """A role in a thread of its own. `failure`: why it ended; None while it runs, or if it was asked to end."""
 
     def __init__(self, name: str, make: Callable[[], Role], ended: Callable[[], None]) -> None:
         self.name, self.address = name, ""
@@ -91,22 +91,22 @@ class _Hosted:
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin, and wait until its HTTP port is open or it has failed."""
+        """Start the role; wait until its HTTP port is open or it has failed."""
         self.thread.start()
         if not self._made.wait(START_TIMEOUT_S):
-            self.failure = Fatal(f"it was not there after {START_TIMEOUT_S:.0f} s")
+            self.failure = Fatal(f"it did not start within {START_TIMEOUT_S:.0f} s")
             self._ended()
 
     def _run(self) -> None:
         in_role(self.name)
         try:
             with asyncio.Runner() as runner:
-                runner.get_loop()  # Faust asks for the thread's
+                runner.get_loop()  # sets it as the thread's loop, which Faust asks for
                 role = self._make()
                 self.address = role.address
                 self._made.set()
                 runner.run(role.run())
-        except Exception as error:  # whatever it is ends the process, which says so
+        except Exception as error:  # any error ends the process, which prints it
             self.failure = error
         finally:
             self._made.set()
@@ -114,9 +114,9 @@ class _Hosted:
 
 
 def run_shared(names: Sequence[str], settings: Settings, make: Make | None = None) -> int:
-    """Run the roles until SIGINT or SIGTERM, or until one of them ends; returns the exit status. Main thread only.
+    """Run the roles until SIGINT or SIGTERM, or until one of them ends; return the exit status. Main thread only.
 
-    The server is made last, as it is told where the others are.
+    The server starts last, because it needs the addresses of the others.
     """
     wake = _Wake()
     wake.on_signals()
@@ -143,7 +143,7 @@ def run_shared(names: Sequence[str], settings: Settings, make: Make | None = Non
         sys.stderr.write(f"streamwise: {name}: {line_of(failure)}\n")
     if stuck:
         sys.stderr.write(f"streamwise: {stuck[0]}: it did not end in {STOP_TIMEOUT_S:.0f} s\n")
-    if any(one.thread.is_alive() for one in hosted):  # one that has begun nothing yet may wait for long
+    if any(one.thread.is_alive() for one in hosted):  # one still starting may wait for long
         _leave(_status(failures) or (EXIT_FATAL if stuck else 0))
     return _status(failures)
 
@@ -155,7 +155,7 @@ def _status(failures: Mapping[str, BaseException]) -> int:
 
 
 def _leave(status: int) -> None:
-    """End without waiting for threads."""
+    """End the process without waiting for threads."""
     sys.stderr.flush()
     logging.shutdown()
     os._exit(status)
@@ -168,7 +168,7 @@ def _made(name: str, settings: Settings) -> Role:
 
 
 def _knowing(settings: Settings, addresses: Mapping[str, str]) -> Settings:
-    """The settings with where all other roles answer."""
+    """Return the settings with the addresses of the other roles."""
     known = {**settings.role_addresses, **addresses}
     pairs = ",".join(f"{role}={address}" for role, address in known.items())
     return settings.model_copy(update={"roles": pairs})
