@@ -1,6 +1,6 @@
 """The server role: feeds the pages and serves them (step 9).
 
-Promises: a page shows what is known even while a store is away, and says so.
+Promises: while a store is away, the pages still show what is known, and say so.
 """
 
 from .role import ServerRole, open_decision_feed

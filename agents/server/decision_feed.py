@@ -1,4 +1,4 @@
-"""The newest alerts and offers, read from the end of their topics beside any consumer group."""
+"""Reads the newest alerts and offers from the end of their topics, without a consumer group."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from streams.kafka import Kafka, TopicFeed
 
 log = logging.getLogger(__name__)
 
-BEFORE = 20  # of each partition, so that a page that has just started is not empty
+BEFORE = 20  # older records of each partition, so that a page that has just started is not empty
 TIMEOUT_S = 10.0
 
 
 class DecisionFeed(TopicFeed):
     """A thread that puts each new decision on a board, with its policy's message and its scores by name.
 
-    `models` gives those of the layout that a decision names, in the order of its scores; `reasons` says why its score
-    is what it is. `seen` is called with each decision, in this thread.
+    `models`: the models of a layout, in the order of a decision's scores. `reasons`: explains a decision's score.
+    `seen`: called with each decision, in this thread.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class DecisionFeed(TopicFeed):
         self._messages, self._models, self._reasons = dict(messages), models, reasons
 
     def _read(self, consumer: Any) -> None:
-        """From the tails: after an error this shows nothing twice."""
+        """Read from the tails; after an error the board shows no decision twice."""
         consumer.assign(list(_tails(consumer)))
         while not self._stop.is_set():
             for message in self._received(consumer, 500):

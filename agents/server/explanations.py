@@ -1,4 +1,4 @@
-"""Why a decision's score is what it is: made from its receipt and the snapshot that was in force, as it is shown."""
+"""Explains a decision's score, when the page shows it, from its receipt and the snapshot that was in force."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from schemas.topics import MODELS
 from streams.errors import Retryable
 from streams.kafka import Kafka
 
-VERSIONS = 100  # of a model; a decision that is shown names a recent one
+VERSIONS = 100  # kept of each model; the decisions shown name recent ones
 
 
 class Reasons:
-    """The reasons of the first score that a decision's policy looked at. Reads the snapshots in a thread of its own."""
+    """Gives reasons for the first score in the condition of a decision's policy; a thread reads the snapshots."""
 
     def __init__(self, bootstrap: Kafka, config: Config, layouts: Callable[[int], Described | None]) -> None:
         self._layouts, self._explainer = layouts, Explainer(config.models)
@@ -37,7 +37,7 @@ class Reasons:
         self._feed.stop()
 
     def take(self, snapshot: Snapshot) -> None:
-        """Keep a snapshot; the oldest goes where there are too many."""
+        """Keep a snapshot, and drop the model's oldest beyond `VERSIONS`."""
         with self._lock:
             kept = self._kept.setdefault(snapshot.model, {})
             kept[snapshot.version] = snapshot
@@ -45,7 +45,10 @@ class Reasons:
                 del kept[min(kept)]
 
     def of(self, decision: Mapping[str, Any]) -> list[str]:
-        """In words, the strongest first; none where the policy asks for no score, or too little is known."""
+        """Return the reasons in words, the strongest first.
+
+        There are none if the policy uses no score, or if the layout or the snapshot is unknown.
+        """
         receipt, asked = decision["receipt"], self._asked.get(decision["policy"])
         try:
             layout = self._layouts(receipt["layout"])

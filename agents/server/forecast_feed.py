@@ -1,4 +1,4 @@
-"""Forecasts and departures from them, read from their topics beside any consumer group."""
+"""Reads forecasts and departures from their topics, without a consumer group."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class OutlookFeed(TopicFeed):
-    """A thread that shows every forecast there is, and the newest departures."""
+    """A thread that puts every forecast and the newest departures on a board."""
 
     def __init__(self, bootstrap: Kafka, outlooks: ForecastBoard) -> None:
         more = {"auto.offset.reset": "earliest"}
@@ -46,7 +46,7 @@ class OutlookFeed(TopicFeed):
 
 
 def _starts(consumer: Any) -> Iterator[TopicPartition]:
-    """All forecasts, and the tails of the departures."""
+    """Yield where to start: at the first forecast, and near the end of the departures."""
     for topic in (FORECASTS, DEPARTURES):
         for number in consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic].partitions:
             start = TopicPartition(topic, number)

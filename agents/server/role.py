@@ -1,4 +1,4 @@
-"""The server role: the live page over what all roles tell, the newest decisions and any customer's views."""
+"""The server role: the live page, with the figures of all roles, the newest decisions and any customer's views."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ANSWER_MAX_BYTES = 1 << 20
 
 
 class ServerRole:
-    """One page for people; the same port answers /healthz, /readyz, /status and /metrics."""
+    """Serves the page for people; the same port answers /healthz, /readyz, /status and /metrics."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -63,16 +63,16 @@ class ServerRole:
         self.watchdog = Watchdog([Watch(lambda: {"page": app.state.feed.turns})])
 
     def _watched(self) -> bool:
-        """Whether anybody has the page open."""
+        """Return whether anybody has the page open."""
         return bool(self._viewers.clients)
 
     def status(self) -> RoleStatus:
-        """The server counts nothing itself."""
+        """Return the role's name alone: the server counts nothing."""
         return {"role": "server"}
 
     @property
     def address(self) -> str:
-        """host:port of the page."""
+        """The HTTP address (host:port) of the page."""
         return f"{self.settings.host}:{self.page.port}"
 
     async def run(self) -> None:
@@ -96,7 +96,7 @@ class ServerRole:
 
 
 def open_decision_feed(bootstrap: Kafka, board: Board, config: Config, **more: Any) -> DecisionFeed:
-    """The newest decisions on `board`, with the messages of the policies in force here."""
+    """Return a feed of the newest decisions to `board`, with the messages of the policies in force here."""
     messages = {policy.name: policy.message for policy in config.policies}
     layouts = Layouts(bootstrap, config.layout)
 
@@ -128,13 +128,13 @@ def _add_health(app: FastAPI, status: Callable[[], RoleStatus]) -> None:
 
 
 def _hosts(settings: Settings) -> list[str]:
-    """Names that the page may be called by: this machine's, and the one the other roles know it by."""
+    """Return the host names that requests for the page may use: this machine's, and the one in the settings."""
     own = [name.rpartition(":")[0] for role, name in settings.role_addresses.items() if role == "server"]
     return sorted({*LOOPBACK_NAMES, settings.host, *own} - {"0.0.0.0", "::"})
 
 
 def _customer_reader(settings: Settings, config: Config) -> ReadCustomer:
-    """From Redis, or, where the workers keep the views themselves, from the workers."""
+    """Return a reader of customers' views: from Redis, or from the workers where they keep the views in memory."""
     if settings.redis.startswith("memory"):
         workers = [address for role, address in settings.role_addresses.items() if role.startswith("worker")]
         return lambda key: _ask(workers, key)
@@ -142,7 +142,10 @@ def _customer_reader(settings: Settings, config: Config) -> ReadCustomer:
 
 
 def _ask(addresses: list[str], key: bytes) -> Mapping[str, Any] | None:
-    """What the first role that knows the customer answers; `Retryable` when one that may know is away."""
+    """Return the answer of the first role that knows the customer, or None if no role does.
+
+    Raises `Retryable` if a role that may know the customer does not answer.
+    """
     away = ""
     for address in addresses:
         try:
