@@ -1,6 +1,6 @@
-"""The models topic as roles that score read it: snapshots verified one by one, and followed as they come (step 6).
+"""Reads the models topic for roles that score: follows new snapshots and verifies each (step 6).
 
-Promises: a snapshot that cannot be trusted is refused with its reason, and nobody scores with it.
+Promises: a snapshot that does not verify is refused with a reason, and no role scores with it.
 """
 
 from .snapshot_feed import SnapshotFeed, check_key, read_snapshot, snapshot_key

@@ -1,4 +1,4 @@
-"""Model snapshots come from a compacted topic that every worker reads from its start, beside its consumer group."""
+"""Reads model snapshots from their compacted topic, which each role reads whole, outside any consumer group."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ REFUSED_KEPT = 100
 
 
 class SnapshotFeed(TopicFeed):
-    """A thread that hands each snapshot of `topic` to `take`, oldest first; one that does not verify is refused.
+    """A thread that hands each snapshot of `topic` to `take`, oldest first, and refuses those that do not verify.
 
-    `take` is called in this thread. `caught_up` is set when all that was there at the start has been handed over.
+    `take` is called in this thread. `caught_up` is set once all snapshots that were there at the start are handed over.
     """
 
     def __init__(
@@ -63,24 +63,24 @@ class SnapshotFeed(TopicFeed):
             check_key(message.key(), snapshot)
         except Poison as error:
             self.refused.append(str(error))
-            log.warning("%s; the one in force stays", error)
+            log.warning("%s; the snapshot in force stays", error)
             return
         self._take(snapshot.aligned(self._features))
 
 
 def check_key(key: bytes | None, snapshot: Snapshot) -> None:
-    """Raise `Poison` unless the snapshot stands under its own name: by that, older ones are taken away."""
+    """Raise `Poison` unless the key names this snapshot, because old versions are deleted by key."""
     if key != snapshot_key(snapshot.model, snapshot.version):
-        raise Poison(f"snapshot {snapshot.model}/{snapshot.version} refused: it stands under the key {key!r}")
+        raise Poison(f"snapshot {snapshot.model}/{snapshot.version} refused: its key is {key!r}")
 
 
 def snapshot_key(model: str, version: int) -> bytes:
-    """The key under which a snapshot stands."""
+    """Return the key of a snapshot's record."""
     return f"{model}/{version}".encode()
 
 
 def read_snapshot(value: bytes) -> Snapshot:
-    """A snapshot from its topic's value. Raises `Poison` when it is none."""
+    """Decode a snapshot from a record's value. Raises `Poison` if it is not one."""
     try:
         name, record = schemas.decode(value)
     except schemas.SchemaError as error:
@@ -91,7 +91,7 @@ def read_snapshot(value: bytes) -> Snapshot:
 
 
 def _partitions(consumer: Any, topic: str, patience_s: float = 10.0) -> list[int]:
-    """The partitions of a topic; waits a little for one that has just been made."""
+    """Return the partitions of a topic; wait up to `patience_s` for one that has just been created."""
     until = time.monotonic() + patience_s
     while True:
         found = consumer.list_topics(topic, timeout=10).topics.get(topic)
