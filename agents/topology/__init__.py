@@ -1,6 +1,6 @@
 """Topics, consumer groups and permissions of an installation, each declared once.
 
-Promises: what a role may do at the broker is what it does.
+Promises: a role's permissions at the broker are those it uses, and no more.
 """
 
 from . import groups

@@ -1,4 +1,4 @@
-"""What each role may do at the broker and no more: the one list behind docs, checks and `streamwise topics --acls`."""
+"""The least permissions of each role at the broker: the one list behind docs, checks and `streamwise topics --acls`."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from .topics import topics
 
 @dataclass(frozen=True, slots=True)
 class RolePermissions:
-    """Topics that are read and written, the group that is joined, those that are only named."""
+    """What a role reads and writes, the group it joins, and the groups it only names."""
 
     reads: Sequence[str] = ()
     writes: Sequence[str] = ()
     group: str = ""
-    # librdkafka looks for the coordinator of a group's name even when it joins none
+    # librdkafka looks up the coordinator of the group in its settings, even if it does not join that group
     named: Sequence[str] = ()
-    transactions: str = ""  # what the ids begin with
+    transactions: str = ""  # prefix of the transactional ids
     creates: bool = False
 
 
@@ -74,7 +74,7 @@ ROLES = {
 
 
 def permissions(role: str, sources: Sequence[str]) -> list[Permission]:
-    """The permissions of a role; every one may see all topics, as it checks their partitions."""
+    """Return the permissions of a role; every role may describe all topics, because it checks their partitions."""
     needs, every = ROLES[role], list(topics(list(sources)))
     named = {
         Operation.READ: _spelt(needs.reads, sources),
@@ -92,12 +92,12 @@ def permissions(role: str, sources: Sequence[str]) -> list[Permission]:
 
 
 def _spelt(names: Sequence[str], sources: Sequence[str]) -> list[str]:
-    """Each topic once: outcomes are read by the ledger, and by a worker of which they are a source."""
+    """Return each topic once, with the sources in place of `SOURCES`; a list may name a source, such as outcomes."""
     return list(dict.fromkeys(topic for name in names for topic in (sources if name == SOURCES else [name])))
 
 
 def commands(bootstrap: str, principal: str, sources: Sequence[str]) -> Iterator[str]:
-    """Kafka's own command lines that give each role its permissions; `{role}` in the principal is its name."""
+    """Yield Kafka's commands that give each role its permissions; `{role}` in `principal` stands for its name."""
     for role in ROLES:
         wanted: dict[tuple[str, Operation], list[str]] = {}
         for each in permissions(role, sources):

@@ -1,8 +1,8 @@
-"""The consumer groups of the roles: what they have taken is known to the broker by these names."""
+"""The consumer groups of the roles: the broker stores their committed offsets under these names."""
 
 WORKER = "streamwise-worker"
 LEARNER = "streamwise-learner"
 LEDGER = "streamwise-ledger"
 ANALYST = "streamwise-analyst"
 READER = "streamwise-reader"
-CORRECTIONS = "streamwise-corrections"  # joined by nobody: each reader learns all of them
+CORRECTIONS = "streamwise-corrections"  # no reader joins it, because each one reads all corrections

@@ -1,4 +1,4 @@
-"""Every topic there is, once."""
+"""Declares every topic once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from streams.kafka import TopicSpec
 
 
 def topics(sources: list[str]) -> dict[str, TopicSpec]:
-    """The topics of an installation whose events come from `sources`."""
+    """Return by name the topics of an installation whose events come from `sources`."""
     specs = [
         *(TopicSpec(source) for source in sources),
         TopicSpec(CHANGELOG, compacted=True),
