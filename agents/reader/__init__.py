@@ -1,6 +1,6 @@
 """The reader role: reads the text of messages and sends them on as events (step 1).
 
-Promises: each message is sent on once, in order; all readers learn the same corrections.
+Promises: it sends each message on once, in order; all readers learn the same corrections.
 """
 
 from .correction_feed import PARTITION, correction_of

@@ -1,7 +1,7 @@
-"""Corrections of readings: each reader learns all of them from the first one on, so their log is the state.
+"""Corrections of readings: each reader learns all of them from the first one on, so that their log is the state.
 
-They stand in one partition, as they are learned in their order. Whoever reads the same log comes to the same bytes,
-on every machine and after every restart, and learns anew when phrases or the learning itself change.
+They are in one partition, because readers learn them in order. The same log gives every reader the same bytes, on
+every machine and after every restart. A change of the phrases or of the learning itself needs only a restart.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from streams.kafka import Kafka, TopicFeed
 log = logging.getLogger(__name__)
 
 PARTITION = 0
-WINDOW = 1 << 20  # a long file that is sent once more is learned once, for 100 MB at most
+WINDOW = 1 << 20  # ids: a long file that is sent again is learned once, for 100 MB at most
 REFUSED_KEPT = 100
 
 
 class CorrectionFeed(TopicFeed):
     """A thread that hands every correction to `learn`, in order, once for each id.
 
-    `learn` is called in this thread. `caught_up` is set when all that was there at the start has been handed over.
-    `position`: the next offset. What cannot be learned is refused and stays in the topic, which is kept for good.
+    `learn` is called in this thread. `caught_up` is set once all corrections that were there at the start are handed
+    over. `position`: the next offset. The feed refuses records that teach nothing; they stay in the topic for good.
     """
 
     def __init__(self, bootstrap: Kafka, learn: Callable[[Correction], object]) -> None:
@@ -48,12 +48,12 @@ class CorrectionFeed(TopicFeed):
         self._seen = RecentIds(WINDOW)
 
     def take(self, offset: int, value: bytes | None) -> None:
-        """Learn what stands at `offset`."""
-        if offset < self.position:  # read again after an error of the client
+        """Learn the record at `offset`."""
+        if offset < self.position:  # the client reads it again after an error
             return
         if self.position == 0 < offset:
             self.missed = offset
-            log.error("%s: the first %d are gone; is its retention.ms -1?", CORRECTIONS, offset)
+            log.error("%s: the first %d corrections are gone; is its retention.ms -1?", CORRECTIONS, offset)
         self.position = offset + 1
         try:
             correction = correction_of(value)
@@ -81,7 +81,7 @@ class CorrectionFeed(TopicFeed):
 
 
 def correction_of(value: bytes | None) -> Correction:
-    """The correction in a record's value. Raises `Poison` where there is none, or none that teaches anything."""
+    """Decode the correction in a record's value. Raises `Poison` if there is none, or if it teaches nothing."""
     if value is None:
         raise Poison("a correction without a value")
     try:

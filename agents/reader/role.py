@@ -1,8 +1,8 @@
-"""The reader: step 1 for messages that arrive unread. Their text is read, and they go on as events.
+"""The reader: step 1 for messages whose text nobody has read yet. It reads the text and sends them on as events.
 
-From `social.messages` to the same partition of `social.events`, in order, under their own message ids. What is
-committed is acknowledged: after a crash the messages since the last commit are read again, and those that were sent
-already are known by their ids, which stand at the end of `social.events`.
+Messages go from `social.messages` to the same partition of `social.events`, in order, under their own message ids. The
+reader commits an offset after its event is acknowledged. After a crash it reads the messages since the last commit
+again, and skips those already sent: it finds their ids at the end of `social.events`.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ GROUP = groups.READER
 log = logging.getLogger(__name__)
 
 SLICE = 20  # messages (some milliseconds) before the event loop gets its turn
-LARGEST_BYTES = 900_000  # of an event; a broker takes a megabyte
+LARGEST_BYTES = 900_000  # of an event; a broker accepts a megabyte
 LOOK_S = 0.05
 LEARN = "corrections learned"
 
 
 class ReaderRole(IntakeRole):
-    """Takes messages."""
+    """Takes messages, reads their text and sends them on."""
 
     NAME = "reader"
-    POINTS = ("sent", "acknowledged")  # events are sent; they are there, offsets are not committed
+    POINTS = ("sent", "acknowledged")  # events are sent; they are acknowledged, offsets not yet committed
 
     def __init__(self, settings: Settings, *, group: str = GROUP, stall_s: float = STALL_S) -> None:
         super().__init__(settings, group, [MESSAGES], stall_s=stall_s)
         self.reader = MessageReader.of(settings.phrases)
-        self._turn = threading.Lock()  # of those who read and those who teach
+        self._turn = threading.Lock()  # reading and learning share `self.reader`
         self.feed = CorrectionFeed(settings.access, self._learn)
         self.letters = DeadLetters(self.outputs)
         self.languages: Counter[str] = Counter()
@@ -59,7 +59,7 @@ class ReaderRole(IntakeRole):
     # -- Taker -------------------------------------------------------------------------------------------
 
     async def begin(self, bounds: Bounds) -> dict[TP, int]:
-        """Go on where the group stands. What may have been sent already is looked up."""
+        """Start at the committed offsets, knowing the ids of events that may have been sent already."""
         waiting = [tp.partition for tp, (start, end) in bounds.items() if start < end]
         loop = asyncio.get_running_loop()
         self._seen = seen = RecentIds()
@@ -69,7 +69,7 @@ class ReaderRole(IntakeRole):
         return {tp: start for tp, (start, _) in bounds.items()}
 
     def _tail(self, numbers: list[int]) -> list[Record]:
-        """The newest events of some partitions."""
+        """Read the newest events of some partitions."""
         return list(
             read_to_end(
                 self.settings.access, SOCIAL, group=groups.CORRECTIONS, partitions=numbers, last=WINDOW
@@ -77,7 +77,7 @@ class ReaderRole(IntakeRole):
         )
 
     async def take(self, batches: Batches) -> None:
-        """Read what a fetch brought, a slice at a time."""
+        """Read the messages of a fetch, a slice at a time."""
         epoch = self.intake.epoch
         for tp, batch in batches:
             if self.intake.epoch == epoch:
@@ -120,7 +120,7 @@ class ReaderRole(IntakeRole):
             self.languages[reading.language] += 1
 
     async def commit(self) -> dict[TP, int]:
-        """All that was taken has to be acknowledged."""
+        """Wait until all events and dead letters are acknowledged; return the offsets to commit."""
         offsets = dict(self.intake.positions)
         reached(self.failpoints, "sent")
         with self.intake.steps("outputs acknowledged"):
@@ -130,14 +130,14 @@ class ReaderRole(IntakeRole):
         return offsets
 
     def _learn(self, correction: Correction) -> None:
-        """Called in the thread of the corrections."""
+        """Learn a correction, in the feed's thread."""
         with self._turn:
             self.reader.learn(correction)
 
     # -- figures -----------------------------------------------------------------------------------------
 
     def watches(self) -> list[Watch]:
-        """Corrections, then events and dead letters that are not acknowledged yet."""
+        """Watch the learning of corrections, then the events and dead letters not acknowledged yet."""
         return [Watch(self._learning), Watch(self._acknowledging, functions={self._pass_on: "read"})]
 
     def _acknowledging(self) -> dict[str, object]:
@@ -145,18 +145,18 @@ class ReaderRole(IntakeRole):
         return {step: self.outputs.pending} if step in self.intake.steps else {}
 
     def _learning(self) -> dict[str, object]:
-        """Corrections that wait, those of the start among them."""
+        """Return the feed's position while corrections wait, those at the start included."""
         end = self._probe.ends([(CORRECTIONS, PARTITION)]).get((CORRECTIONS, PARTITION), -1)
         waits = end > self.feed.position or not self.feed.caught_up.is_set()
         return {LEARN: self.feed.position} if waits else {}
 
     def waits_for(self) -> str:
-        """What people corrected, so that the first message is read by it."""
+        """Return how far the corrections are learned; the first message is read only after all of them."""
         learned = self.feed.caught_up.is_set()
         return "" if learned else f"corrections are being learned, {self.feed.learned:,} so far"
 
     def status(self) -> RoleStatus:
-        """Figures for /status, /metrics and the page."""
+        """Return the figures for /status, /metrics and the page."""
         return {
             **super().status(),
             "missed": self.intake.missed + self.feed.missed,
@@ -169,23 +169,23 @@ class ReaderRole(IntakeRole):
         }
 
     async def prepare(self) -> None:
-        """Learn all that was corrected."""
+        """Learn all corrections that are there."""
         self.feed.start()
         while not self.feed.caught_up.is_set():
             await asyncio.sleep(LOOK_S)
 
     async def finish(self) -> None:
-        """Learn no more."""
+        """Stop learning."""
         self.feed.stop()
 
 
 def _identity(key: bytes | None, value: bytes | None) -> bytes:
-    """Message ids are a customer's own."""
+    """Return customer and message id: a message id is unique only within its customer."""
     return (key or b"") + b"\0" + (identity_of(value or b"") or b"")
 
 
 def _message(value: bytes | None) -> dict[str, object]:
-    """The message in a record's value. Raises `Poison` where there is none."""
+    """Decode the message in a record's value. Raises `Poison` if there is none."""
     if value is None:
         raise Poison("a message without a value")
     try:
