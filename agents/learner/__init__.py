@@ -1,6 +1,6 @@
 """The learner role: learns from matured examples and publishes model snapshots (step 10).
 
-Promises: each example is learned once, scored first; a snapshot names the offsets it has learned.
+Promises: it scores each example before it learns it, once; a snapshot names the offsets it has learned.
 """
 
 from . import role

@@ -1,4 +1,4 @@
-"""What the models topic holds now, read to its end: where a learner goes on, and which versions are old."""
+"""Reads the models topic to its end: the snapshots a learner resumes from, and the versions that exist."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 
 def partition_of(model: str, partitions: int) -> int:
-    """All versions of a model stand in one partition, so that they are read in order."""
+    """Return the partition of a model, one for all its versions, so that roles read them in order."""
     return crc32(model.encode()) % partitions
 
 
 class Restored(NamedTuple):
-    """A learner, the offsets applied to it, whether its snapshot is the newest of all (after an older one, examples
-    have to be learned again), and the contests in it."""
+    """A learner restored from a snapshot. `applied`: the offset applied to it, by partition. `newest`: no newer version
+    exists; otherwise it has to learn some examples again. `contest`: the state of the champion's contests."""
 
     learner: Learner
     applied: dict[str, int]
@@ -36,7 +36,7 @@ class Restored(NamedTuple):
 
 @dataclass(slots=True)
 class ModelSnapshots:
-    """One model's snapshots: those that can be read by version, and every version that is there."""
+    """One model's published snapshots. `snapshots`: the readable ones, by version. `versions`: every version."""
 
     snapshots: dict[int, Snapshot] = field(default_factory=dict)
     versions: set[int] = field(default_factory=set)
@@ -44,16 +44,16 @@ class ModelSnapshots:
     def restore(
         self, model: str, features: tuple[str, ...], learning: Learning = DEFAULT, *, amounts: bool = False
     ) -> Restored:
-        """A learner of `model` that goes on from the newest snapshot that can be restored."""
+        """Restore a learner of `model` from the newest usable snapshot; make a new one if there is none."""
         newest = max(self.versions, default=0)
         for version in sorted(self.snapshots, reverse=True):
             snapshot = self.snapshots[version]
             try:
                 learner = Learner.restore(snapshot, features, learning, amounts=amounts)
                 if learner.model != model:
-                    raise Poison(f"its state is one of {learner.model}")
+                    raise Poison(f"it holds the state of model {learner.model}")
             except Poison as error:
-                log.error("snapshot %s/%d cannot be gone on from: %s", snapshot.model, version, error)
+                log.error("snapshot %s/%d cannot be restored: %s", snapshot.model, version, error)
                 continue
             learner.version = newest
             return Restored(learner, dict(snapshot.applied), version == newest, snapshot.contest)
@@ -63,7 +63,7 @@ class ModelSnapshots:
 
 
 def read_published(bootstrap: Kafka, topic: str) -> dict[str, ModelSnapshots]:
-    """All snapshots in `topic` by model. Raises `Retryable` when the topic cannot be read to its end."""
+    """Read all snapshots in `topic`, by model. Raises `Retryable` if the topic cannot be read to its end."""
     found: dict[str, ModelSnapshots] = {}
     for record in read_to_end(bootstrap, topic, group="streamwise-published"):
         _take(found, record.key or b"", record.value)
@@ -73,7 +73,7 @@ def read_published(bootstrap: Kafka, topic: str) -> dict[str, ModelSnapshots]:
 def restore_family(
     published: Mapping[str, ModelSnapshots], spec: ModelSpec, features: tuple[str, ...]
 ) -> tuple[Champion, dict[str, Restored]]:
-    """A model's champion and challengers as they were published last, and what each goes on from.
+    """Restore a model's champion and challengers from their newest snapshots; return also what each resumes from.
 
     A learner that is new in the config starts from nothing.
     """
@@ -99,7 +99,7 @@ def restore_family(
 def _take(found: dict[str, ModelSnapshots], key: bytes, value: bytes | None) -> None:
     model, _, number = key.decode("utf-8", "replace").rpartition("/")
     if not (model and number.isascii() and number.isdecimal() and 0 < int(number[:20]) <= LARGEST_VERSION):
-        log.warning("topic of the models: key %r is not model/version", key)
+        log.warning("topic of the models: expected a key of the form model/version, got %r", key)
         return
     version = int(number)
     published = found.setdefault(model, ModelSnapshots())

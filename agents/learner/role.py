@@ -1,11 +1,11 @@
-"""The learner: step 10, second half. Each matured example is learned once; snapshots go to the workers.
+"""The learner: step 10, second half. It learns each matured example once and publishes snapshots for the workers.
 
 The commit, about every second: publish a snapshot of each model that changed, with its state and the offsets
 applied to it; wait for the acknowledgements; commit the source offsets. After a crash the newest snapshots say
-what is applied, so no example is lost and none is learned twice.
+which offsets are applied, so that no example is lost and none is learned twice.
 
-An example that comes again under the same id is dropped: reading begins a window of examples before the first one
-that is wanted, so that their ids are known. Snapshots have one writer at any time (streams.durability.changelog).
+The learner drops an example whose id it has seen. To know the recent ids it starts reading a window of examples
+before the first one wanted. Snapshots have one writer at any time (streams.durability.changelog).
 """
 
 from __future__ import annotations
@@ -45,17 +45,18 @@ log = logging.getLogger(__name__)
 
 PUBLISH = "publish"
 SLICE = 20  # examples (about a millisecond) before the event loop gets its turn
-PUBLISH_EXAMPLES = 2000  # at the latest; a busy learner publishes several times a second
-VERSIONS_KEPT = 20  # a worker that replays needs those that were in force lately
+PUBLISH_EXAMPLES = 2000  # publish after so many at the latest; a busy learner does so several times a second
+VERSIONS_KEPT = 20  # a worker that replays needs the versions that were recently in force
 
 
 class LearnerRole(IntakeRole):
-    """Takes training examples. Two learners would each learn a part and publish under the same versions: while
-    partitions are missing here, nothing is learned.
+    """Takes training examples, and learns only while it has all partitions.
+
+    Two learners would each learn a part of the examples and publish under the same versions.
     """
 
     NAME = "learner"
-    POINTS = ("published", "acknowledged")  # snapshots are sent; they are there, offsets are not committed
+    POINTS = ("published", "acknowledged")  # snapshots are sent; they are acknowledged, offsets not committed
 
     def __init__(
         self,
@@ -76,22 +77,22 @@ class LearnerRole(IntakeRole):
         self.snapshots = FencedChangelog(MODELS, group, settings.access)
         self.families = {name: Champion.of(spec, self.features) for name, spec in self.models.items()}
         self.period = PeriodFigures(period or Period())
-        self.taken = 0  # examples since the start of this process; those that are not due yet are not learned
+        self.taken = 0  # examples since the start of this process, those not yet due included
         self._applied: dict[tuple[str, str], dict[int, int]] = {}  # by model and learner
         # by the name that snapshots are published under
-        self._published: dict[str, int] = {}  # examples that the newest one has taken
+        self._published: dict[str, int] = {}  # examples that the newest snapshot has taken
         self._metrics: dict[str, dict[str, float]] = {}
         self._kept: dict[str, list[int]] = {}
         self._counted = Counter[tuple[str, str]]()
         self._seen = RecentIds()
-        self._wanted: dict[TP, int] = {}  # where learning begins; before it ids are only noted
+        self._wanted: dict[TP, int] = {}  # learning begins here; of earlier examples only the ids are noted
         self.repeated = 0
         self._unpublished = 0
 
     # -- Taker -------------------------------------------------------------------------------------------
 
     async def begin(self, bounds: Bounds) -> dict[TP, int]:
-        """Go on from the newest snapshots; without any, from the first example there is."""
+        """Resume from the newest snapshots, or from the first example if there are none."""
         self.whole = len(bounds) == self.settings.partitions
         if not self.whole:
             return {}
@@ -100,7 +101,7 @@ class LearnerRole(IntakeRole):
         published = await loop.run_in_executor(None, read_published, self.settings.access, MODELS)
         earliest = await self.intake.earliest(bounds)
         starts = {tp: start if published else earliest[tp] for tp, (start, _) in bounds.items()}
-        again = dict(starts)  # where examples stand that learners have to be given again
+        again = dict(starts)  # the earliest offsets of examples that learners must be given again
         for spec in self.models.values():
             family, restored = restore_family(published, spec, self.features)
             self._take_up(family, published)
@@ -110,20 +111,20 @@ class LearnerRole(IntakeRole):
                 again = {
                     tp: min(first, learner.earliest.get(tp.partition, first)) for tp, first in again.items()
                 }
-                if not newest:  # examples between the two have to be learned again
+                if not newest:  # learn the examples since this older snapshot again
                     starts = {
                         tp: min(start, applied.get(str(tp.partition), -1) + 1) for tp, start in starts.items()
                     }
         if gone := [str(tp.partition) for tp in starts if again[tp] < min(earliest[tp], starts[tp])]:
             log.warning(
-                "%s, partitions %s: examples that wait or are refitted from are gone; keep the topic as long as the "
-                "longest `within` of models.yaml", EXAMPLES, ", ".join(gone),
+                "%s, partitions %s: examples that are not due yet or that trees are refitted from are gone; keep the "
+                "topic as long as the longest `within` of models.yaml", EXAMPLES, ", ".join(gone),
             )  # fmt: skip
         self._seen, self._wanted = RecentIds(), starts
         return {tp: max(earliest[tp], min(start - WINDOW, again[tp])) for tp, start in starts.items()}
 
     async def _write_alone(self) -> None:
-        """From here on nobody else can publish, and what is published can be relied on."""
+        """Fence off any other learner, so that from here on the published snapshots are final."""
         numbers = {partition_of(name, self.settings.partitions) for name in self.models}
         for number in numbers:
             self.snapshots.drop(number)
@@ -138,7 +139,7 @@ class LearnerRole(IntakeRole):
             self._kept[key] = sorted(published[key].versions) if key in published else []
 
     async def take(self, batches: Batches) -> None:
-        """Learn what a fetch brought, a slice at a time."""
+        """Learn the examples of a fetch, a slice at a time."""
         epoch = self.intake.epoch
         for tp, batch in batches:
             if self.intake.epoch == epoch:
@@ -179,7 +180,7 @@ class LearnerRole(IntakeRole):
             else:
                 self.repeated += 1
         except Poison as error:
-            if not before:  # else there is a letter already
+            if not before:  # otherwise it is already a dead letter
                 self.letters.send(tp, offset, str(error), "not a training example", key, value, time_ms)
 
     def _learn(self, tp: TP, offset: int, example: Example, before: bool) -> None:
@@ -200,7 +201,7 @@ class LearnerRole(IntakeRole):
             self._judge(family, learned)
 
     def _obey(self, tp: TP, offset: int, wish: Mapping[str, Any]) -> None:
-        """Change a champion by hand."""
+        """Change a champion as a person asked."""
         family = self.families.get(wish["model"])
         if family is None:
             raise Poison(f"config/models.yaml declares no model {wish['model']}")
@@ -213,26 +214,26 @@ class LearnerRole(IntakeRole):
         self._tell(family, change)
 
     def _judge(self, family: Champion, learned: Mapping[str, Sequence[Learned]]) -> None:
-        """Count what the champion has learned, and compare the others with it."""
+        """Count the champion's scores in the period, and compare the challengers with it."""
         counted, new = (family.model, family.champion), learned.get(family.champion, ())
         if self.models[family.model].amount is not None:
-            new = ()  # the period has figures of yes or no
+            new = ()  # the period has figures for yes-or-no models only
         for number, (one, score) in enumerate(new, family.leader.examples - len(new)):
-            if number >= self._counted[counted]:  # learned again after a rebalance, it counts once
+            if number >= self._counted[counted]:  # an example learned again after a rebalance counts once
                 self.period.add(family.model, one, score)
                 self._counted[counted] = number + 1
         if change := family.compare(learned):
             self._tell(family, change)
 
     def _tell(self, family: Champion, change: Change) -> None:
-        """A new champion: both names have to be published anew."""
-        log.warning("%s: %s takes the place of %s: %s", family.model, change.to, change.out, change.why)
+        """Log a new champion, and have both learners published again, since their names change."""
+        log.warning("%s: %s replaces %s as champion: %s", family.model, change.to, change.out, change.why)
         for name in (change.out, change.to):
             self._published[family.published_as(name)] = -1
 
     def _named(self, example: Example) -> Example:
-        """The example with its features where this learner has them: a worker of another version may have sent it."""
-        if example.layout == 0:  # of a build that did not say so yet
+        """Return the example with its features in this learner's order; a worker of another version may differ."""
+        if example.layout == 0:  # sent by a build that did not name the layout yet
             return example
         layout = self.layouts.get(example.layout)
         if layout is None or example.model not in layout.models:
@@ -242,7 +243,7 @@ class LearnerRole(IntakeRole):
         return example.by_name(layout.models[example.model], self.features)
 
     async def commit(self) -> dict[TP, int]:
-        """Publish what changed; then everything taken so far may be committed."""
+        """Publish the learners that changed; return the offsets that may be committed then."""
         if not (self.intake.assigned and self.whole):
             self.completed_at = time.monotonic()
             return {}
@@ -276,14 +277,14 @@ class LearnerRole(IntakeRole):
     # -- figures -----------------------------------------------------------------------------------------
 
     def watches(self) -> list[Watch]:
-        """Snapshots and dead letters that are not acknowledged yet."""
+        """Watch the snapshots and dead letters that are not acknowledged yet."""
         return [Watch(self._publishing, functions={Champion.snapshot: PUBLISH, self._take_one: "learn"})]
 
     def _publishing(self) -> dict[str, object]:
         return {PUBLISH: self.outputs.pending} if PUBLISH in self.intake.steps else {}
 
     def status(self) -> RoleStatus:
-        """Figures for /status, /metrics and the page."""
+        """Return the figures for /status, /metrics and the page."""
         return {
             **super().status(),
             "dead_letters": dict(self.letters.reasons),
@@ -305,23 +306,23 @@ class LearnerRole(IntakeRole):
         }
 
     async def finish(self) -> None:
-        """Let another one publish."""
+        """Let another learner publish."""
         await asyncio.get_running_loop().run_in_executor(None, self.snapshots.close)
 
 
 def _check_log(model: str, applied: dict[str, int], bounds: Bounds) -> None:
-    """Raise `Fatal` when a snapshot knows more examples than there are: its offsets mean nothing here."""
+    """Raise `Fatal` if a snapshot names an offset beyond the topic's end: it belongs to another topic."""
     for tp, (_, end) in bounds.items():
         held = applied.get(str(tp.partition), -1)
         if held >= end:
             raise Fatal(
                 f"{tp.topic}[{tp.partition}] ends at offset {end}, but the snapshots of {model} hold offset {held}: "
-                f"the topic was made anew, so make {MODELS} anew, too"
+                f"the topic was created anew, so create {MODELS} anew, too"
             )
 
 
 def _decoded(value: bytes | None) -> Example | dict[str, Any]:
-    """The example in a record's value, or a wish to change a champion; raises `Poison` where there is neither."""
+    """Decode the example in a record's value, or the request to change a champion; raise `Poison` if it is neither."""
     if value is None:
         raise Poison("a training example without a value")
     try:
