@@ -1,6 +1,6 @@
-"""The ledger role: writes alerts, offers and what became of them into SQL (step 9).
+"""The ledger role: writes alerts, offers and their outcomes into SQL (step 9).
 
-Promises: each record has effect once; SQL says itself which offset it holds.
+Promises: each record has effect once; SQL stores the offset it holds with the rows.
 """
 
 from . import role

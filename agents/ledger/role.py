@@ -1,7 +1,7 @@
-"""The ledger role: alerts, offers and what became of them go into SQL, once each in effect.
+"""The ledger role: writes alerts, offers and their outcomes into SQL, each once in effect.
 
-What SQL has decides: on start and after a rebalance it is asked which offset it holds of each partition, and
-reading goes on right behind it, whatever was committed to Kafka. While SQL is away the agent waits.
+The offsets in SQL decide, whatever was committed to Kafka: at the start and after a rebalance the role asks SQL which
+offset it holds of each partition, and reads on right behind it. While SQL is away the agent waits.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TRANSACTION_ROWS = 4000
 
 
 class DecodedRecord(NamedTuple):
-    """A decoded record and what it was decoded from."""
+    """A decoded record, with the key, value and append time of the record it comes from."""
 
     record: Record
     key: bytes | None
@@ -56,39 +56,37 @@ class LedgerRole(IntakeRole):
         self.ledger = Ledger(settings.ledger_url)
         self.letters = DeadLetters(self.outputs)
         self.inserted = self.repeated = 0
-        self.away: str | None = None  # why SQL is not there, while it is not
+        self.away: str | None = None  # why SQL is away; None while it answers
 
     # -- Taker -------------------------------------------------------------------------------------------
 
     async def begin(self, bounds: Bounds) -> dict[TP, int]:
-        """Right behind what SQL holds; of a partition that it knows nothing of, everything."""
+        """Start right behind the offset that SQL holds, or at the first record of a partition unknown to SQL."""
         applied = await self._patiently(self.ledger.applied)
         for tp, (_, end) in bounds.items():
             held = applied.get((tp.topic, tp.partition), -1)
             if held >= end:
                 raise Fatal(
                     f"{tp.topic}[{tp.partition}] ends at offset {end}, but the ledger at {self.ledger.address} holds "
-                    f"offset {held}: the topics were made anew, so name a new ledger, too (STREAMWISE_LEDGER)"
+                    f"offset {held}: the topics were created anew, so name a new ledger, too (STREAMWISE_LEDGER)"
                 )
         unknown = [tp for tp in bounds if (tp.topic, tp.partition) not in applied]
         earliest = await self.intake.earliest(unknown) if unknown else {}
         return {tp: earliest[tp] if tp in earliest else applied[tp.topic, tp.partition] + 1 for tp in bounds}
 
     async def take(self, batches: Batches) -> None:
-        """Write what a fetch brought, in transactions of whole batches: one costs much more than a row."""
+        """Write the records of a fetch, several batches a transaction: a transaction costs much more than a row."""
         epoch = self.intake.epoch
         arrived: list[DecodedRecord] = []
         ends: dict[TP, int] = {}
         for number, (tp, batch) in enumerate(batches):
-            if (
-                self.intake.epoch != epoch
-            ):  # what is left of the fetch will be read again, from what SQL holds then
+            if self.intake.epoch != epoch:  # the rest of the fetch is read again, from the offsets in SQL
                 return
             arrived += self._decode(tp, batch, self.intake.positions[tp])
             ends[tp] = batch.next_offset
             if len(arrived) < TRANSACTION_ROWS and number + 1 < len(batches):
                 continue
-            # SQL will hold offsets past these records, and whoever goes on from there does not meet them again
+            # SQL will hold offsets past these records, and nobody reads them again: first secure their dead letters
             await self.outputs.settled(self.outputs.begin_epoch())
             reached(self.failpoints, "decoded")
             written = await self._write(arrived)
@@ -100,7 +98,7 @@ class LedgerRole(IntakeRole):
             arrived, ends = [], {}
 
     async def commit(self) -> dict[TP, int]:
-        """All that was taken is in SQL; the dead letters have to be acknowledged, too."""
+        """Wait until the dead letters are acknowledged, too; all else that was taken is in SQL."""
         offsets = dict(self.intake.positions)
         with self.intake.steps("outputs acknowledged"):
             await self.outputs.settled(self.outputs.begin_epoch())
@@ -127,7 +125,7 @@ class LedgerRole(IntakeRole):
         return found
 
     async def _write(self, arrived: list[DecodedRecord]) -> Written:
-        """Write what can be written; a record of which no row can be made is a dead letter."""
+        """Write the records, and send those that make no row to the dead letters."""
         while arrived:
             try:
                 return await self._patiently(self.ledger.write, [each.record for each in arrived])
@@ -144,13 +142,13 @@ class LedgerRole(IntakeRole):
         return Written(0, 0)
 
     async def _write_halves(self, arrived: list[DecodedRecord]) -> Written:
-        """The database refused one of these without saying which: it is found by halves."""
+        """Find by bisection the record that the database refused without saying which."""
         half = len(arrived) // 2
         parts = [await self._write(part) for part in (arrived[:half], arrived[half:])]
         return Written(sum(part.inserted for part in parts), sum(part.repeated for part in parts))
 
     async def _patiently(self, call: Callable[..., T], *given: object) -> T:
-        """Call in a thread; while SQL is away, again and again: the agent waits, and so does its topic."""
+        """Call in a thread, and retry while SQL is away: the agent waits, and so does its topic (back pressure)."""
         loop = asyncio.get_running_loop()
         pause_s = BACKOFF_FIRST_S
         while True:
@@ -170,19 +168,19 @@ class LedgerRole(IntakeRole):
     # -- figures -----------------------------------------------------------------------------------------
 
     def watches(self) -> list[Watch]:
-        """What it does with a fetch before SQL is asked."""
+        """Watch the decoding of a fetch."""
         return [Watch(dict, functions={self._decode: "decode"})]
 
     def who_is_away(self) -> str:
-        """The broker, or the database."""
+        """Return which of broker and database does not answer."""
         return super().who_is_away() or self.ledger.unanswered()
 
     def waits_for(self) -> str:
-        """SQL, which decisions have to reach."""
+        """Return why SQL is away; empty while it answers."""
         return self.away or ""
 
     def status(self) -> RoleStatus:
-        """Figures for /status, /metrics and the page."""
+        """Return the figures for /status, /metrics and the page."""
         return {
             **super().status(),
             "dead_letters": dict(self.letters.reasons),
@@ -194,7 +192,7 @@ class LedgerRole(IntakeRole):
 
     @property
     def address(self) -> str:
-        """host:port of its HTTP port."""
+        """The HTTP address (host:port)."""
         return f"{self.settings.host}:{self.http.server.port}"
 
     async def run(self) -> None:
@@ -206,7 +204,7 @@ class LedgerRole(IntakeRole):
             self.ledger.close()
 
     def open(self) -> None:
-        """Make the tables; a database that is starting is waited for, within bounds."""
+        """Create the tables; wait up to `START_PATIENCE_S` for a database that is starting."""
         until = time.monotonic() + START_PATIENCE_S
         while True:
             try:
@@ -220,7 +218,7 @@ class LedgerRole(IntakeRole):
 
 
 def _decoded(topic: str, value: bytes | None) -> dict[str, object]:
-    """The record in a value; raises `Poison` when it is none that this topic holds."""
+    """Decode the record in a value; raise `Poison` if it does not belong in this topic."""
     if value is None:
         raise Poison("a record without a value")
     try:
