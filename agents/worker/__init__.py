@@ -1,6 +1,6 @@
 """The worker role: folds events into customers' rows, scores and decides (steps 2 to 8).
 
-Promises: every accepted event changes its row exactly once; it loads nothing that only learning needs.
+Promises: every accepted event changes its row exactly once; the worker imports nothing that only learning needs.
 """
 
 from . import role

@@ -1,4 +1,4 @@
-"""The worker: steps 2 to 8. Raw batches come from Faust, the pass runs over them, the commit cycle makes it last."""
+"""The worker: steps 2 to 8. Faust delivers raw batches, the pass runs over them, the commit cycle makes it durable."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from streams.supervision import STALL_S, Watch, Watchdog, end_process
 
 GROUP = groups.WORKER
 SNAPSHOTS_PATIENCE_S = 30.0
-SNAPSHOTS_KEPT = 1_000  # versions of a model: minutes of a busy learner, where a commit cycle takes seconds
+SNAPSHOTS_KEPT = 1_000  # versions of a model: minutes of a busy learner, while a commit cycle takes seconds
 LOOP_PATIENCE_S = 30.0
-VIEWS_A_TAKE = 1_000  # packed in the event loop: about 2 ms
+VIEWS_A_TAKE = 1_000  # the event loop packs so many in about 2 ms
 
 
 class Worker:
-    """One worker process: everything it consists of, wired."""
+    """One worker process: creates its parts and connects them."""
 
     def __init__(
         self, settings: Settings, *, group: str = GROUP, create_topics: bool = True, stall_s: float = STALL_S
@@ -83,18 +83,21 @@ class Worker:
             self.customer,
             self.watchdog.live,
         )
-        # whose views the publisher has in hand: partition, slots
+        # the customers whose views the publisher is writing: partition, slots
         self._given: list[tuple[Partition, Any]] = []
         self._turn = 0
-        self._folded = 0  # events, when views were taken last
+        self._folded = 0  # events folded when `_events_come` was last called
         self._rate = (time.monotonic(), 0, 0.0)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._telling: asyncio.Future[None] | None = None  # the loop itself holds a task only weakly
+        self._telling: asyncio.Future[None] | None = None  # a reference, as the loop holds a task only weakly
 
     # -- snapshots ---------------------------------------------------------------------------------------
 
     async def _snapshots_known(self) -> None:
-        """Before rows go live: this layout is described, and the snapshots that a control row may name are read."""
+        """Before rows go live, wait for the layout's description to be stored and for the snapshots to be read.
+
+        A control row may name any of these snapshots.
+        """
         await self.processor.outputs.settled(self.processor.outputs.begin_epoch())
         wait = self.feed.caught_up.wait
         if not await asyncio.get_running_loop().run_in_executor(None, wait, SNAPSHOTS_PATIENCE_S):
@@ -109,7 +112,7 @@ class Worker:
             self._loop.call_soon_threadsafe(self._keep, replace(snapshot, state=b""))
 
     def _keep(self, snapshot: Snapshot) -> None:
-        """Take it, and forget the oldest that score nothing here: control rows name what was in force lately."""
+        """Keep a snapshot, and drop the oldest ones not in force here: control rows name only recent ones."""
         self.work.offer(snapshot)
         known = self.work.snapshots[snapshot.model]
         if len(known) > SNAPSHOTS_KEPT:
@@ -121,34 +124,34 @@ class Worker:
     # -- views -------------------------------------------------------------------------------------------
 
     def _in_loop(self, call: Any, *given: Any) -> Any:
-        """Run `call` in the event loop's thread, which owns the rows, and wait for what it returns."""
+        """Run `call` in the event loop's thread, which owns the rows, and return its result."""
         assert self._loop is not None
         done: Future[Any] = Future()
 
         def run() -> None:
             if not done.set_running_or_notify_cancel():
-                return  # nobody waits for it any more, and what it took would be lost
+                return  # nobody waits for the result any more, and the views it took would be lost
             try:
                 done.set_result(call(*given))
-            except BaseException as error:  # handed to the thread that waits for it
+            except BaseException as error:  # raised in the thread that waits for it
                 done.set_exception(error)
 
         self._loop.call_soon_threadsafe(run)
         try:
             return done.result(timeout=LOOP_PATIENCE_S)
         except TimeoutError as error:
-            if not done.cancel():  # it has just begun
+            if not done.cancel():  # it has just started, so its result will come
                 return done.result()
             raise Retryable(f"the worker has been busy for {LOOP_PATIENCE_S:.0f} s; try again") from error
 
     def _events_come(self) -> bool:
-        """Whether any were folded since this was asked last."""
+        """Return whether the worker has folded events since the last call."""
         before, self._folded = self._folded, self.engine.counters.events
         return self._folded != before
 
     def _changed_views(self, limit: int) -> Taken:
         if not any(partition.unseen for partition in list(self.engine.partitions.values())):
-            return Taken([], [], 0, 0.0)  # what changes as this is asked is there the next time
+            return Taken([], [], 0, 0.0)  # the next call sees what changes meanwhile
         return self._in_loop(self._take_views, limit)  # type: ignore[no-any-return]
 
     def _take_views(self, limit: int) -> Taken:
@@ -165,7 +168,7 @@ class Worker:
                 keys += partition.index.keys(slots)
                 blobs += self.work.packed_views(partition, slots)
                 self._given.append((partition, slots))
-        # whoever has most waiting is first every so often
+        # the partition with most waiting is first once in `len(live)` takes, so it needs as many times its own
         left = len(live) * max((partition.unseen for partition in live), default=0)
         return Taken(keys, blobs, left, time.perf_counter() - began)
 
@@ -182,7 +185,7 @@ class Worker:
         return keys
 
     def _views_back(self, keys: Any) -> None:
-        """However long it takes: views that are not given back would not be written before their next change."""
+        """Return unwritten views, and retry until it works: a lost view would not be written before its next change."""
         while True:
             try:
                 return self._in_loop(self._return_views, list(keys))  # type: ignore[no-any-return]
@@ -196,7 +199,7 @@ class Worker:
             partition.give_back(slots[np.array(still)])
 
     def customer(self, key: bytes) -> dict[str, float] | None:
-        """All views of a customer whose row is here (not yet written ones included)."""
+        """Return all views of a customer, unwritten ones included; None if the row is not here."""
         return self._in_loop(self._look_up, key)  # type: ignore[no-any-return]
 
     def _look_up(self, key: bytes) -> dict[str, float] | None:
@@ -209,14 +212,14 @@ class Worker:
     # -- figures -----------------------------------------------------------------------------------------
 
     def ready(self) -> tuple[bool, str]:
-        """Whether rows are restored and events are taken."""
+        """Return whether the rows are restored and the worker takes events, and if not, why."""
         if not self.processor.table.recovered:
             return False, "rows are being restored"
         away = self.watchdog.away or self.probe.away
         return not away, away
 
     def status(self) -> RoleStatus:
-        """Figures for /status, /metrics and the page."""
+        """Return the figures for /status, /metrics and the page."""
         counters, engine = self.engine.counters, self.engine
         live = [partition for partition in list(engine.partitions.values()) if partition.live]
         versions = [self.work.in_force(partition) for partition in live]
@@ -258,7 +261,7 @@ class Worker:
         }
 
     def _events_per_s(self) -> float:
-        """Over at least the last second."""
+        """Return the events per second, measured over at least a second."""
         then, events, rate = self._rate
         now = time.monotonic()
         if now - then >= 1.0:
@@ -274,7 +277,7 @@ class Worker:
         self.processor.outputs.send(LAYOUTS, [entry(self.work.layout)])
         self.feed.start()
         self.http.start()
-        self.watchdog.start()  # the start itself may hang, too
+        self.watchdog.start()  # before the start, which may hang, too
         self._beating = asyncio.ensure_future(self.watchdog.keep_beating())
         try:
             await run_app(self.app, on_started=self._started)
