@@ -1,6 +1,6 @@
 """The analyst role: forecasts of sums and products recommended to each customer (step 10).
 
-Promises: one analyst at a time; what it learned is in its changelog, and after a restart it goes on as if undisturbed.
+Promises: one analyst works at a time; its changelog holds what it learned, and a restart changes no result.
 """
 
 from .role import AnalystRole, analysis_maker

@@ -1,4 +1,4 @@
-"""What the analyst knows: every declared forecast and the shop, told of each event once and in order."""
+"""The analyst's state: every declared forecast and the shop; both learn each event once, in order."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from models.forecasting import (
 )
 from models.recommendation import RecommendationState, RecommendSpec
 
-_UNKNOWN: Final = ()  # in place of a forecast that was published by a process before
+_UNKNOWN: Final = ()  # stands for a forecast that an earlier process published
 
 
 class Analysis:
-    """`sources`: the schema of each topic that events come from. `baskets`: orders that were learned."""
+    """Learns events into the forecasts and the shop's recommendations.
+
+    `sources`: the schema of each topic that events come from. `events`, `baskets`: how many events and orders it has
+    learned. `departed`: how many departures were taken.
+    """
 
     def __init__(
         self, forecasts: Sequence[ForecastSpec], shop: RecommendSpec, sources: Mapping[str, str]
@@ -59,18 +63,18 @@ class Analysis:
             self.baskets += self.shop.learn(customer, record["lines"], time_ms)
 
     def advance(self, time_ms: int) -> None:
-        """Nothing waits, and nothing older than this comes any more."""
+        """Close the steps up to `time_ms`: no event is waiting, and none older than this comes any more."""
         for forecaster in self.forecasters.values():
             self._departures += forecaster.advance(time_ms)
 
     def take_departures(self) -> list[Departure]:
-        """Those since this was asked last."""
+        """Return the departures since the last call."""
         found, self._departures = self._departures, []
         self.departed += len(found)
         return found
 
     def take_forecasts(self) -> dict[bytes, Forecast | None]:
-        """By key, those that differ from what was taken last; None: there is no such series any more."""
+        """Return by key the forecasts that changed since the last call; None for a series that no longer exists."""
         now = {
             forecast_key(found): found
             for forecaster in self.forecasters.values()
@@ -83,7 +87,7 @@ class Analysis:
 
     @property
     def published(self) -> list[bytes]:
-        """The keys of the forecasts that were taken."""
+        """The keys of the forecasts taken so far that still exist."""
         return list(self._published)
 
     @published.setter
@@ -92,10 +96,10 @@ class Analysis:
 
 
 def forecast_key(found: Forecast | Departure) -> bytes:
-    """The key of a series in its topic."""
+    """Return the key of a series in its topic."""
     return f"{found.name}/{found.key}".encode("utf-8", "surrogatepass")
 
 
 def departure_id(found: Departure) -> str:
-    """The same whenever the same events are learned."""
+    """Return an id that is the same whenever the same events are learned."""
     return f"{found.name}/{found.key}:{found.direction}:{found.start_ms}"

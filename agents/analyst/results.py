@@ -1,4 +1,4 @@
-"""What the analyst finds, sent to its topics: forecasts, departures, recommendations."""
+"""Sends the analyst's results to their topics: forecasts, departures, recommendations."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .analysis import Analysis, departure_id, forecast_key
 
 
 class Results:
-    """Sends what is new. `recommended`: recommendations sent since the start of this process."""
+    """Sends new results. `recommended`: recommendations sent since the start of this process."""
 
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
         self.recommended = 0
 
     def send(self, analysis: Analysis) -> list[bytes]:
-        """Queue all that changed; the customers whose recommendations did."""
+        """Queue all results that changed; return the customers whose recommendations changed."""
         departures = [
             {"key": forecast_key(found), "value": encoded_departure(found, analysis)}
             for found in analysis.take_departures()
@@ -47,7 +47,7 @@ class Results:
 
 
 def encoded_forecast(found: Forecast, analysis: Analysis) -> bytes:
-    """The value of a forecast's record."""
+    """Encode the value of a forecast's record."""
     spec = analysis.forecasters[found.name].spec
     steps = [dict(zip(("expected", "lower", "upper"), step, strict=True)) for step in found.steps]
     record = {"forecast": found.name, "series": found.key, "start": found.start_ms, "step_ms": found.step_ms}
@@ -55,7 +55,7 @@ def encoded_forecast(found: Forecast, analysis: Analysis) -> bytes:
 
 
 def encoded_departure(found: Departure, analysis: Analysis) -> bytes:
-    """The value of a departure's record."""
+    """Encode the value of a departure's record."""
     record = {
         "id": departure_id(found),
         "forecast": found.name,
@@ -70,7 +70,7 @@ def encoded_departure(found: Departure, analysis: Analysis) -> bytes:
 
 
 def encoded_recommended(found: Recommended) -> bytes:
-    """The value of a recommendation's record."""
+    """Encode the value of a recommendation's record."""
     products = [{"product": name, "score": score} for name, score in found.products]
     record = {"time": found.time_ms, "assortment": found.version, "products": products}
     return schemas.encode("recommendation", record)

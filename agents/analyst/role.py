@@ -1,13 +1,13 @@
-"""The analyst: forecasts of what events add up to, and what each customer may buy next. Beside the workers, in a group
-of its own, so that what they do with an event costs nothing more.
+"""The analyst: forecasts sums of events and recommends to each customer what to buy next (step 10). It reads beside the
+workers, in a group of its own, so that it adds no cost to their work on an event.
 
-Results leave about every second: forecasts whose steps moved on, departures from them, recommendations for those who
-changed. The commit, every `commit_interval`: wait until these are acknowledged; write what changed of the state, with
-the offsets applied to it, in one transaction; commit the source offsets. After a crash the state says what is applied,
-so no event is lost and none is learned twice; results come again as they were, under the same keys and ids.
+It sends results about every second: forecasts that moved on a step, departures, changed recommendations. The commit,
+every `commit_interval`: wait until results are acknowledged; write the changes of the state, with the offsets applied
+to it, in one transaction; commit the source offsets. After a crash the state says which offsets are applied, so that
+no event is lost and none is learned twice; the same results are sent again, under the same keys and ids.
 
-A repeated message id is dropped: reading begins a window of events before the first one that is wanted. The state
-has one writer at any time (streams.durability.changelog).
+The analyst drops a repeated message id. To know the recent ids it starts reading a window of events before the first
+one wanted. The state has one writer at any time (streams.durability.changelog).
 """
 
 from __future__ import annotations
@@ -46,17 +46,18 @@ log = logging.getLogger(__name__)
 
 PUBLISH = "publish"
 SLICE = 50  # events (some milliseconds) before the event loop gets its turn
-IDLE_MS = 60_000  # a live source that is silent for so long lets the forecasts follow the wall clock
-LIVE_MS = 3_600_000  # a source is live when its events are appended so soon
+IDLE_MS = 60_000  # after a live source has been silent for so long, forecasts follow the wall clock
+LIVE_MS = 3_600_000  # a source is live if its events are appended within this time
 
 
 class AnalystRole(IntakeRole):
-    """Takes the events that are analysed. Two analysts would each learn a part: while partitions are missing here,
-    nothing is learned.
+    """Takes the events to analyse, and learns only while it has all partitions.
+
+    Two analysts would each learn a part of the events.
     """
 
     NAME = "analyst"
-    # results are sent; they are there; the state is on its way; it is there, offsets are not committed
+    # results are sent; results are acknowledged; the state is sent; it is acknowledged, offsets are not committed
     POINTS = ("sent", "acknowledged", "written", "settled")
 
     def __init__(
@@ -84,15 +85,15 @@ class AnalystRole(IntakeRole):
         self.intake.app.backlog = self.merging.full
         self.state = StateLog()
         self.stock = Stock(self.analysis.shop.spec.out_of_stock)
-        self.live = False  # events come as they happen
-        self._wanted: dict[TP, int] = {}  # where learning begins; before it ids are only noted
+        self.live = False  # whether events arrive as they happen
+        self._wanted: dict[TP, int] = {}  # learning begins here; of earlier events only the ids are noted
         self._written: dict[TP, int] = {}  # the offsets that the newest state names
         self._newest_ms = 0  # when the newest event was appended
 
     # -- Taker -------------------------------------------------------------------------------------------
 
     async def begin(self, bounds: Bounds) -> dict[TP, int]:
-        """Go on from the state; of a partition that it knows nothing of, from the first event there is."""
+        """Resume from the state, or from the first event of a partition that the state does not know."""
         self.whole = len(bounds) == self.settings.partitions * len(self.analysis.topics)
         self.merging.begin(())
         if not self.whole:
@@ -110,7 +111,7 @@ class AnalystRole(IntakeRole):
         return {tp: max(earliest[tp], start - WINDOW) for tp, start in starts.items()}
 
     def restore(self, kept: Kept) -> dict[TP, int]:
-        """Know what the changelog holds and nothing else; the offsets applied to it."""
+        """Replace the state with that of the changelog; return the offsets applied to it."""
         self.analysis, self.state = self._make(), StateLog()
         control = self.state.restore(self.analysis, kept)
         self.analysis.shop.without(self.stock.products)
@@ -122,13 +123,13 @@ class AnalystRole(IntakeRole):
         return {TP(topic, int(number)): offset for (topic, _, number), offset in places}
 
     def resume(self, starts: dict[TP, int]) -> None:
-        """Learn from these offsets on."""
+        """Learn the events from these offsets on."""
         self._wanted, self._written = starts, {}
         self.arrivals.forget()
         self.merging.begin(starts)
 
     async def take(self, batches: Batches) -> None:
-        """Take in what a fetch brought, then learn what may be learned, a slice at a time."""
+        """Add the events of a fetch to the merge, then learn those whose order is known, a slice at a time."""
         epoch = self.intake.epoch
         for tp, batch in batches:
             position = self.intake.positions[tp]
@@ -141,7 +142,7 @@ class AnalystRole(IntakeRole):
                 return
 
     def _learn(self) -> bool:
-        """Learn a slice of what is known to come next; whether there may be more."""
+        """Learn a slice of the events known to come next; return whether there may be more."""
         for _ in range(SLICE):
             event = self.merging.take()
             if event is None:
@@ -152,7 +153,7 @@ class AnalystRole(IntakeRole):
         return True
 
     async def commit(self) -> dict[TP, int]:
-        """Results leave; when it is time the state does, and then all that is learned may be committed."""
+        """Send results, and the state when it is due; return the offsets that the newest state covers."""
         if not (self.intake.assigned and self.whole):
             self.completed_at = time.monotonic()
             return {}
@@ -178,7 +179,7 @@ class AnalystRole(IntakeRole):
         return offsets
 
     def _due(self) -> bool:
-        """Whether it is time for the state to leave."""
+        """Return whether the state is due to be written."""
         app, now = self.intake.app, time.monotonic()
         if now - self.completed_at < self.settings.commit_interval and not (app.hurried or app.should_stop):
             return False
@@ -186,17 +187,17 @@ class AnalystRole(IntakeRole):
         return True
 
     def _applied(self) -> dict[TP, int]:
-        """The next event to learn of each partition."""
+        """Return the offset of the next event to learn of each partition."""
         reached_at = self.merging.reached(self.intake.positions)
         return {tp: max(at, self._wanted.get(tp, 0)) for tp, at in reached_at.items()}
 
     def _changes(self, offsets: dict[TP, int]) -> list[dict[str, Any]]:
-        """What there is to write; nothing when nothing happened."""
+        """Return the state's changed records; none if nothing changed."""
         named = {f"{tp.topic}:{tp.partition}": offset for tp, offset in offsets.items()}
         return self.state.changes(self.analysis, named, self.live)
 
     def _follow_the_clock(self) -> None:
-        """A live source that is silent: steps without an event close, too."""
+        """Close steps without events, too, while a live source is silent."""
         now_ms = self._wall_clock_ms() - IDLE_MS
         if (
             self.live
@@ -209,7 +210,7 @@ class AnalystRole(IntakeRole):
     # -- figures -----------------------------------------------------------------------------------------
 
     def watches(self) -> list[Watch]:
-        """Results and state that are not acknowledged yet."""
+        """Watch the results and the state that are not acknowledged yet."""
         return [Watch(self._publishing, functions={self._learn: "learn"})]
 
     def _publishing(self) -> dict[str, object]:
@@ -217,7 +218,7 @@ class AnalystRole(IntakeRole):
         return {PUBLISH: pending} if PUBLISH in self.intake.steps else {}
 
     def status(self) -> RoleStatus:
-        """Figures for /status, /metrics and the page."""
+        """Return the figures for /status, /metrics and the page."""
         analysis, shop = self.analysis, self.analysis.shop
         return {
             **super().status(),
@@ -235,17 +236,17 @@ class AnalystRole(IntakeRole):
         }
 
     async def prepare(self) -> None:
-        """Answer with recommendations, and write them."""
+        """Begin to write recommendations."""
         self._shelving = asyncio.ensure_future(self.recommendation_writer.run())
 
     async def finish(self) -> None:
-        """Write no more; let another one write the state."""
+        """Stop writing recommendations, and let another analyst write the state."""
         self._shelving.cancel()
         await asyncio.get_running_loop().run_in_executor(None, self.changelog.close)
 
 
 def analysis_maker(settings: Settings) -> Callable[[], Analysis]:
-    """Makes an analysis that knows nothing. Raises `ConfigError` for anything wrong in the config files."""
+    """Return a function that makes an empty analysis. Raises `ConfigError` for a mistake in the config files."""
     sources = {source.topic: source.schema for source in load_config(settings.config).features.sources}
     forecasts = load_forecasts(settings.config / "forecasts.yaml")
     shop = load_recommendations(settings.config / "recommendations.yaml")
@@ -253,16 +254,16 @@ def analysis_maker(settings: Settings) -> Callable[[], Analysis]:
 
 
 def _programs(settings: Settings) -> dict[str, AvroProgram]:
-    """What the workers read each topic with."""
+    """Return by topic the Avro program that the workers read it with."""
     features = load_config(settings.config).features
     topics = (source.topic for source in features.sources)
     return dict(zip(topics, decode_programs(features), strict=True))
 
 
 def _check_log(tp: TP, applied: int, end: int) -> None:
-    """Raise `Fatal` when the state knows more events than there are: its offsets mean nothing here."""
+    """Raise `Fatal` if the state names an offset beyond the topic's end: it belongs to another topic."""
     if applied > end:
         raise Fatal(
             f"{tp.topic}[{tp.partition}] ends at offset {end}, but {ANALYST_CHANGELOG} holds {applied}: the topic was "
-            f"made anew, so make {ANALYST_CHANGELOG} anew, too"
+            f"created anew, so create {ANALYST_CHANGELOG} anew, too"
         )

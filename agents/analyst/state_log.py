@@ -1,8 +1,8 @@
-"""What the analyst knows as records of its changelog: written in one transaction a cycle, the control record last.
+"""The analyst's state as records of its changelog, written in one transaction a cycle, the control record last.
 
-All stands in one partition, so that a cycle is there as a whole or not at all. Written is what changed: a customer
-under the customer's key; each item of the table, the assortment and the forecasts in pieces under keys that begin with
-a zero byte, which no customer's does.
+All records are in one partition, so that a cycle is there as a whole or not at all. A cycle writes only what changed.
+A customer has the customer's key. The items of the table, and the pieces of the assortment and the forecasts, have
+keys that begin with a zero byte, as no customer's key does.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from .analysis import Analysis
 log = logging.getLogger(__name__)
 
 PARTITION: Final = 0
-PIECE_BYTES: Final = 512 << 10  # a broker takes a record of 1 MB as it is set up
+PIECE_BYTES: Final = 512 << 10  # a broker with default settings accepts a record of 1 MB
 CONTROL: Final = CONTROL_KEY
 ITEM, ASSORTMENT, FORECAST = b"\0item/", b"\0assortment/", b"\0forecast/"
-GROUP: Final = "streamwise-analyst-state"  # joined by nobody
+GROUP: Final = "streamwise-analyst-state"  # no consumer joins it
 FORMAT: Final = 1
 ITEMS_A_LOOK: Final = 256  # 400 kB
 
 
 class Control(msgspec.Struct, forbid_unknown_fields=True):
-    """Where a cycle stood. `offsets`: the next event to learn of each `topic:partition`. `items`, `shoppers` and
-    `pieces`: how many records there are beside this one."""
+    """The control record of a cycle. `offsets`: the next event to learn of each `topic:partition`. `items`, `shoppers`
+    and `pieces`: how many records of each sort the log holds beside this one."""
 
     format: int
     offsets: dict[str, int]
@@ -56,13 +56,13 @@ class Control(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(slots=True)
 class Kept:
-    """The changelog as it was read. `torn`: keys of a cycle that did not end, which have to be written again."""
+    """The changelog as it was read. `torn`: the keys of an incomplete cycle, which have to be written again."""
 
     records: dict[bytes, bytes] = field(default_factory=dict)
     torn: set[bytes] = field(default_factory=set)
 
     def put(self, pending: dict[bytes, bytes | None]) -> None:
-        """A cycle that ended."""
+        """Apply the records of a complete cycle."""
         for key, value in pending.items():
             if value is None:
                 self.records.pop(key, None)
@@ -71,17 +71,17 @@ class Kept:
 
 
 class StateLog:
-    """Says what changed of an analysis since the last time, and puts an analysis back. Knows what the log holds."""
+    """Writes the changes of an analysis since the last cycle, and restores one. It knows what the log holds."""
 
     def __init__(self) -> None:
         self._rows: NDArray[np.int64] | None = None
-        self._compared = -1  # how many events were learned when the items were looked through last
+        self._compared = -1  # how many events were learned at the last comparison of the items
         self._pieces: dict[bytes, bytes | None] = {}
         self._assortment = 0  # the version that the log holds
         self._control = b""
 
     def changes(self, analysis: Analysis, offsets: Mapping[str, int], live: bool) -> list[dict[str, Any]]:
-        """The records of a cycle, none when nothing changed; from here on the log holds them."""
+        """Return the records of a cycle, none if nothing changed; the log is taken to hold them from here on."""
         shop = analysis.shop
         found = [_message(key, self._shopper(analysis, key)) for key in shop.take_changed()]
         found += self._items(analysis)
@@ -118,7 +118,7 @@ class StateLog:
         return None if shopper is None else shopper.to_bytes()
 
     def _items(self, analysis: Analysis) -> Iterator[dict[str, Any]]:
-        """Looks at some items at a time: the words of all of them are as large as the table."""
+        """Compare some items at a time, because the words of all of them would be as large as the table."""
         if analysis.events == self._compared:
             return
         self._compared = analysis.events
@@ -142,12 +142,12 @@ class StateLog:
         for name, forecaster in analysis.forecasters.items():
             yield from _cut(FORECAST + name.encode() + b"/", forecaster.state()).items()
 
-    # -- the way back ------------------------------------------------------------------------------------
+    # -- restore -----------------------------------------------------------------------------------------
 
     def restore(self, analysis: Analysis, kept: Kept) -> Control | None:
-        """Put back what `kept` holds, which is empty afterwards. None when it holds nothing.
+        """Restore `analysis` from `kept`, and empty `kept`; return the control record, or None if there is none.
 
-        Raises `Fatal` when it cannot be gone on from.
+        Raises `Fatal` if the records are unusable.
         """
         records = kept.records
         data = records.pop(CONTROL, None)
@@ -160,7 +160,7 @@ class StateLog:
                 self._restore(analysis, control, records)
         except (Poison, msgspec.MsgspecError, cramjam.DecompressionError, ValueError) as error:
             raise Fatal(
-                f"topic {ANALYST_CHANGELOG} cannot be gone on from: {error}; restore it from a backup, or delete it "
+                f"the state in topic {ANALYST_CHANGELOG} is unusable: {error}; restore it from a backup, or delete it "
                 "and run `streamwise topics` to learn anew"
             ) from error
         self._write_again(analysis, kept.torn)
@@ -175,7 +175,7 @@ class StateLog:
         found = int(np.count_nonzero(rows[:, 0])), len(records), len(self._pieces)
         if found != (control.items, control.shoppers, control.pieces):
             wanted = f"{control.items} items, {control.shoppers} customers and {control.pieces} pieces"
-            raise Poison(f"expected {wanted}, found {found}; is it compacted, and nothing of it deleted?")
+            raise Poison(f"expected {wanted}, found {found}; is the topic compacted, with no record deleted?")
         whole = _joined(self._pieces, ASSORTMENT)
         if whole:
             assortment, of_it = msgspec.msgpack.decode(whole, type=tuple[bytes, list[str]])
@@ -199,8 +199,8 @@ class StateLog:
         spec = analysis.forecasters[name].spec
         try:
             analysis.forecasters[name] = Forecaster.restore(spec, state)
-        except Poison as error:  # it was declared otherwise
-            log.warning("forecast %s begins anew: %s", name, error)
+        except Poison as error:  # its declaration has changed
+            log.warning("forecast %s starts from nothing: %s", name, error)
 
     def _write_again(self, analysis: Analysis, torn: set[bytes]) -> None:
         for key in torn:
@@ -217,7 +217,7 @@ class StateLog:
 
 
 def _no_rows(table: Table) -> NDArray[np.int64]:
-    """The `words` of an empty table of this size; pages that stay empty take no memory."""
+    """Return the `words` of an empty table of this size; pages that stay empty take no memory."""
     return np.zeros((len(table.keys), words(_part(table, 0, 1)).shape[1]), np.int64)
 
 
@@ -226,7 +226,7 @@ def _part(table: Table, first: int, end: int) -> Table:
 
 
 def read_state(kafka: Kafka) -> Kept:
-    """The newest records of the changelog by key. Raises `Retryable` when it cannot be read to its end."""
+    """Read the newest records of the changelog, by key. Raises `Retryable` if it cannot be read to its end."""
     kept, pending = Kept(), dict[bytes, bytes | None]()
     for record in read_to_end(kafka, ANALYST_CHANGELOG, group=GROUP, partitions=[PARTITION]):
         key = record.key or b""
@@ -256,14 +256,14 @@ def _joined(pieces: Mapping[bytes, bytes | None], prefix: bytes) -> bytes:
 
 
 def _rows(recommender: Recommender, records: dict[bytes, bytes]) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """The table's rows, and the names of its items."""
+    """Return the table's rows, and the names of its items by key."""
     rows = np.zeros_like(words(recommender.table))
     size, names = rows.shape[1] * 8, dict[int, str]()
     for key in [key for key in records if key.startswith(ITEM)]:
         place, packed = int(key[len(ITEM) :]), records.pop(key)
         whole = int.from_bytes(packed[:4], "little")
         if not (0 <= place < len(rows) and size <= whole <= size + NAME_BYTES):
-            raise Poison(f"item {place} is none of its table")
+            raise Poison(f"item {place} does not fit the table")
         data = bytes(cramjam.lz4.decompress_block(packed))
         rows[place] = np.frombuffer(data[:size], "<i8")
         names[int(rows[place, 0])] = data[size:].decode()
