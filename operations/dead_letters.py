@@ -73,7 +73,7 @@ class DeadLetterIndex:
         found = [letter for letter in self.letters.values() if choice.takes(letter)]
         return sorted(found, key=lambda letter: letter[:3])
 
-    def _add(self, number: int, key: bytes, value: bytes) -> None:
+    def _take(self, number: int, key: bytes, value: bytes) -> None:
         if key.startswith(REPLAYED_KEY):
             self.replayed[key[len(REPLAYED_KEY) :].decode()] = int(json.loads(value)["time"])
             return
