@@ -103,7 +103,8 @@ class ModelConfig:
 def load_models(path: str | Path) -> ModelConfig:
     """Read the file; a ConfigError names the line to correct and what was expected there.
 
-    >>> [model.name for model in load_models("config/models.yaml").models]
+    >>> from config.settings import Settings
+    >>> [model.name for model in load_models(Settings().config / "models.yaml").models]
     ['purchase', 'churn', 'response', 'lead', 'value']
     """
     top = load(path)

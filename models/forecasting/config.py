@@ -59,7 +59,8 @@ class ForecastSpec:
 def load_forecasts(path: str | Path) -> tuple[ForecastSpec, ...]:
     """Read the file; a ConfigError names the line to correct and what was expected there.
 
-    >>> spec = load_forecasts("config/forecasts.yaml")[0]
+    >>> from config.settings import Settings
+    >>> spec = load_forecasts(Settings().config / "forecasts.yaml")[0]
     >>> spec.name, spec.field, spec.by, spec.horizon
     ('sales_by_day', 'amount', 'total', 7)
     """

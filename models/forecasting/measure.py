@@ -20,11 +20,11 @@ def amounts(spec: ForecastSpec, schema: str) -> Amounts:
     If `by` is a field of the lines, so is the measured field; without one, it counts lines. Raise `ConfigError` if the
     schema has no such fields or kinds.
 
+    >>> from config.settings import Settings
     >>> from models.forecasting import load_forecasts
-    >>> by_category = load_forecasts("config/forecasts.yaml")[2]
-    >>> lines = [{"category": "tea", "quantity": 2}, {"category": "cups", "quantity": 6}]
-    >>> list(amounts(by_category, "sales_event")({"kind": "order", "lines": lines}))
-    [('tea', 2.0), ('cups', 6.0)]
+    >>> by_category = amounts(load_forecasts(Settings().config / "forecasts.yaml")[2], "sales_event")
+    >>> list(by_category({"kind": "order", "lines": [{"category": "tea", "quantity": 2}]}))
+    [('tea', 2.0)]
     """
     check_kinds(schema, spec.kinds, spec.place, f"forecast {spec.name}: {spec.topic}")
     own, lines = _fields(schema)

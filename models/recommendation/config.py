@@ -34,7 +34,8 @@ class RecommendSpec:
 def load_recommendations(path: str | Path) -> RecommendSpec:
     """Read the file; a ConfigError names the line to correct and what was expected there.
 
-    >>> spec = load_recommendations("config/recommendations.yaml")
+    >>> from config.settings import Settings
+    >>> spec = load_recommendations(Settings().config / "recommendations.yaml")
     >>> spec.topic, spec.kinds, spec.top
     ('sales.events', ('order',), 10)
     """

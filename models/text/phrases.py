@@ -72,7 +72,8 @@ class Topics:
 def load_topics(path: str | Path) -> Topics:
     """Read the file; a ConfigError names the line to correct and what was expected there.
 
-    >>> load_topics("config/phrases.yaml").labels[:4]
+    >>> from config.settings import Settings
+    >>> load_topics(Settings().config / "phrases.yaml").labels[:4]
     ('complaint', 'churn_intent', 'delivery', 'quality')
     """
     top = load(path)
