@@ -1,6 +1,6 @@
-"""Batches without rows: what a role takes in order and commits itself (step 2).
+"""Intake for roles without rows: they take batches in order and commit offsets themselves (step 2).
 
-Promises: nothing is committed that is not durable; a gap is counted and told.
+Promises: an offset is committed only when its work is durable; a gap is counted and logged.
 """
 
 from .dead_letters import DeadLetters

@@ -1,4 +1,4 @@
-"""Dead letters of the roles that decode records one by one; the worker's are made by its pass."""
+"""Dead letters of the roles that decode records one by one; the worker's pass makes its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.kafka import Outputs
 
 
 class DeadLetters:
-    """Sends what cannot be processed to its topic, with where it came from and why; counts the reasons."""
+    """Sends records that cannot be processed to their topic, with source and reason, and counts the reasons."""
 
     def __init__(self, outputs: Outputs) -> None:
         self._outputs = outputs
@@ -20,7 +20,7 @@ class DeadLetters:
     def send(
         self, tp: TP, offset: int, reason: str, kind: str, key: bytes | None, value: bytes | None, time_ms: int
     ) -> None:  # fmt: skip
-        """Queue one. `kind` is what it counts as; the whole `reason` stands in the letter."""
+        """Queue one dead letter, which holds the whole `reason`. `kind` is the reason that the metrics count."""
         letter = {
             "topic": tp.topic,
             "partition": tp.partition,

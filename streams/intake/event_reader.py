@@ -1,7 +1,7 @@
-"""Records of the source topics as events, for a role that reads them beside the workers.
+"""Reads events of the source topics, for a role that reads them beside the workers.
 
-Events are held to the workers' rules by the workers' own kernels. What fails is counted here and no more: a worker has
-sent it to the dead letters. A message id that was met lately is dropped.
+It checks events with the workers' own kernels. It only counts those that fail: a worker sends them to the dead letters.
+It drops an event whose message id it met lately.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ MALFORMED = "the body does not decode with its schema"
 
 
 class EventReader:
-    """`refused`: by reason. `repeated`: dropped because their message id was known."""
+    """Decodes events and counts those it leaves out: `refused` by reason, `repeated` for a known message id."""
 
     def __init__(self, programs: Mapping[str, AvroProgram]) -> None:
-        """`programs`: what reads the values of each topic."""
+        """`programs` decode the values of each topic."""
         self._programs = dict(programs)
         self.refused: dict[str, int] = {}
         self.repeated = 0
         self.forget()
 
     def forget(self) -> None:
-        """No id is known."""
+        """Forget all message ids."""
         self._seen = {topic: RecentIds() for topic in self._programs}
 
     def events(self, tp: TP, batch: RawBatch, position: int, wanted: int) -> Iterator[Event]:
-        """The events from `position` on. Of those before `wanted` only the ids are noted."""
+        """Yield the events from `wanted` on; of those from `position` to `wanted` it only notes the ids."""
         try:
             found = records(batch)
         except Poison:

@@ -1,7 +1,7 @@
-"""A Faust app without rows: raw batches of some topics, a fetch at a time, taken in order by one agent that may wait.
+"""A Faust app without rows: one agent, which may wait, takes raw batches of some topics in order, a fetch at a time.
 
-The learner and the ledger stand on this. What is taken is counted in `positions`; a role says itself what
-may be committed. Faust's own acknowledgements are not used (streams/transport/consumer.py).
+The learner and the ledger run on this. `positions` count what is taken; the role itself says which offsets may be
+committed. Faust's own acknowledgements are not used (streams/transport/consumer.py).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from streams.transport import App, Consumer, make_app
 log = logging.getLogger(__name__)
 
 TAKE = "take"
-TAKE_PATIENCE = 1.5  # whatever stands still in it is named first
-BUFFERED_FETCHES = 2  # fetched and not taken: with back pressure no more than this waits in memory
+TAKE_PATIENCE = 1.5  # a step within it stalls it, too: the watchdog names that step first
+BUFFERED_FETCHES = 2  # fetches that wait for the agent: back pressure keeps no more in memory
 
 Bounds = dict[
     TP, tuple[int, int]
@@ -35,23 +35,24 @@ Batches = Sequence[tuple[TP, RawBatch]]  # opened, in the order of each partitio
 
 
 class Taker(Protocol):
-    """What a role does with its batches. An error that leaves any of these ends the process."""
+    """Handles the batches of a role. An error that leaves any of its methods ends the process."""
 
     async def begin(self, bounds: Bounds) -> dict[TP, int]:
-        """These partitions are assigned now: from which offset on each is wanted. Called before any batch."""
+        """Begin with the newly assigned partitions, before any batch; returns the first wanted offset of each."""
 
     async def take(self, batches: Batches) -> None:
-        """Handle what one fetch brought, telling `Intake.taken` as it goes; it may wait for as long as it needs."""
+        """Handle the batches of one fetch, calling `Intake.taken` on the way; it may wait as long as it needs."""
 
     async def commit(self) -> dict[TP, int]:
-        """Make what was taken durable; returns the offsets that may be committed now."""
+        """Make the work on taken batches durable; returns the offsets that may be committed now."""
 
 
 class Intake:
-    """`positions`: the next offset wanted of each partition held. `missed`: records gone before they were read.
+    """Runs a `Taker` on a Faust app.
 
-    `epoch` rises when partitions are taken away or assigned: what is in hand then belongs to nobody, and `begin`
-    starts anew from what is durable.
+    `positions` are the next wanted offset of each held partition; `missed` counts records that the broker deleted
+    before they were read. `epoch` rises when partitions are revoked or assigned: the work in progress is then void, and
+    `begin` starts again from what is durable.
     """
 
     def __init__(
@@ -94,32 +95,32 @@ class Intake:
                 await self._guarded(self._take, event.message.value.batches)
 
     def taken(self, tp: TP, next_offset: int, epoch: int) -> bool:
-        """Everything below `next_offset` is handled; false when the partition has been taken away since `epoch`."""
+        """Note that all below `next_offset` is handled; returns false when the assignment has changed since `epoch`."""
         if epoch == self.epoch:
             self.positions[tp] = next_offset
         return epoch == self.epoch
 
     def lag(self) -> dict[str, int]:
-        """Records appended but not taken, by topic, as of the newest fetch."""
+        """Count the records that are appended but not taken, by topic, as of the newest fetch."""
         lags = dict.fromkeys(self.topics, 0)
         for tp, position in list(self.positions.items()):
             lags[tp.topic] += max(0, self._end(tp) - position)
         return lags
 
     def behind(self, tp: TP) -> bool:
-        """Whether the broker has records of a partition held that were not taken, as of the newest fetch."""
+        """Whether the broker has records of a held partition that are not taken, as of the newest fetch."""
         return self.positions.get(tp, 0) < self._end(tp)
 
     def _end(self, tp: TP) -> int:
         return max(self._ends.get(tp, 0), int(self.app.consumer.end_of(tp)))
 
     async def earliest(self, tps: Iterable[TP]) -> dict[TP, int]:
-        """The first offset that each partition still has."""
+        """Ask for the first offset that each partition still has."""
         found = await self.app.consumer.earliest_offsets(*tps)
         return {TP(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
 
     async def commit(self) -> None:
-        """Commit now; the app does so every second by itself."""
+        """Commit now; besides, the app commits every second by itself."""
         await self.app.consumer.commit()
 
     async def _take(self, fetched: Batches) -> None:
@@ -128,7 +129,7 @@ class Intake:
         for tp, batch in fetched:
             position = positions.get(tp)
             if position is None or batch.next_offset <= position:
-                continue  # of an assignment that is over, or fetched again
+                continue  # it belongs to an earlier assignment, or was fetched twice
             if batch.first > position and not await self._skip(tp, position, batch.first):
                 del positions[tp]
                 continue
@@ -143,7 +144,10 @@ class Intake:
                 await self._taker.take(wanted)
 
     async def _skip(self, tp: TP, position: int, first: int) -> bool:
-        """Between what is wanted and what came, records are missing: they are gone, or have to be fetched again."""
+        """Handle missing records before offset `first`. Returns true when the broker has deleted them.
+
+        Otherwise it seeks back, so that they are fetched again.
+        """
         if (await self.earliest([tp]))[tp] <= position:
             await self.app.consumer.seek(tp, position)
             return False
@@ -159,7 +163,7 @@ class Intake:
         async with self._committing:
             epoch = self.epoch
             wanted = await self._taker.commit()
-            if epoch != self.epoch:  # what was written of another assignment may have been rolled back
+            if epoch != self.epoch:  # the writes of an earlier assignment may have been rolled back
                 return False
             changed = {tp: offset for tp, offset in wanted.items() if self._committed.get(tp) != offset}
             with self.steps("offsets committed"):
@@ -171,7 +175,7 @@ class Intake:
     # -- what the watchdog looks at, from its own thread
 
     def watches(self) -> list[Watch]:
-        """The role's own steps first; taking and fetching stand still with any of them."""
+        """The watches in order: the role's own steps first, because taking and fetching stall with any of them."""
         return [
             Watch(self._doing, functions={Outputs.send: "outputs queued", FencedChangelog.send: "outputs queued"}),
             Watch(self._assigning, LONGER), Watch(self._fetching), Watch(self._taking, TAKE_PATIENCE),
@@ -201,10 +205,10 @@ class Intake:
         await self._guarded(self._begin)
 
     async def _begin(self) -> None:
-        """Faust seeks to the committed offsets next: commit those from which this role wants to read.
+        """Commit the offsets from which this role wants to read, as Faust seeks to the committed offsets next.
 
-        The broker may take long to answer, and assign anew meanwhile: one assignment begins after the other, and one
-        that is over by then is none.
+        The broker may be slow to answer and change the assignment meanwhile: assignments begin one after the other, and
+        one that is over by its turn is skipped.
         """
         self._end_epoch()
         epoch = self.epoch
@@ -235,11 +239,11 @@ class Intake:
         self.positions = {}
 
     async def _guarded(self, call: Callable[..., Awaitable[Any]], *given: Any) -> Any:
-        """Nothing may leave the agent's body or a commit: Faust would acknowledge and lose what was in hand."""
+        """End the process on any error: one that left the agent's body or a commit would let Faust lose the batch."""
         try:
             return await call(*given)
         except StreamwiseError as error:
             end_process(str(error))
-        except Exception as error:  # the one place: an error nobody foresaw
+        except Exception as error:  # the only catch-all of the intake
             log.exception("in %s", call.__qualname__)
             end_process(f"{call.__qualname__}: {type(error).__name__}: {error}")

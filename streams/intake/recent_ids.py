@@ -1,4 +1,4 @@
-"""Which records have been met lately: a role that was killed sends those since its last commit again, same ids."""
+"""Recognises repeated records: a role that was killed sends those since its last commit again, with the same ids."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import deque
 
 from streams.kernels import hash_bytes
 
-# Of one partition. A worker without a commit for a minute ends itself (streams.supervision.watchdog); one that folds
-# 100,000 events a second over 12 partitions and makes examples of 4% of them sends 20,000 in that time.
+# For one partition. A worker without a commit for a minute ends itself (streams.supervision.watchdog); one that folds
+# 100,000 events a second over 12 partitions and makes examples of 4% of them sends 20,000 a partition in that time.
 WINDOW = 1 << 15
 FRAME_BYTES = 5  # a zero byte, the schema's id in four
 
@@ -21,12 +21,12 @@ class RecentIds:
         self._ids: dict[int, set[int]] = {}
 
     def add(self, partition: int, value: bytes | None) -> bool:
-        """Enter a record's id; false when it is there already. What has none is always new."""
+        """Enter a record's id; returns false when it is known. A record without an id is always new."""
         identity = identity_of(value or b"")
         return identity is None or self.enter(partition, identity)
 
     def enter(self, partition: int, identity: bytes) -> bool:
-        """Enter an id; false when it is there already."""
+        """Enter an id; returns false when it is known."""
         order = self._order.setdefault(partition, deque())
         ids = self._ids.setdefault(partition, set())
         name = hash_bytes(identity)
@@ -40,7 +40,7 @@ class RecentIds:
 
 
 def identity_of(value: bytes) -> bytes | None:
-    """The first field of a framed Avro record, a string, without decoding the others."""
+    """Return the first field, a string, of a framed Avro record without decoding the others; None when malformed."""
     size, shift, at = 0, 0, FRAME_BYTES
     while True:
         if at >= len(value) or shift > 28:

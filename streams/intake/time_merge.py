@@ -1,8 +1,8 @@
-"""Events of several partitions in order of their time, as far as it is known what comes next.
+"""Merges the events of several partitions in order of their time, as far as the next one is known.
 
-While a partition has records waiting at the broker and none here, nothing is taken from the others: a log that is there
-as a whole is merged in the same order whatever the fetches were. Whoever has nothing waiting holds nobody up.
-Only the head of each partition is decoded.
+While a partition has records at the broker but none here, the merge takes nothing from the others, so a complete log is
+merged in the same order however it is fetched. A partition without records at the broker holds nobody up. Only the head
+of each partition is decoded.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Final, NamedTuple
 
 from faust.types.tuples import TP
 
-ENOUGH: Final = 5000  # records of a partition that wait for others before no more of it is fetched
+ENOUGH: Final = 5000  # records of a partition that may wait for the others before its fetches pause
 
 
 class Event(NamedTuple):
-    """A decoded event, where it stands and when it was appended (ms, -1 = not known)."""
+    """A decoded event, its place in the log and when it was appended (ms, -1 = not known)."""
 
     tp: TP
     offset: int
@@ -29,26 +29,26 @@ class Event(NamedTuple):
 
 
 class TimeMerge:
-    """`add` in the order of each partition, `take` in the order of time; ties by topic and partition."""
+    """Merges by time: `add` in each partition's order, `take` in order of time; ties go by topic and partition."""
 
     def __init__(self, waiting: Callable[[TP], bool]) -> None:
-        """`waiting(tp)`: the broker has records of the partition that have not been added."""
+        """`waiting(tp)` says whether the broker has records of the partition that are not added yet."""
         self._waiting = waiting
         self._batches: dict[TP, deque[tuple[int, Iterator[Event]]]] = {}
         self._heads: list[tuple[int, TP, Event]] = []
         self._headless: set[TP] = set()
 
     def begin(self, tps: Iterable[TP]) -> None:
-        """These partitions and no others; what waited belongs to nobody."""
+        """Begin anew with these partitions and no others; drop the events that waited."""
         self._batches = {tp: deque() for tp in tps}
         self._heads, self._headless = [], set(self._batches)
 
     def add(self, tp: TP, count: int, events: Iterator[Event]) -> None:
-        """`count` more records of a partition, to be decoded when their turn comes."""
+        """Add `count` more records of a partition, which are decoded when their turn comes."""
         self._batches[tp].append((count, events))
 
     def take(self) -> Event | None:
-        """The next event, if it is known which one is."""
+        """Take the next event; None while it is not known which one that is."""
         for tp in [tp for tp in self._headless if self._batches[tp]]:
             self._advance(tp)
         if not self._heads or any(map(self._waiting, self._headless)):
@@ -59,7 +59,7 @@ class TimeMerge:
         return event
 
     def _advance(self, tp: TP) -> None:
-        """Decode the next event of a partition, if there is one."""
+        """Decode the next event of a partition, if it has one."""
         batches = self._batches[tp]
         while batches:
             event = next(batches[0][1], None)
@@ -70,15 +70,16 @@ class TimeMerge:
             batches.popleft()
 
     def full(self, tp: TP) -> bool:
-        """Whether enough of the partition is here. Any thread may ask."""
+        """Whether `ENOUGH` records of the partition wait here. Any thread may ask."""
         return sum(count for count, _ in list(self._batches.get(tp, ()))) >= ENOUGH
 
     def reached(self, positions: dict[TP, int]) -> dict[TP, int]:
-        """The offsets up to which all is taken, of partitions that were added to before `positions`.
+        """Return the offsets up to which all events are taken. All records before `positions` have been added.
 
-        A partition without a head has nothing left here."""
+        A partition without a head has nothing left here.
+        """
         return positions | {tp: event.offset for _, tp, event in self._heads}
 
     def __len__(self) -> int:
-        """Partitions that have something here."""
+        """How many partitions have something here."""
         return len(self._heads) + sum(1 for tp in self._headless if self._batches[tp])
