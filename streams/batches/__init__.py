@@ -1,6 +1,6 @@
-"""Raw record batches: parsed, checked, decoded into columns, built (steps 2 and 3).
+"""Parses, checks, decodes and builds raw record batches (steps 2 and 3).
 
-Promises: nothing outside a batch is read; a damaged batch is told by its offset.
+Promises: nothing outside a batch is read; the error of a damaged batch gives its offset.
 """
 
 from .builder import raw_batch

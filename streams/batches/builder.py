@@ -1,4 +1,4 @@
-"""Records put into a raw batch without a broker, as one would have stored them (message format v2)."""
+"""Builds a raw batch of records without a broker, as a broker would store it (message format v2)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .record_batch import RawBatch
 def raw_batch(
     base_offset: int, found: Iterable[tuple[bytes | None, bytes | None]], append_time_ms: int = -1
 ) -> RawBatch:
-    """One batch of (key, value) records with the offsets from `base_offset` on."""
+    """Build one batch of (key, value) records with the offsets from `base_offset` on."""
     data = bytearray()
     count = 0
     for key, value in found:
-        body = bytearray(b"\0\0")  # attributes, time since the batch's
+        body = bytearray(b"\0\0")  # attributes, time relative to the batch's
         _put_varint(body, count)
         _put_bytes(body, key)
         _put_bytes(body, value)
@@ -37,7 +37,7 @@ def _put_bytes(data: bytearray, value: bytes | None) -> None:
 
 
 def _put_varint(data: bytearray, number: int) -> None:
-    """A zig-zag varint of a number that is not negative."""
+    """Append a number that is not negative as a zig-zag varint."""
     rest = number << 1
     while rest > 127:
         data.append(rest & 127 | 128)

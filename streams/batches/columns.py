@@ -1,4 +1,4 @@
-"""Step 3: the records of one batch as columns. Runs in the fetch thread, while the pass folds the batch before."""
+"""Step 3: decodes the records of one batch into columns; a thread does so for large ones while the pass folds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .records import find_records
 
 @dataclass(slots=True)
 class Columns:
-    """`count` records (-1: the batch is malformed and nothing of it may be used), `bad` of them with a status.
+    """The `count` records of a batch (-1: it is malformed; use nothing of it), `bad` of them with a status.
 
     `offsets, message_ids: int64[n]`, `times: float64[n]` ms, `kinds: int32[n]`, `fields: float64[n, f]`,
     `status: uint8[n]` (see `streams.avro.decoder`); `key_at, key_size, value_at, value_size: int64[n]` in the batch's

@@ -9,15 +9,15 @@ from contextlib import suppress
 
 from .record_batch import RawBatch
 
-LARGE_BYTES = 32 << 10  # waking a thread costs more than decoding less than this
-WAITING = 256  # batches; of more than that the pass decodes the rest itself
+LARGE_BYTES = 32 << 10  # to wake a thread costs more than to decode a smaller batch
+WAITING = 256  # batches in the queue; the pass itself decodes those beyond
 
 
 class DecodeAhead:
     """Calls `prepare(topic, batch)` for the batches it is given, in order.
 
-    `prepare` may be called for the same batch by the pass at the same time: whoever is second waits and finds it done
-    (`Engine.prepare`). An error is left for the pass to meet, which knows what to do with it.
+    The pass may call `prepare` for the same batch at the same time: the second caller waits and finds it done
+    (`Engine.prepare`). This thread ignores an error; the pass meets it again and knows what to do.
     """
 
     def __init__(self, prepare: Callable[[str, RawBatch], None]) -> None:
@@ -26,7 +26,7 @@ class DecodeAhead:
         threading.Thread(target=self._run, name="decode", daemon=True).start()
 
     def give(self, topic: str, batch: RawBatch) -> None:
-        """Prepare the batch soon, if that pays and not too many wait for it."""
+        """Queue a batch, if it is large enough to pay and the queue is not full."""
         if batch.closed is not None and len(batch.closed) > LARGE_BYTES:
             with suppress(queue.Full):
                 self._queue.put_nowait((topic, batch))
@@ -36,5 +36,5 @@ class DecodeAhead:
             topic, batch = self._queue.get()
             try:
                 self._prepare(topic, batch)
-            except Exception:  # the pass, which may let nothing pass, does it again and meets the same
+            except Exception:  # the pass prepares the batch again, meets the same error and handles it
                 continue

@@ -1,4 +1,4 @@
-"""Step 2: one raw record batch as the broker stored it, decompressed and checked."""
+"""Step 2: reads one raw record batch as the broker stored it: checks and decompresses it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ HEADER = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES = HEADER.size  # 61
 LENGTH, LENGTH_AT = struct.Struct(">i"), 8
 CRC_FROM = 21  # the checksum covers everything after itself
-# seven parts of at least a byte each: no batch makes us reserve more than it can fill
+# seven parts of at least a byte each: a batch cannot claim more records than its bytes can hold
 SMALLEST_RECORD_BYTES = 7
-# Beyond these a batch is made to fill memory: a broker takes a megabyte of it, and the codecs shrink zeros 1000 times.
+# A batch beyond these is an attempt to fill memory: a broker takes a megabyte, and the codecs shrink zeros 1000 times.
 LARGEST_BATCH_BYTES = 128 << 20
-LARGEST_BATCH_RECORDS = 1 << 20  # what librdkafka puts in one at most, too
+LARGEST_BATCH_RECORDS = 1 << 20  # also the most that librdkafka puts in one
 
 CODEC_MASK, TIMESTAMP_TYPE, TRANSACTIONAL, CONTROL = 0x07, 0x08, 0x10, 0x20
 
 
 @dataclass(slots=True)
 class RawBatch:
-    """A record batch of one partition. `count` 0 = nothing to fold (control, aborted): only offsets move.
+    """A record batch of one partition. `count` 0 = nothing to fold (control, aborted): only offsets advance.
 
-    `buf: uint8[:]` holds the records (decompressed, without the header); `first` is the lowest offset
-    that is still wanted; `next_offset` the one after the batch; `columns`: its records as
-    `streams.batches.columns.Columns`, once decoded; `closed`: its bytes as they came, until `open_batch`; `lock`: held
-    while it is opened and decoded; `error` says why none of its records can be read although the checksum holds.
+    `buf: uint8[:]` holds the records (decompressed, without the header); `first` is the lowest offset that is still
+    wanted; `next_offset` follows the batch's last one; `columns` are its records as `streams.batches.columns.Columns`,
+    once decoded; `closed` is the batch as it came, until `open_batch`; the thread that opens and decodes it holds
+    `lock`; `error` says why none of its records can be read although the checksum is right.
     """
 
     base_offset: int
@@ -51,7 +51,7 @@ class RawBatch:
 
     @property
     def offset(self) -> int:
-        """The last offset: the one Faust knows this message by."""
+        """The last offset, which Faust takes for the offset of its message."""
         return self.next_offset - 1
 
 
@@ -66,7 +66,7 @@ def parse_batch(data: memoryview | bytes, *, first: int, check_crc: bool = True)
 
 
 def read_header(data: memoryview | bytes, *, first: int) -> RawBatch:
-    """The batch with its offsets, still closed: `open_batch` checks and decompresses it."""
+    """Read a batch's offsets and leave it closed: `open_batch` checks and decompresses it."""
     length = LENGTH.unpack_from(data, LENGTH_AT)[0] if len(data) >= LENGTH_AT + LENGTH.size else -1
     if length + LENGTH_AT + LENGTH.size != len(data):
         raise Poison(f"a record batch of {len(data)} bytes claims {length} behind its length")
@@ -79,22 +79,22 @@ def read_header(data: memoryview | bytes, *, first: int) -> RawBatch:
         raise Poison(f"a record batch of {len(data)} bytes is shorter than its header")
     header = HEADER.unpack_from(data, 0)
     base, last_delta, max_time_ms = header[0], header[6], header[8]
-    if base < 0 or last_delta < 0:  # the next fetch would begin at the same place, for ever
+    if base < 0 or last_delta < 0:  # each next fetch would begin at the same place, for ever
         raise Poison(f"a record batch claims the offsets {base} to {base + last_delta}")
     return RawBatch(base, 0, first, base + last_delta + 1, max_time_ms, EMPTY, closed=data)
 
 
 def open_batch(batch: RawBatch, *, check_crc: bool = True) -> None:
-    """Fill `count` and `buf`, or `error`. Raises `Poison` when the checksum does not hold."""
+    """Fill in `count` and `buf`, or `error`. Raises `Poison` when the checksum is wrong."""
     data = batch.closed
     if data is None:
         return
     header = HEADER.unpack_from(data, 0)
     crc, attributes, count = header[4], header[5], header[12]
-    unsigned = crc == 0 and attributes & CONTROL  # so the embedded broker ends transactions
+    unsigned = crc == 0 and attributes & CONTROL  # the embedded broker ends transactions without a checksum
     if check_crc and not unsigned and calc_crc32c(data[CRC_FROM:]) != crc:
         raise Poison(f"a record batch at offset {batch.base_offset} does not match its checksum")
-    batch.closed = None  # from here on it is known: a damaged one stays closed, whoever opens it
+    batch.closed = None  # not before: a damaged batch stays closed and fails for every caller
     if attributes & CONTROL:
         return
     try:
@@ -113,7 +113,7 @@ def open_batch(batch: RawBatch, *, check_crc: bool = True) -> None:
 
 
 def skipped(batch_base: int, next_offset: int) -> RawBatch:
-    """A batch that moves the position without holding records (aborted transactions)."""
+    """Make a batch without records that advances the position (aborted transactions)."""
     return RawBatch(batch_base, 0, batch_base, next_offset, -1, EMPTY)
 
 
@@ -135,14 +135,14 @@ def decompress(codec: int, body: memoryview | bytes) -> Any:
     raise Poison(f"the batch names codec {codec}, which Kafka does not have")
 
 
-# what a byte can become at most: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md, a byte of 255 lengths;
+# the most that a byte can become: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md, a byte of 255 lengths;
 # https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.2, a block of 4 bytes for 128 kB
 LZ4_RATIO, ZSTD_RATIO = 255, 32768
 USUAL_RATIO = 24
 
 
 def _within(codec: Any, body: memoryview | bytes, ratio: int) -> Any:
-    """Decompress into no more than `LARGEST_BATCH_BYTES`; where the codec itself bounds it, without a copy."""
+    """Decompress to at most `LARGEST_BATCH_BYTES`; without a copy when the codec's ratio bounds the size."""
     if ratio * len(body) <= LARGEST_BATCH_BYTES:
         return codec.decompress(body)
     for room in (min(USUAL_RATIO * len(body), LARGEST_BATCH_BYTES), LARGEST_BATCH_BYTES):
@@ -150,7 +150,7 @@ def _within(codec: Any, body: memoryview | bytes, ratio: int) -> Any:
         try:
             return space[: codec.decompress_into(body, space)].tobytes()
         except cramjam.DecompressionError as error:
-            if "whole buffer" not in str(error):  # it is damaged; else there was not room enough
+            if "whole buffer" not in str(error):  # the data are damaged; otherwise the room was too small
                 raise
     raise _too_large()
 
@@ -195,7 +195,7 @@ def _unsnappy(body: bytes) -> Any:
 
 
 def _unsnappy_block(block: bytes, most: int) -> Any:
-    """A raw block says how long it is: nobody reserves that much only because it says so."""
+    """Decompress a raw block, whose claimed length must not exceed `most`: nothing larger is reserved for it."""
     if cramjam.snappy.decompress_raw_len(block) > most:
         raise _too_large()
     return cramjam.snappy.decompress_raw(block)

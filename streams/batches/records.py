@@ -1,4 +1,4 @@
-"""Step 3, first half: find the records in a raw record batch (Kafka message format v2)."""
+"""Step 3, first half: finds the records in a raw record batch (Kafka message format v2)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def find_records(
 ) -> int:  # fmt: skip
     """Locate `count` records in `buf: uint8[:]`, writing positions into the int64 arrays.
 
-    Sizes are -1 for null. Records whose offset is below `first` (already consumed; a seek may land inside a
-    batch) are left out. Returns how many were written, or -1 when the batch is not well formed (its offsets
-    have to rise, too), in which case nothing of it may be used. Nothing outside a record's own bytes is read.
+    Sizes are -1 for null. It leaves out records whose offset is below `first` (already consumed; a seek may land inside
+    a batch). Returns how many it wrote, or -1 when the batch is malformed (its offsets have to rise, too): then use
+    nothing of it. It reads nothing outside a record's own bytes.
     """
     p = np.int64(0)
     size = np.int64(len(buf))
@@ -65,7 +65,7 @@ Record = tuple[int, bytes | None, bytes | None]  # offset, key, value
 
 
 def records(batch: RawBatch) -> Iterator[Record]:
-    """The records from `batch.first` on, in order. Raises `Poison` when the batch cannot be read, before any."""
+    """Return the records from `batch.first` on, in order. Raises `Poison` at once when the batch cannot be read."""
     if batch.error:
         raise Poison(batch.error, offset=batch.base_offset)
     if batch.count == 0:
