@@ -1,6 +1,6 @@
-"""Rows of a partition as arrays: key index, rows whole or packed, deadlines, moves between layouts (step 5).
+"""Rows of a partition as arrays: key index, whole and packed rows, deadlines, moves between layouts (step 5).
 
-Promises: bounded places for whole rows; a packed row unpacks bit for bit.
+Promises: whole rows take a bounded number of places; a packed row unpacks to the same bits.
 """
 
 from .deadline_heap import earliest, pop, push, rebuild, stale

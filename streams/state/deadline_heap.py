@@ -1,8 +1,8 @@
-"""Deadlines without reading every row: a heap that holds each slot once, at the earliest time it may be due.
+"""Finds due deadlines without reading every row: a heap with one valid entry a slot, at its earliest possible due time.
 
-An entry is (wake time, slot). `wake[slot]` is the slot's valid entry (0 = none); any other entry of the
-slot is stale and dropped when it surfaces. A deadline that moves later costs nothing until its old
-wake time comes. Order: (time, hash of the key), so that it does not depend on who got which slot.
+An entry is (wake time, slot). `wake[slot]` is the time of the slot's valid entry (0 = none); any other entry of the
+slot is stale and is dropped when it reaches the top. A deadline that moves later costs nothing until its old wake time
+comes. The order is (time, hash of the key), so that it does not depend on which key got which slot.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def pop(times: Any, slots: Any, size: int, hashes: Any) -> int:
 
 @inlined
 def earliest(rows: Any, row: int, words: Any) -> Any:
-    """The earliest due time among the deadline `words: int64[d]` of `rows[row]`: (time or 0, which)."""
+    """Return the earliest due time among the deadline `words: int64[d]` of `rows[row]`: (time or 0, which or -1)."""
     best = 0.0
     which = -1
     for d in range(len(words)):
@@ -81,7 +81,7 @@ def earliest(rows: Any, row: int, words: Any) -> Any:
 
 @kernel
 def rebuild(store: Store, index: Index, words: Any, times: Any, slots: Any, wake: Any, row: Any) -> int:
-    """Fill the heap anew from the rows (after a restore); returns its size. `row: float64[1, words]` is scratch."""
+    """Rebuild the heap from the rows (after a restore); returns its size. `row: float64[1, words]` is scratch."""
     size = 0
     for slot in range(index.counters[KNOWN]):
         wake[slot] = 0.0
@@ -96,8 +96,11 @@ def rebuild(store: Store, index: Index, words: Any, times: Any, slots: Any, wake
 
 @kernel
 def stale(store: Store, index: Index, dirty: Any, wake: Any, before_ms: float, first: int, out: Any) -> Any:
-    """Look at `len(out)` slots from `first` on for rows whose clock (word 0) is before `before_ms` and that neither
-    wait for a deadline nor to be written. Returns how many slots are in `out: int64[:]`, and where to go on."""
+    """Find stale rows among the `len(out)` slots from `first` on.
+
+    A row is stale when its clock (word 0) is before `before_ms`, it waits for no deadline and nobody has to write it.
+    Returns how many slots are in `out: int64[:]`, and where to go on.
+    """
     known = index.counters[KNOWN]
     row: Any = np.int64(first)
     count = 0

@@ -1,4 +1,4 @@
-"""Blocks of packed rows that are free: chains of one length each, and gaps that neighbours are joined to."""
+"""Free blocks of packed rows: a chain for each length, and gaps, which are joined neighbours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LEAST_GAP = 16  # words
 
 @inlined
 def release(store: Store, at: int) -> None:
-    """The block at `at` is free."""
+    """Free the block at `at`."""
     size = packed_words(store.cold, at, store.bits.shape[1])
     store.counters[FREE_WORDS] += size
     _chain(store, at, size, len(store.heads))
@@ -33,7 +33,7 @@ def release(store: Store, at: int) -> None:
 
 @inlined
 def _chain(store: Store, at: int, size: int, gap: int) -> None:
-    """Enter a free block; one of `gap` words or more is a gap for any rows, and says how long it is."""
+    """Enter a free block; one of `gap` words or more becomes a gap, which holds its length and serves any rows."""
     store.counters[BLOCKS] += 1
     if size < gap:
         store.cold[at] = store.heads[size]
@@ -46,21 +46,21 @@ def _chain(store: Store, at: int, size: int, gap: int) -> None:
 
 @inlined
 def take_block(store: Store, size: int) -> Any:
-    """A block of `size` words; `cold` has room for it."""
+    """Take a block of `size` words; `cold` has room for it."""
     at = store.heads[size]
     if at >= 0:
         following = store.cold[at]
         store.heads[size] = following
         store.counters[BLOCKS] -= 1
         store.counters[FREE_WORDS] -= size
-        ask_packed(store, following, size)  # for the next row of that length
+        ask_packed(store, following, size)  # prefetch for the next row of that length
         return at
     return _new_block(store, size)
 
 
 @inner
 def _new_block(store: Store, size: int) -> int:
-    """A block from a gap, or else from the end."""
+    """Take a block from a gap, or else from the end."""
     counters = store.counters
     while counters[GAP_END] - counters[GAP] < size:
         _leave_gap(store)
@@ -83,7 +83,7 @@ def _new_block(store: Store, size: int) -> int:
 
 @inlined
 def _leave_gap(store: Store) -> None:
-    """What is left of the gap that is being filled is a block like others."""
+    """Enter the rest of the gap that is being filled as a free block."""
     at = store.counters[GAP]
     left = store.counters[GAP_END] - at
     if left > 0:
@@ -94,11 +94,11 @@ def _leave_gap(store: Store) -> None:
 
 @kernel
 def free_blocks(store: Store, ahead: Any, lengths: Any, blocks: Any) -> None:
-    """All free blocks, in no order, as place * len(heads) + length (0 of a gap, which says its own).
+    """List all free blocks, unordered, in `blocks: int64[counters[BLOCKS]]` as place * len(heads) + length.
 
-    `ahead`: int64[len(heads)], where each chain begins, at 0 that of the gaps (-1 = none); `lengths`: int64[.], those
-    that have one; both are used up. `blocks`: int64[counters[BLOCKS]]. No gap is being filled (`leave_gap`). The chains
-    are followed side by side, as each block of a chain is waited for: several at a time.
+    The length is 0 for a gap, which holds its own. `ahead: int64[len(heads)]` holds where each chain begins, that of
+    the gaps at 0 (-1 = none); `lengths: int64[.]` holds the lengths that have a chain; both are overwritten. Call
+    `leave_gap` before. It follows all chains side by side, so that several cache misses overlap.
     """
     found = 0
     chains = len(lengths)
@@ -119,15 +119,15 @@ def free_blocks(store: Store, ahead: Any, lengths: Any, blocks: Any) -> None:
 
 @kernel
 def leave_gap(store: Store) -> None:
-    """Fill no gap until the next block is asked for."""
+    """Stop filling the current gap; the next block that is taken begins another."""
     _leave_gap(store)
 
 
 @kernel
 def join_blocks(store: Store, blocks: Any) -> int:
-    """Enter all free blocks anew, neighbours as one; `blocks` as `free_blocks` gave them, sorted.
+    """Enter all free blocks again, neighbours joined to one; `blocks` are those of `free_blocks`, sorted.
 
-    What is free at the end of what is used is not used any more. Returns the words of all gaps.
+    A free block at the end of the used words lowers `TOP` instead. Returns how many words all gaps have.
     """
     counters = store.counters
     heads = len(store.heads)

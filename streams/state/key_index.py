@@ -1,4 +1,4 @@
-"""Step 4: keys become slots. A compact open-addressing index; two keys are equal only when their bytes are."""
+"""Step 4: turns keys into slots with a compact open-addressing index that compares the keys' bytes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from streams.kernels import grown, hash64, inlined, inner, kernel, prefetch, zeros
 
 _LOW32 = np.uint64(0xFFFFFFFF)
-KNOWN, GONE, TOP = range(3)  # `counters`: slots given so far, those free again, bytes used of the arena
+KNOWN, GONE, TOP = range(3)  # `counters`: slots given so far, slots free again, bytes used of the arena
 SIZE_BITS = 16  # of `spans`: a key's length below its place in the arena
 LARGEST = (1 << SIZE_BITS) - 1
-UNIT = 8  # keys take a multiple of this many bytes, so that those of one length class take each other's place
-BLOCK = 32  # keys whose lines are asked for at a time
-FULL = 0.7  # of the table: longer chains beyond
+UNIT = 8  # keys take a multiple of this many bytes, so that a new key can reuse the place of a removed one
+BLOCK = 32  # keys whose cache lines are prefetched at a time
+FULL = 0.7  # load factor of the table: beyond it probes get long
 
 
 class Index(NamedTuple):
     """The index's arrays, as kernels take them.
 
-    `table: uint64[2^k]` holds (upper half of the hash, slot + 1), 0 = free. Of each slot: `hashes: uint64[c]`,
+    `table: uint64[2^k]` holds (upper half of the hash, slot + 1), 0 = free. Each slot has `hashes: uint64[c]` and
     `spans: int64[c]` (place in `arena: uint8[:]`, length), -1 for a slot that is free again; `gone: int64[c]` is a
     stack of these. `heads: int64[.]` begin the chains of free blocks of each length in the arena (-1 = none).
     `ahead: uint64[BLOCK]` is scratch.
@@ -38,13 +38,13 @@ class Index(NamedTuple):
 
 @inlined
 def key_start(spans: Any, slot: int) -> Any:
-    """Where the slot's key begins in the arena."""
+    """Return where the slot's key begins in the arena."""
     return spans[slot] >> np.int64(SIZE_BITS)
 
 
 @inlined
 def key_size(spans: Any, slot: int) -> Any:
-    """Bytes of the slot's key."""
+    """Return how many bytes the slot's key has."""
     return spans[slot] & np.int64(LARGEST)
 
 
@@ -63,7 +63,7 @@ def _units(size: int) -> Any:
 
 @inner
 def _enter(index: Index, buf: Any, at: int, size: int, h: Any) -> int:
-    """A slot for a new key; -1 when there is no room for one more."""
+    """Give a new key a slot; returns -1 when there is no room for one more."""
     counters = index.counters
     units = _units(size)
     recycled = index.heads[units] >= 0
@@ -102,8 +102,10 @@ def _is(index: Index, slot: int, buf: Any, at: int, size: int) -> bool:
 def _look_up(
     buf: Any, key_at: Any, key_size_: Any, status: Any, first: int, stop: int, index: Index, out: Any
 ) -> None:
-    """Write the hash of each key of rows `first..stop-1` into `ahead`, and into `out` the slot whose key it likely
-    is (-1 = none). At many keys each step meets a line that no cache holds; all rows ask for theirs first."""
+    """Write the hash of each key of rows `first..stop-1` into `ahead`, and its likely slot (-1 = none) into `out`.
+
+    With many keys each step is a cache miss, so each step first prefetches the lines of all rows.
+    """
     table = index.table
     mask = np.uint64(len(table) - 1)
     for i in range(first, stop):
@@ -129,7 +131,7 @@ def _look_up(
 
 @inner
 def _find_or_enter(index: Index, buf: Any, at: int, size: int, h: Any) -> int:
-    """The slot of a key with hash `h`; -1 when it is new and there is no room for one more."""
+    """Return the slot of a key with hash `h`, entering a new one; -1 when there is no room for it."""
     table = index.table
     mask = np.uint64(len(table) - 1)
     tag = h & ~_LOW32
@@ -181,7 +183,7 @@ def _rehash(index: Index) -> None:
 
 @kernel
 def remove_slot(index: Index, slot: int) -> None:
-    """Forget a slot's key: entries behind it move up (Knuth, TAOCP 3, algorithm 6.4R)."""
+    """Remove a slot's key; the entries behind it move up (Knuth, TAOCP 3, algorithm 6.4R)."""
     table = index.table
     mask = np.uint64(len(table) - 1)
     place = index.hashes[slot] & mask
@@ -208,7 +210,7 @@ def remove_slot(index: Index, slot: int) -> None:
 
 
 class KeyIndex:
-    """The keys of one partition. Slots are given in the order of arrival, from 0; those of removed keys again."""
+    """The keys of one partition. Keys get slots in order of arrival, from 0; the slots of removed keys are reused."""
 
     def __init__(self, capacity: int = 1024) -> None:
         self.table = np.zeros(2 * capacity, np.uint64)
@@ -222,14 +224,14 @@ class KeyIndex:
 
     @property
     def arrays(self) -> Index:
-        """The arrays as they are now; not to be kept, as new keys may replace them."""
+        """The arrays as they are now. Do not keep them: new keys may replace them."""
         return Index(
             self.table, self.hashes, self.spans, self.arena, self._gone, self._heads, self._marks, self._ahead,
         )  # fmt: skip
 
     @property
     def known(self) -> int:
-        """Slots that were ever given: 0 to this."""
+        """How many slots were ever given: 0 to this."""
         return int(self._marks[KNOWN])
 
     @property
@@ -247,14 +249,14 @@ class KeyIndex:
             self._grow(int(key_size[row]))
 
     def slot_of(self, key: bytes) -> int:
-        """The slot of one key, entered when it is new."""
+        """Return the slot of one key; enter it when it is new."""
         out = np.empty(1, np.int64)
         one = np.array([len(key)], np.int64)
         self.slots(np.frombuffer(key, np.uint8), np.zeros(1, np.int64), one, np.zeros(1, np.uint8), 1, out)
         return int(out[0])
 
     def find(self, key: bytes) -> int | None:
-        """The slot of a key that is known, else None."""
+        """Return the slot of a known key, else None."""
         h = hash64(np.frombuffer(key, np.uint8), 0, len(key))
         mask = len(self.table) - 1
         place = int(h) & mask
@@ -266,19 +268,19 @@ class KeyIndex:
         return None
 
     def remove(self, slot: int) -> None:
-        """Forget the key of `slot`; another key may get the slot."""
+        """Remove the key of `slot`; another key may get the slot."""
         if self._marks[GONE] == len(self._gone):
             self._gone = grown(self._gone, 2 * len(self._gone))
         remove_slot(self.arrays, slot)
 
     def key(self, slot: int) -> bytes:
-        """The bytes of the key of `slot`."""
+        """Return the key of `slot`."""
         span = int(self.spans[slot])
         start = span >> SIZE_BITS
         return self.arena[start : start + (span & LARGEST)].tobytes()
 
     def keys(self, slots: Any) -> list[bytes]:
-        """The keys of many slots (int64[n])."""
+        """Return the keys of many slots (int64[n])."""
         spans = self.spans[slots]
         starts = spans >> SIZE_BITS
         stops = starts + (spans & LARGEST)
@@ -289,7 +291,7 @@ class KeyIndex:
         return [data[a:b] for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
 
     def _grow(self, key_bytes: int) -> None:
-        """Make room for one more key of `key_bytes`, by doubling whatever is full."""
+        """Make room for one more key of `key_bytes` by doubling the arrays that are full."""
         held = self.keys_held
         if self._marks[GONE] == 0 and held >= len(self.hashes):
             self.hashes = grown(self.hashes, 2 * len(self.hashes))

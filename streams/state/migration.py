@@ -1,4 +1,4 @@
-"""Rows of another layout, a batch at a time: packed values are unpacked and moved to this layout's words at once."""
+"""Moves rows of another layout to this one, a batch at a time, while unpacking them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ GONE = -1  # in `Moves.target`: the word has no place in this layout
 class Moves(NamedTuple):
     """How the words of one older layout move.
 
-    `target: int64[old words]`: the word that takes each, GONE for none. `was: int64[old words]`: a new row of the old
-    layout, by which its words are packed; `base: int64[words]`: a new row of this one. `ring: int64[4]`: a count and as
-    many values as it is large, whose size changed: its word and size there, its word and size here (a word of -1: there
-    is none). The newest values stay, each where its number puts it.
+    `target: int64[old words]` is the new word that takes each old one, GONE for none. `was: int64[old words]` is the
+    default row of the old layout, against which its words are packed; `base: int64[words]` that of this layout.
+    `ring: int64[4]` describes a ring buffer (a count, then its values) whose size changed: its word and size in the old
+    layout, its word and size in this one (word -1: there is none). The newest values stay, each at the place that its
+    number gives.
     """
 
     target: Any
@@ -33,11 +34,10 @@ class Moves(NamedTuple):
 def move_rows(
     buf: Any, at: Any, size: Any, slots: Any, target: Any, was: Any, base: Any, ring: Any, held: Any, bits: Any
 ) -> int:  # fmt: skip
-    """Unpack the values at `buf[at[i] : at[i] + size[i]]` (uint8), as `streams.state.packing` has them, into
-    `bits[slots[i]]`
-    (int64[., words]), in order; their layout has `len(target)` words. `held: int64[ring size there]` is scratch.
+    """Unpack the values at `buf[at[i] : at[i] + size[i]]` (uint8) into `bits[slots[i]]` (int64[., words]), in order.
 
-    Returns the first value that is not whole, of which nothing is written, or -1. Nothing outside a value is read.
+    They are packed as in `streams.state.packing`; their layout has `len(target)` words. `held: int64[old ring size]`
+    is scratch. Returns the first malformed value, of which it writes nothing, or -1. It reads nothing outside a value.
     """
     words, old_words = bits.shape[1], len(target)
     masks = (old_words + 63) // 64
@@ -55,7 +55,7 @@ def move_rows(
         for k in range(old_words):
             if k % 64 == 0:
                 mask = buf[head + k // 8 : head + k // 8 + 8].view(np.int64)[0]
-            # whether a word is there is hard to foretell: it is read in any case, and is then kept or 0
+            # no branch, as whether a word is present is hard to predict: read one in any case, and keep it or take 0
             q = min(p, end - 8)
             there = (mask >> np.int64(k % 64)) & np.int64(1)
             word = (buf[q : q + 8].view(np.int64)[0] & -there) ^ was[k]
@@ -73,13 +73,13 @@ def move_rows(
 
 
 def move(buf: Any, at: Any, size: Any, slots: Any, how: Moves, bits: Any) -> int:
-    """`move_rows`, with its scratch."""
+    """Call `move_rows` with scratch of the right size."""
     held = np.zeros(max(1, int(how.ring[1])), np.int64)
     return move_rows(buf, at, size, slots, how.target, how.was, how.base, how.ring, held, bits)
 
 
 def runs(ids: Any) -> list[tuple[int, int]]:
-    """Neighbours that are alike: (start, stop) of each run of `ids: int64[n]`."""
+    """Return (start, stop) of each run of equal neighbours in `ids: int64[n]`."""
     if not len(ids):
         return []
     cuts = [0, *(np.flatnonzero(np.diff(ids)) + 1).tolist(), len(ids)]

@@ -1,9 +1,9 @@
-"""Rows without what every new row has: a mask of the words that differ from the default row, and those words.
+"""Packs rows: a mask of the words that differ from the default row, and those words.
 
-Most words of most rows are as in a new one, and what a row weighs is paid many times: by the memory while a key is
-silent, by the producer, by the broker, which looks into every batch, by its disk and by whoever restores. A changelog
-value is the layout's id and the packed row. A word stands there as its exclusive or with the default row's
-(`default: int64[1, words]`), so that one that is not there is 0 like one that is as by default.
+Most words of most rows have their default, and the size of a row costs many times: in memory while a key is silent, in
+the producer, in the broker, which checks every batch, on its disk and in a restore. A changelog value is the layout's
+id and the packed row. A word is stored as its exclusive or with the default row's (`default: int64[1, words]`), so a
+missing word and one with its default are both 0.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ ID_WORDS = 1  # the layout's id, before the packed row in a changelog value
 
 
 def mask_words(words: int) -> int:
-    """Words that the mask of a row of `words` takes."""
+    """Return how many words the mask of a row of `words` takes."""
     return (words + 63) // 64
 
 
 @inlined
 def pack_row(bits: Any, row: int, default: Any, out: Any, p: int) -> Any:
-    """Pack `bits[row]` (int64[., words]) into `out: int64[:]` from `p` on. Returns where it ends."""
+    """Pack `bits[row]` (int64[., words]) into `out: int64[:]` from `p` on. Returns the end."""
     words = bits.shape[1]
     head = p
     p += (words + 63) // 64
     for start in range(0, words, 64):
         mask = np.int64(0)
-        for w in range(start, min(words, start + 64)):  # on vectors
+        for w in range(start, min(words, start + 64)):  # LLVM vectorises this
             mask |= np.int64(bits[row, w] != default[0, w]) << np.int64(w - start)
         out[head + start // 64] = mask
         while mask != 0:
@@ -44,7 +44,7 @@ def pack_row(bits: Any, row: int, default: Any, out: Any, p: int) -> Any:
 
 @inlined
 def unpack_row(packed: Any, p: int, default: Any, bits: Any, row: int) -> None:
-    """Unpack the whole row at `packed[p:]` (int64) into `bits[row]`."""
+    """Unpack the row at `packed[p:]` (int64), which must be well formed, into `bits[row]`."""
     words = bits.shape[1]
     for w in range(words):
         bits[row, w] = default[0, w]
@@ -61,7 +61,7 @@ def unpack_row(packed: Any, p: int, default: Any, bits: Any, row: int) -> None:
 
 @inlined
 def packed_words(packed: Any, p: int, words: int) -> Any:
-    """How many words the packed row at `packed[p:]` takes, its mask included."""
+    """Return how many words the packed row at `packed[p:]` takes, its mask included."""
     size = np.int64((words + 63) // 64)
     for m in range((words + 63) // 64):
         size += bits_set(packed[p + m])
@@ -70,13 +70,13 @@ def packed_words(packed: Any, p: int, words: int) -> Any:
 
 @inlined
 def word_at(buf: Any, at: int) -> Any:
-    """The int64 at `buf[at : at + 8]` (uint8)."""
+    """Return the int64 at `buf[at : at + 8]` (uint8)."""
     return buf[at : at + 8].view(np.int64)[0]
 
 
 @inlined
 def whole(buf: Any, at: int, size: int, words: int) -> bool:
-    """Whether `buf[at : at + size]` (uint8) is a packed row of `words` words and nothing else."""
+    """Whether `buf[at : at + size]` (uint8) is exactly one packed row of `words` words."""
     masks = (words + 63) // 64
     if size < 8 * masks:
         return False
@@ -94,7 +94,7 @@ def whole(buf: Any, at: int, size: int, words: int) -> bool:
 def unpack_values(buf: Any, at: Any, size: Any, default: Any, bits: Any) -> int:
     """Unpack the changelog values `buf[at[i] : at[i] + size[i]]` (uint8) into `bits[i]` (int64[n, words]).
 
-    Returns the first value that is not whole, of which nothing is written, or -1. Nothing outside a value is read.
+    Returns the first malformed value, of which it writes nothing, or -1. It reads nothing outside a value.
     """
     words = bits.shape[1]
     for i in range(len(at)):
@@ -124,12 +124,12 @@ def pack_values(bits: Any, default: Any, layout_id: int, out: Any, ends: Any) ->
 
 
 def value_words(words: int) -> int:
-    """The most words that the changelog value of a row of `words` takes."""
+    """Return the most words that the changelog value of a row of `words` can take."""
     return ID_WORDS + mask_words(words) + words
 
 
 def packed(bits: Any, default: Any, layout_id: int) -> tuple[Any, Any]:
-    """`bits: int64[n, words]` as changelog values end to end (int64[:]) and where each ends (int64[n], in words)."""
+    """Pack `bits: int64[n, words]` as changelog values end to end (int64[:]); returns these and their ends in words."""
     out = np.empty(len(bits) * value_words(bits.shape[1]), np.int64)
     ends = np.empty(len(bits), np.int64)
     used = pack_values(bits, default, layout_id, out, ends)

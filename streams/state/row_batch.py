@@ -1,7 +1,7 @@
-"""Step 8: changed rows as one record batch of the changelog, written by a kernel and sent as it is.
+"""Step 8: a kernel writes changed rows as one record batch of the changelog, which is sent as it is.
 
-A producer that is given record by record makes an object of each key and value, and one more for its
-acknowledgement (measured: 1.2 microseconds a record). Here a record is some bytes behind the one before.
+A producer that gets single records makes an object of each key and value, and one more for the acknowledgement
+(measured: 1.2 microseconds a record). Here a record is only bytes behind the record before.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .packing import ID_WORDS
 from .row_kernels import taken_row
 from .store import NEXT, SOON, Store, ask_values
 
-BATCH_BYTES = 250_000  # a standby applies so much in a few milliseconds; a broker takes a million by default
-FRAME_BYTES = 32  # of a record at most, beside its key and value: four varints of 5 bytes, three of one
+BATCH_BYTES = 250_000  # a standby applies this in a few milliseconds; a broker takes a million by default
+FRAME_BYTES = 32  # the most that a record takes beside key and value: four varints of 5 bytes, three of one
 MAGIC = 2
 NO_LEADER_EPOCH = -1
 
@@ -31,8 +31,8 @@ NO_LEADER_EPOCH = -1
 def write_records(store: Store, spans: Any, arena: Any, slots: Any, layout_id: int, out: Any) -> Any:
     """Write the rows of `slots` with their keys as records into `out: uint8[:]`, as many as it has room for.
 
-    A row that was kept (`streams.state.row_kernels.keep_row`) is written as it was then, and not kept any longer.
-    Returns how many rows, and the bytes. https://kafka.apache.org/documentation/#record
+    It writes a kept row (`streams.state.row_kernels.keep_row`) as it was then, and releases the kept copy.
+    Returns how many rows and how many bytes it wrote. https://kafka.apache.org/documentation/#record
     """
     p: Any = np.int64(0)
     for i in range(len(slots)):
@@ -51,7 +51,7 @@ def write_records(store: Store, spans: Any, arena: Any, slots: Any, layout_id: i
         length = 3 + _size(i) + _size(stop - start) + stop - start + _size(value_bytes) + value_bytes
         p = put_long(out, p, length)
         out[p] = 0  # attributes
-        out[p + 1] = 0  # as late as the batch
+        out[p + 1] = 0  # the batch's timestamp
         p = put_long(out, p + 2, i)
         p = put_raw(out, put_long(out, p, stop - start), arena, start, stop)
         p = put_long(out, p, value_bytes)
@@ -67,7 +67,7 @@ def write_records(store: Store, spans: Any, arena: Any, slots: Any, layout_id: i
 
 @inner
 def _size(value: int) -> int:
-    """Bytes of `value` (>= 0) as a zig-zag varint."""
+    """Return how many bytes `value` (>= 0) takes as a zig-zag varint."""
     size = 1
     value >>= 6
     while value > 0:
@@ -77,9 +77,9 @@ def _size(value: int) -> int:
 
 
 class RowBatch:
-    """`count` records (`write_records`) for `AIOKafkaProducer.send_batch`, which asks for no more than this of a batch.
+    """`count` records (`write_records`) for `AIOKafkaProducer.send_batch`; has only the methods that it calls.
 
-    The header is written when the producer says who it is and which batch of its own this one is.
+    `_build` writes the header once the producer has set its id and the batch's sequence number.
     """
 
     def __init__(self, body: bytes, count: int) -> None:
@@ -91,14 +91,14 @@ class RowBatch:
         return self._count
 
     def closed(self) -> bool:
-        """It takes no more records."""
+        """Whether the batch takes no more records: always."""
         return True
 
     def close(self) -> None:
         return
 
     def size(self) -> int:
-        """Bytes, with the header."""
+        """Return the bytes with the header."""
         return HEADER_BYTES + len(self.body)
 
     def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:

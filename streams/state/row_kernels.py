@@ -36,7 +36,7 @@ from .store import (
 
 @inner
 def fetch(store: Store, slot: int) -> int:
-    """Give a slot whose row is not whole a place; -1 when none is free."""
+    """Unpack a slot's row into a free place and return the place; -1 when none is free."""
     if store.counters[FREE] == 0:
         return -1
     store.counters[FREE] -= 1
@@ -56,7 +56,7 @@ def fetch(store: Store, slot: int) -> int:
 
 @inlined
 def place_of(store: Store, slot: int) -> Any:
-    """Where the slot's row stands whole, -1 when no place is free (`Rows.make_room` frees some)."""
+    """Return the place of the slot's whole row, unpacking it if needed; -1 when none is free (`Rows.make_room`)."""
     place = store.where[slot]
     if place < 0:
         place = fetch(store, slot)
@@ -67,13 +67,13 @@ def place_of(store: Store, slot: int) -> Any:
 
 @inlined
 def has_room(store: Store) -> Any:
-    """Whether one more row may be asked for and kept as it is (`Rows.make_room` makes room)."""
+    """Whether there is room to unpack one more row and to keep it as it is (`Rows.make_room` makes room)."""
     return store.counters[FREE] > 0 and store.counters[TOP] + 2 * len(store.scratch) <= len(store.cold)
 
 
 @inlined
 def _packed(store: Store, place: int) -> Any:
-    """Pack the whole row in `place` into a block; returns where in `cold`, which has room for it."""
+    """Pack the whole row in `place` into a block of `cold`, which has room; returns the block's start."""
     size = pack_row(store.bits, place, store.default, store.scratch, 0)
     at = take_block(store, size)
     for k in range(size):
@@ -83,13 +83,13 @@ def _packed(store: Store, place: int) -> Any:
 
 @kernel
 def keep_row(store: Store, slot: int, place: int) -> None:
-    """Keep a whole row as it is now, for `Rows.values`; `has_room` was asked before."""
+    """Keep a packed copy of a whole row as it is now, for `Rows.values`. Call only when `has_room`."""
     store.kept[slot] = _packed(store, place) + 1
 
 
 @kernel
 def evict(store: Store, count: int) -> None:
-    """Pack `count` rows that were not used since the hand passed them (second chance). `cold` has room for them."""
+    """Pack `count` rows unused since the clock hand passed them (second chance). `cold` has room for them."""
     places = len(store.owner)
     hand = store.counters[CLOCK_HAND]
     while count > 0:
@@ -117,7 +117,7 @@ def evict(store: Store, count: int) -> None:
 
 @kernel
 def evict_beyond(store: Store, first: int) -> None:
-    """Pack the rows in places `first` and beyond, and let nobody have these. `cold` has room for them."""
+    """Pack the rows in places `first` and beyond, and remove these places. `cold` has room for the rows."""
     for place in range(first, len(store.owner)):
         slot = store.owner[place]
         if slot >= 0:
@@ -135,9 +135,9 @@ def evict_beyond(store: Store, first: int) -> None:
 
 @kernel
 def put_values(store: Store, buf: Any, at: Any, size: Any, slots: Any) -> int:
-    """Take the changelog values `buf[at[i] : at[i] + size[i]]` (uint8) for the rows of `slots`, in order.
+    """Store the changelog values `buf[at[i] : at[i] + size[i]]` (uint8) as the rows of `slots`, in order.
 
-    `cold` has room for all of them. Returns the first value that is not whole, of which nothing is taken, or -1.
+    `cold` has room for all of them. Returns the first malformed value, of which it stores nothing, or -1.
     """
     words = store.bits.shape[1]
     for i in range(len(at)):
@@ -145,7 +145,7 @@ def put_values(store: Store, buf: Any, at: Any, size: Any, slots: Any) -> int:
             prefetch(store.where, slots[i + SOON])
         if i + NEXT < len(slots):
             old = store.where[slots[i + NEXT]]
-            if old < NEW:  # its block is free then
+            if old < NEW:  # prefetch the block, which is freed below
                 ask_packed(store, PACKED - old, USUAL_WORDS)
         start = at[i] + 8 * ID_WORDS
         length = size[i] - 8 * ID_WORDS
@@ -174,7 +174,7 @@ def _forget(store: Store, slot: int) -> None:
 
 @kernel
 def forget_row(store: Store, slot: int) -> None:
-    """The slot's row is the default one."""
+    """Set the slot's row back to the default row."""
     _forget(store, slot)
 
 
@@ -182,7 +182,7 @@ def forget_row(store: Store, slot: int) -> None:
 def taken_row(store: Store, slot: int) -> Any:
     """Pack the slot's row into `store.scratch`; returns how many words.
 
-    Of a row that was kept it is the row as it was then, which is not kept any longer.
+    For a kept row it takes the kept copy and releases it.
     """
     place = store.where[slot]
     kept = store.kept[slot]
@@ -202,7 +202,7 @@ def taken_row(store: Store, slot: int) -> Any:
 
 @kernel
 def pack_slots(store: Store, slots: Any, layout_id: int, out: Any, ends: Any) -> int:
-    """The rows of `slots` (`taken_row`) as changelog values end to end in `out: int64[:]`; `ends: int64[n]`, words."""
+    """Pack the rows of `slots` (`taken_row`) as changelog values into `out: int64[:]`; `ends: int64[n]`, in words."""
     p: Any = np.int64(0)
     for i in range(len(slots)):
         ask_values(store, slots, i)
@@ -218,7 +218,7 @@ def pack_slots(store: Store, slots: Any, layout_id: int, out: Any, ends: Any) ->
 
 @inlined
 def first_word(store: Store, slot: int) -> Any:
-    """Word 0 of the slot's row as float64."""
+    """Return word 0 of the slot's row as float64."""
     place = store.where[slot]
     if place >= 0:
         return store.rows[place, 0]
@@ -233,7 +233,7 @@ def first_word(store: Store, slot: int) -> Any:
 
 @inlined
 def copy_row(store: Store, slot: int, bits: Any, row: int) -> None:
-    """The slot's row into `bits[row]` (int64[., words]), wherever it is."""
+    """Copy the slot's row, whole or packed, into `bits[row]` (int64[., words])."""
     place = store.where[slot]
     if place < NEW:
         unpack_row(store.cold, PACKED - place, store.default, bits, row)
@@ -244,7 +244,7 @@ def copy_row(store: Store, slot: int, bits: Any, row: int) -> None:
 
 @kernel
 def copy_rows(store: Store, slots: Any, bits: Any) -> None:
-    """The rows of `slots: int64[n]` into `bits: int64[n, words]`."""
+    """Copy the rows of `slots: int64[n]` into `bits: int64[n, words]`."""
     for i in range(len(slots)):
         if i + SOON < len(slots):
             prefetch(store.where, slots[i + SOON])

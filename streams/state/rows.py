@@ -1,14 +1,13 @@
-"""The rows of one partition: those in use whole, the others packed. Neither is a Python object.
+"""The rows of one partition: rows in use are whole, all others packed. No row is a Python object.
 
-A row is 2 kB and mostly as when it was new. The rows that events reached lately stand whole in a bounded number of
-places; every other one lies packed (`streams.state.packing`) in an array that grows in place, in a block of its own
-length.
-A pass asks for a row by its slot (`place_of`), which unpacks it when it has to; between passes `make_room` packs
-rows that were not used for long, so that there are free places.
+A row takes 2 kB, most of it as in a new row. The rows that events reached lately stand whole in a bounded number of
+places; every other row is packed (`streams.state.packing`) into a block of its own length, in an array that grows in
+place. A pass asks for a row by its slot (`place_of`), which unpacks it if needed; between passes `make_room` packs rows
+that were not used for long, so that places are free.
 
-A block that is free is the next row's of that length. As lengths change, more and more of the array would be blocks
-that no row wants: when it grows and a quarter of it is free, `make_room` joins neighbours to gaps, and rows are packed
-into these.
+The next packed row of a free block's length takes the block. As lengths change, free blocks that no row fits would
+pile up: when the array grows and a quarter of it is free, `make_room` joins neighbouring free blocks to gaps, into
+which rows of any length are packed.
 """
 
 from __future__ import annotations
@@ -37,16 +36,19 @@ from .store import (
 )
 
 LEAST_PLACES = 64
-# What `cold` has grown by at least since neighbours were joined last: 8 words for each block that there was then, which
-# took 0.1 microseconds, but not more than 16 MB; at first 1 MB.
+# `cold` must grow by at least this between two joins: 8 words for each free block of the last join (each took 0.1
+# microseconds), but at most 16 MB. The first join comes at 1 MB.
 JOINED_FROM_WORDS, JOINED_BLOCK_WORDS, JOINED_BY_WORDS = 1 << 17, 8, 1 << 21
-FEWER = 256  # places given up at a time: a few milliseconds where the rows in them are in no cache
-TURN = 1024  # rows packed at a time: about 0.3 ms, and what was packed last is filled while the caches still hold it
+FEWER = 256  # places given up at a time: a few milliseconds when no cache holds their rows
+TURN = 1024  # rows packed at a time: about 0.3 ms, and their places are refilled while the caches still hold them
 
 
 class Rows:
-    """Rows of `words` words by slot. `places` of them stand whole at least, and more while whole and packed ones take
-    less than `rows_bytes` together: a few rows are all whole, of very many only those in use."""
+    """Rows of `words` words by slot.
+
+    At least `places` rows may be whole, and more while whole and packed rows together take less than `rows_bytes`: few
+    rows are all whole; of very many only those in use are.
+    """
 
     def __init__(self, default_row: Any, places: int, rows_bytes: int = 0) -> None:
         words = len(default_row)
@@ -69,7 +71,7 @@ class Rows:
 
     @property
     def store(self) -> Store:
-        """The arrays as they are now; not to be kept, as `make_room` may replace them."""
+        """The arrays as they are now. Do not keep them: `make_room` may replace them."""
         bits = self._whole.array[: len(self._owner) * self.words].reshape(-1, self.words)
         return Store(
             bits.view(np.float64), bits, bits.view(np.float32), self._where, self._owner, self._used, self._free,
@@ -77,7 +79,7 @@ class Rows:
         )  # fmt: skip
 
     def grow(self, slots: int) -> None:
-        """Have room for so many slots."""
+        """Make room for `slots` slots."""
         if slots > len(self._where):
             known = len(self._where)
             self._where = grown(self._where, slots)
@@ -85,7 +87,7 @@ class Rows:
             self._kept = grown(self._kept, slots)
 
     def make_room(self) -> None:
-        """Have free places for the next rows that are asked for."""
+        """Free places for the next rows that a pass asks for."""
         allowed = max(self._least, (self._rows_bytes - 8 * int(self._marks[TOP])) // (8 * self.words))
         places = len(self._owner)
         too_many = places - allowed - allowed // 16
@@ -102,10 +104,10 @@ class Rows:
             evict(self.store, missing)
 
     def _join(self) -> None:
-        """Make gaps of free blocks that lie side by side."""
+        """Join neighbouring free blocks to gaps."""
         leave_gap(self.store)
         ahead = self._heads.copy()
-        ahead[0] = self._marks[GAPS]  # no block is of no words
+        ahead[0] = self._marks[GAPS]  # index 0 is free for it, as no block has 0 words
         blocks = np.empty(int(self._marks[BLOCKS]), np.int64)
         free_blocks(self.store, ahead, np.flatnonzero(ahead >= 0), blocks)
         blocks.sort()
@@ -136,12 +138,12 @@ class Rows:
             self._cold.stretch(needed)
 
     def put(self, buf: Any, at: Any, size: Any, slots: Any) -> int:
-        """Take changelog values for the rows of `slots`; returns the first that is not whole, or -1."""
+        """Store changelog values as the rows of `slots`; returns the first malformed one, or -1."""
         self._reserve(int(size.sum()) // 8)
         return put_values(self.store, buf, at, size, slots)
 
     def put_whole(self, slots: Any, rows: Any) -> None:
-        """Take whole rows (float64[n, words]) for `slots`."""
+        """Store whole rows (float64[n, words]) for `slots`."""
         out = np.empty(len(rows) * value_words(self.words), np.int64)
         ends = np.empty(len(rows), np.int64)
         used = pack_values(rows.view(np.int64), self._default, 0, out, ends)
@@ -149,17 +151,17 @@ class Rows:
         self.put(out[:used].view(np.uint8), 8 * starts, 8 * (ends - starts), slots)
 
     def forget(self, slot: int) -> None:
-        """The slot's row is the default one."""
+        """Set the slot's row back to the default row."""
         forget_row(self.store, slot)
 
     def copy(self, slots: Any) -> Any:
-        """The rows of `slots` (float64[n, words]), wherever they are."""
+        """Return copies of the rows of `slots` (float64[n, words]), whole or packed."""
         found = np.empty((len(slots), self.words))
         copy_rows(self.store, slots, found.view(np.int64))
         return found
 
     def values(self, slots: Any, layout_id: int) -> tuple[Any, Any]:
-        """The rows as changelog values end to end (int64[:]) and where each ends (int64[n], in words)."""
+        """Pack rows as changelog values end to end (int64[:]); also returns where each ends (int64[n], in words)."""
         out = np.empty(len(slots) * value_words(self.words), np.int64)
         ends = np.empty(len(slots), np.int64)
         used = pack_slots(self.store, slots, layout_id, out, ends)
@@ -167,6 +169,6 @@ class Rows:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that whole and packed rows take at most."""
+        """The most bytes that whole and packed rows take."""
         places = len(self._owner) - int(self._marks[FREE])
         return 8 * (places * self.words + int(self._marks[TOP]))

@@ -1,4 +1,4 @@
-"""The arrays of a partition's rows, as kernels take them, and how their lines are asked for ahead."""
+"""The arrays of a partition's rows, as kernels take them, and the prefetching of their cache lines."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from typing import Any, NamedTuple
 
 from streams.kernels import LINE_BYTES, inlined, prefetch
 
-NEW = -1  # `where` of a slot without a row: it has the default one
+NEW = -1  # `where` of a slot whose row is the default row
 
-PACKED = -2  # `where` of a packed row is COLD - its place in `cold`
+PACKED = -2  # `where` of a packed row is PACKED - its place in `cold`
 
-# `counters`: free places, words used of `cold`, the next place to look at; of `cold`, free words and blocks, the gap
-# that is being filled and its end, and the first of the other gaps
+# `counters`: free places, used words of `cold`, the clock hand (next place to look at); of `cold`: free words, free
+# blocks, the gap that is being filled, its end, and the first of the other gaps
 FREE, TOP, CLOCK_HAND, FREE_WORDS, BLOCKS, GAP, GAP_END, GAPS = range(8)
 
 LINE = LINE_BYTES // 8  # words
 
 USUAL_WORDS = 40  # of a packed row, its mask included: five lines
 
-WHOLE_WORDS = 128  # of a whole row that are asked for: sixteen lines; what few events look at stands behind
+WHOLE_WORDS = 128  # of a whole row that are prefetched: sixteen lines; few events read the words behind them
 
-SOON, NEXT = 16, 8  # rows between asking where a row is, asking for the row, and taking it
+SOON, NEXT = 16, 8  # how many rows ahead a loop prefetches where a row is, and the row itself
 
 
 class Store(NamedTuple):
     """The arrays, as kernels take them.
 
     `rows: float64[p, words]` (`bits`, `floats`: the same as int64 and float32) hold whole rows, `owner: int64[p]` the
-    slot of each (-1 = free), `used: uint8[p]` whether it was asked for since the hand passed, `free: int64[p]` a stack
-    of free places. `where: int64[c]` is a slot's place, or NEW, or COLD - a place in `cold: int64[:]`.
+    slot of each (-1 = free), `used: uint8[p]` whether a pass asked for it since the clock hand passed, `free: int64[p]`
+    a stack of free places. `where: int64[c]` is a slot's place, or NEW, or PACKED - a place in `cold: int64[:]`.
     `heads: int64[.]` begin the chains of free blocks of each length (-1 = none); `default: int64[1, words]`.
-    `kept: int64[c]`: 1 + the place in `cold` of a row as it stood before it changed again, 0 = none (`keep_row`).
+    `kept: int64[c]` is 1 + the place in `cold` of a packed copy from before the row changed again, 0 = none
+    (`keep_row`).
     """
 
     rows: Any
@@ -66,7 +67,7 @@ def ask_packed(store: Store, at: int, words: int) -> None:
 
 @inlined
 def ask_row(store: Store, slot: int) -> None:
-    """Prefetch the slot's row, wherever it is; `where[slot]` was prefetched before."""
+    """Prefetch the slot's row, whole or packed; prefetch `where[slot]` some rows before."""
     place = store.where[slot]
     if place >= 0:
         ask_whole(store, place)
@@ -76,7 +77,7 @@ def ask_row(store: Store, slot: int) -> None:
 
 @inlined
 def ask_values(store: Store, slots: Any, i: int) -> None:
-    """Before `slots[i]` is taken: prefetch what changelog values of slots to come are made of, and where that is."""
+    """Prefetch the rows behind `slots[i]` that changelog values are made of, and further ahead where these rows are."""
     if i + SOON < len(slots):
         prefetch(store.where, slots[i + SOON])
         prefetch(store.kept, slots[i + SOON])
