@@ -131,7 +131,7 @@ class Processor:
             give_back()
 
     def watches(self, probe: BrokerProbe) -> list[Watch]:
-        """The watches of a watchdog, which reads them from its own thread: the steps, and what waits at each."""
+        """Return the watches for a watchdog, which calls them from its own thread: the steps and what waits there."""
         return ProcessorWatches(self, probe).watches()
 
     def _on_message(self, message: Any) -> None:
@@ -186,7 +186,7 @@ class ProcessorWatches:
         self._processor, self._probe = processor, probe
 
     def watches(self) -> list[Watch]:
-        """The steps in order: one that may stall by itself stands before one that only waits for it."""
+        """Return the steps in order: one that may stall by itself stands before one that only waits for it."""
         return [
             Watch(self.committing, functions=COMMITTING),
             Watch(self.restoring, LONGER, {RowTable.apply_changelog_batch: "restoring"}),
@@ -195,14 +195,14 @@ class ProcessorWatches:
         ]
 
     def committing(self) -> dict[str, object]:
-        """The current step of a running cycle; between two cycles the next cycle, while events wait."""
+        """Return the current step of a running cycle; between two cycles the next cycle, while events wait."""
         cycle, outputs = self._processor.cycle, self._processor.outputs
         if cycle.step:
             return {cycle.step: (cycle.cycles, outputs.pending, self._processor.log.pending)}
         return {"commit cycle": cycle.cycles} if self._processor.table.recovered and self._lag() else {}
 
     def restoring(self) -> dict[str, object]:
-        """How far the changelog is read and for which assignment, until the rows are restored."""
+        """Return how far the changelog is read and for which assignment, until the rows are restored."""
         table, app = self._processor.table, self._processor.app
         if table.recovered:
             return {}
@@ -211,7 +211,7 @@ class ProcessorWatches:
         return {step: (app.rebalancing_count, read)}
 
     def fetching(self) -> dict[str, object]:
-        """The position of each partition that has more records at the broker, unless its backlog here is full."""
+        """Return the position of each partition with more records at the broker, unless its backlog here is full."""
         engine = self._processor.engine
         if not self._processor.table.recovered:
             return {}
@@ -230,7 +230,7 @@ class ProcessorWatches:
         }
 
     def folding(self) -> dict[str, object]:
-        """The progress of the fold, while any appended event is not folded."""
+        """Return the progress of the fold, while any appended event is not folded."""
         counters = self._processor.engine.counters
         if not self._processor.table.recovered or not self._lag():
             return {}

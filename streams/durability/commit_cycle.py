@@ -137,7 +137,7 @@ class CommitCycle:
         reached(self.failpoints, "adopted")
 
     def _following(self, partition: Partition) -> dict[str, Any] | None:
-        """What should come into force for a partition; None when there is nothing, or it may not cut over now."""
+        """Return what should come into force for a partition; None for nothing, or when it may not cut over now."""
         if not partition.caught_up:  # a replay scores events as before: an output keeps its content
             return None
         if partition.cutover is not None:
@@ -149,7 +149,7 @@ class CommitCycle:
         return offered
 
     def _pending_cutovers(self, named: list[_PendingCutover]) -> list[_PendingCutover]:
-        """The partitions of `named` that are still held and have not reached their cutover."""
+        """Return the partitions of `named` that are still held and have not reached their cutover."""
         engine = self._engine
         return [
             (partition, following)
@@ -186,8 +186,8 @@ class CommitCycle:
     def resume(self, partition: Partition, control: dict[str, Any]) -> None:
         """Take the watermark and the cutover from a control row.
 
-        The partition's ends are known by now; the caller puts in force what was in force. A cutover beyond the end of
-        a topic (one that was deleted and created again) moves to its end.
+        The partition's ends are known by now; the caller then brings into force what the row names. A cutover
+        beyond the end of a topic (one that was deleted and created again) moves to its end.
         """
         partition.control, partition.cutover = control, None
         clocks, turn = control.get("clocks"), control.get("turn")
@@ -228,7 +228,7 @@ class CommitCycle:
         self.controls.pop(number, None)
 
     def _offsets(self, partition: Partition) -> dict[tuple[str, int], int]:
-        """The offsets that may be committed and are not yet."""
+        """Return the offsets that may be committed and are not yet."""
         found = {}
         for which, topic in enumerate(self._engine.sources):
             offset = partition.committable(which)
@@ -257,7 +257,7 @@ class CommitCycle:
     def _control(
         self, partition: Partition, offsets: Mapping[tuple[str, int], int], clocks: list[float] | None
     ) -> dict[str, Any]:
-        """The content of a control row: what is in force, and the cutover that a replay has not reached yet."""
+        """Return a control row's content: what is in force, and the cutover that a replay has not reached yet."""
         in_force = self._adoption.in_force(partition)
         control = {
             "offsets": {topic: offset for (topic, _), offset in offsets.items()},
@@ -271,7 +271,7 @@ class CommitCycle:
         return control
 
     def _named(self, turn: Cutover) -> dict[str, Any]:
-        """A cutover as a control row holds it."""
+        """Return a cutover as a control row holds it."""
         at = dict(zip(self._engine.sources, turn.offsets.tolist(), strict=True))
         return {"at": at, "next": turn.following}
 

@@ -29,10 +29,10 @@ class Adoption(Protocol):
     """Knows what the pass has in force for a partition and what it would adopt next (model snapshots, policies)."""
 
     def in_force(self, partition: Partition) -> dict[str, Any]:
-        """Plain data that names what is in force now; kept in the control row."""
+        """Return plain data that names what is in force now; the control row holds it."""
 
     def offered(self, partition: Partition) -> dict[str, Any]:
-        """Plain data that names what may be in force from now on."""
+        """Return plain data that names what may come into force now."""
 
     def adopt(self, partition: Partition, offered: dict[str, Any]) -> None:
         """Bring what was offered into force."""

@@ -120,7 +120,7 @@ def _not_whole(partition: Partition) -> Fatal:
 
 
 def _longs_at(buf: Any, at: Any) -> Any:
-    """The 8-byte integers at `buf[at]` (int64[n])."""
+    """Return the 8-byte integers at `buf[at]` (int64[n])."""
     if not len(at):
         return np.empty(0, np.int64)
     window = np.lib.stride_tricks.sliding_window_view(buf, 8)

@@ -79,7 +79,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
         return self._restorers.setdefault(number, self._make())
 
     def persisted_offset(self, tp: TP) -> int:
-        """The changelog offset up to which these rows go, so that a rebalance does not read it again.
+        """Return the changelog offset up to which these rows go, so that a rebalance does not read it again.
 
         -1 means none; None would let Faust go on where an earlier recovery had ended.
         """
@@ -94,7 +94,7 @@ class RowTable(faust.Table):  # type: ignore[misc]
                 self._apply(message.partition, message.value)
             except StreamwiseError as error:  # Faust would log it, go on and lose those rows
                 self.end(str(error))
-            except Exception as error:  # the same for an error that nobody foresaw
+            except Exception as error:  # the same holds for an unforeseen error
                 log.exception("while restoring %s[%s]@%s", message.topic, message.partition, message.offset)
                 at = f"{message.topic}[{message.partition}]@{message.offset}"
                 self.end(f"{at}: {type(error).__name__}: {error}")

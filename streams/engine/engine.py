@@ -58,7 +58,7 @@ class Pass(Protocol):
         """
 
     def label(self, topic: int, label: int) -> str:
-        """The name of an outbox label in the metrics."""
+        """Return the name of an outbox label in the metrics."""
 
     def dead_letter(self, topic: str, partition: int, offset: int, reason: str, key: bytes | None,
                     value: bytes | None, time_ms: int) -> bytes:  # fmt: skip

@@ -170,12 +170,12 @@ class Inbox:
         return int(taken)
 
     def first_pending(self, topic: int) -> int | None:
-        """The offset of the oldest event of `topic` that no pass has taken; None when there is none."""
+        """Return the offset of the oldest event of `topic` that no pass has taken; None when there is none."""
         head = int(self.heads[topic])
         return int(self.offsets[head]) if head >= 0 else None
 
     def pending_slots(self) -> Any:
-        """The slots of the events that no pass has taken (int64[n])."""
+        """Return the slots of the events that no pass has taken (int64[n])."""
         starts = np.zeros(self.topic_count + 1, np.int64)
         return self.slots[self.order[: pending_rows(self.heads, self.following, self.order, starts)]]
 

@@ -162,7 +162,7 @@ class Partition:
         self.ends[:] = -1
 
     def committable(self, topic: int) -> int:
-        """The first offset of `topic` that no pass has folded: the offset to commit (-1: nothing yet)."""
+        """Return the first offset of `topic` that no pass has folded: the offset to commit (-1: nothing yet)."""
         pending = self.inbox.first_pending(topic)
         return int(self.positions[topic]) if pending is None else pending
 
@@ -220,7 +220,7 @@ class Partition:
         return keys
 
     def held_slots(self) -> Any:
-        """The slots of all keys (int64[n])."""
+        """Return the slots of all keys (int64[n])."""
         return np.flatnonzero(self.index.spans[: self.index.known] >= 0)
 
     def take_gone(self, limit: int) -> list[bytes]:

@@ -175,7 +175,7 @@ class Intake:
     # -- what the watchdog looks at, from its own thread
 
     def watches(self) -> list[Watch]:
-        """The watches in order: the role's own steps first, because taking and fetching stall with any of them."""
+        """Return the watches in order: the role's own steps first, as taking and fetching stall with any of them."""
         return [
             Watch(self._doing, functions={Outputs.send: "outputs queued", FencedChangelog.send: "outputs queued"}),
             Watch(self._assigning, LONGER), Watch(self._fetching), Watch(self._taking, TAKE_PATIENCE),

@@ -53,7 +53,7 @@ class Steps:
             self._under_way.pop(name, None)
 
     def waiting(self) -> dict[str, object]:
-        """The steps under way, as a `Watch` wants them."""
+        """Return the steps under way, as a `Watch` wants them."""
         return dict(self._under_way)
 
     def __contains__(self, name: str) -> bool:
@@ -178,7 +178,7 @@ class Watchdog:
         return {} if self._loop_thread is None else {LOOP: self._beats}
 
     def _frame(self) -> FrameType | None:
-        """Where the event loop's thread stands."""
+        """Return the frame in which the event loop's thread is now."""
         return sys._current_frames().get(self._loop_thread) if self._loop_thread is not None else None
 
     def _placed(self, step: str) -> str:
