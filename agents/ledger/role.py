@@ -190,11 +190,6 @@ class LedgerRole(IntakeRole):
 
     # -- life --------------------------------------------------------------------------------------------
 
-    @property
-    def address(self) -> str:
-        """The HTTP address (host:port)."""
-        return f"{self.settings.host}:{self.http.server.port}"
-
     async def run(self) -> None:
         """Keep the ledger until stopped."""
         await asyncio.get_running_loop().run_in_executor(None, self.open)

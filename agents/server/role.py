@@ -93,6 +93,7 @@ class ServerRole:
         self.feed.stop()
         self.outlook_feed.stop()
         self.poller.stop()
+        self.reasons.stop()
 
 
 def open_decision_feed(bootstrap: Kafka, board: Board, config: Config, **more: Any) -> DecisionFeed:

@@ -10,7 +10,7 @@ from .process import HOST, Server, require
 from .tls import Tls
 
 # as in docs/OPERATIONS.md, with a password
-USER = "streamwise on >secret ~customer:* +mset +unlink +get +ping +select"
+USER = "streamwise on >secret ~customer:* ~recommendations:* +mset +unlink +get +ping +select"
 
 
 class RedisServer(Server):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import schemas
 
-FOLDER = Path(schemas.__file__).parent
+FOLDER = Path(schemas.__file__).parent / "avro"
 NAMES = sorted({name for name, _ in schemas.IDS})
 LINE = {"product": "p1", "category": "fruit", "quantity": 2.0, "amount": 3.5, "discount": 0.5}
 ORDER: dict[str, Any] = {

@@ -14,6 +14,8 @@ from bench.servers.postgres import BINARIES
 from bench.servers.redis import USER
 from bench.servers.tls import Tls
 from serving.ledger.ledger import Ledger
+from serving.recommendations.store import PREFIX as RECOMMENDATIONS
+from serving.views.store import PREFIX as VIEWS
 from serving.views.store import RedisViews
 from streams.errors import Fatal, Retryable, StreamwiseError
 from tests.doubles.certificates import authority, signed
@@ -77,8 +79,11 @@ def checked(error: StreamwiseError) -> str:
     return line
 
 
-def test_views_are_written_and_read_by_a_user_who_may_no_more(redis_url: str) -> None:
-    store = RedisViews(redis_url)
+@pytest.mark.parametrize("prefix", [VIEWS, RECOMMENDATIONS])
+def test_views_and_recommendations_are_written_and_read_by_a_user_who_may_no_more(
+    redis_url: str, prefix: bytes
+) -> None:
+    store = RedisViews(redis_url, prefix=prefix)
     store.ping()
     store.write([b"a", b"b"], [b"1", b"2"])
     assert (store.read(b"a"), store.read(b"b"), store.read(b"c")) == (b"1", b"2", None)
