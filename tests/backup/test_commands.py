@@ -54,7 +54,7 @@ def test_what_is_missing_on_the_command_line(run: Run) -> None:
     assert run("backup") == (2, "backup: expected the name of the file to make, got none")
     line = "settings: STREAMWISE_BACKUP_DIR: name a folder for scheduled backups"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agents.runtime.preflight.prepare", lambda *given, **named: {})
+        patch.setattr("agents.runtime.prepare", lambda *given, **named: {})
         assert run("backup", "--watch") == (2, line)
 
 

@@ -374,7 +374,7 @@ def test_a_page_that_nobody_asks_wakes_once_a_second(monkeypatch: pytest.MonkeyP
 
 
 def test_a_page_that_sleeps_is_woken_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.page.DATE_S", 60.0)
+    monkeypatch.setattr("console.app.DATE_S", 60.0)
     page = run_page(create_app(Board()), "127.0.0.1", 0)
     with httpx.Client(trust_env=False) as client:
         assert client.get(f"http://127.0.0.1:{page.port}/healthz").status_code == 200

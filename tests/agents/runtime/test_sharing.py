@@ -44,8 +44,8 @@ class Fake:
 def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The signals and the roles of this process as they were."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.setattr("agents.role._asked", threading.Event())
-    monkeypatch.setattr("agents.role._waiting", {})
+    monkeypatch.setattr("agents.runtime.role._asked", threading.Event())
+    monkeypatch.setattr("agents.runtime.role._waiting", {})
     yield
     signal.set_wakeup_fd(-1)
     for number, action in before.items():
@@ -128,7 +128,7 @@ def test_what_ends_the_process_from_within_names_the_role(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = threading.Event()
-    monkeypatch.setattr("streams.guards.os._exit", lambda status: ended.set())
+    monkeypatch.setattr("streams.supervision.guards.os._exit", lambda status: ended.set())
 
     def role() -> None:
         in_role("ledger")
