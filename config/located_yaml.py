@@ -34,7 +34,7 @@ class LocatedMapping(dict[str, Any]):
 def load(path: str | Path) -> LocatedMapping:
     """Read a YAML file whose top level is a mapping. Every mapping in it becomes a `LocatedMapping`.
 
-    >>> load("config/policies.yaml")["policies"]["churn-risk"]["cooldown"]
+    >>> load(CONFIG / "policies.yaml")["policies"]["churn-risk"]["cooldown"]
     '14d'
     """
     name = str(path)
@@ -105,7 +105,7 @@ _UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "
 def duration_ms(mapping: LocatedMapping, key: str) -> float:
     """Read `mapping[key]`, such as `90s`, `30m`, `1h`, `3d` or `1w`, as milliseconds.
 
-    >>> duration_ms(load("config/policies.yaml")["policies"]["cart-left"], "cooldown")  # 1d
+    >>> duration_ms(load(CONFIG / "policies.yaml")["policies"]["cart-left"], "cooldown")  # 1d
     86400000.0
     """
     return parse_duration_ms(mapping[key], mapping, key)

@@ -93,7 +93,7 @@ def read_letters(bootstrap: Kafka) -> DeadLetterIndex:
     """All that is there now. Raises `Retryable` when the topic cannot be read to its end."""
     box = DeadLetterIndex()
     for record in read_to_end(bootstrap, DEAD_LETTERS, group=GROUP):
-        box._add(record.partition, record.key or b"", record.value or b"")
+        box._take(record.partition, record.key or b"", record.value or b"")
     return box
 
 

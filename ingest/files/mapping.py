@@ -95,7 +95,7 @@ class Mapping:
 def read_mapping(path: str | Path) -> Mapping:
     """Read and check a mapping. A ConfigError names the line to correct.
 
-    >>> mapping = read_mapping("config/mappings/taobao.yaml")
+    >>> mapping = read_mapping(CONFIG / "mappings" / "taobao.yaml")
     >>> mapping.topic, mapping.customer, mapping.kinds["cart"]
     ('web.events', 'user', 'cart_add')
     """

@@ -127,7 +127,7 @@ def additive(
 
     >>> table = np.zeros((1, CELLS), np.float32)
     >>> table[0, cell(1.2, seeds(["spend_1w"])[0])] = 0.5
-    >>> additive(np.array([1.2]), 0, seeds(["spend_1w"]).reshape(1, -1), table)
+    >>> float(additive(np.array([1.2]), 0, seeds(["spend_1w"]).reshape(1, -1), table))
     0.5
     """
     total = 0.0

@@ -103,3 +103,8 @@ def _compiled(array: Any, at: Any) -> Any:
         _prefetch(array, at)
 
     return ask
+
+
+def for_kernels_only(function: Any) -> bool:
+    """Return whether `function` is compiled without a wrapper, so that Python cannot call it."""
+    return isinstance(function, _Inner)

@@ -79,9 +79,9 @@ def box() -> DeadLetterIndex:
         record = {"topic": "web.events", "partition": 1, "offset": offset, "reason": reason, "key": b"k",
                   "value": b"\0\0\0\0\x63v", "time": time_ms}  # fmt: skip
         for _ in range(2):  # a worker that was killed sends it again
-            found._add(3, b"web.events:1:%d" % offset, schemas.encode("dead_letter", record))
-    found._add(3, b"\0replayed:web.events:1:8", b'{"time": 77}')
-    found._add(3, b"nonsense", b"nonsense")
+            found._take(3, b"web.events:1:%d" % offset, schemas.encode("dead_letter", record))
+    found._take(3, b"\0replayed:web.events:1:8", b'{"time": 77}')
+    found._take(3, b"nonsense", b"nonsense")
     return found
 
 

@@ -424,6 +424,7 @@ def test_without_texts_nothing_is_read(tmp_path: Path) -> None:
 
 def test_a_missing_lexicon_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
+        "models.text",
         "models.text.message_reader",
         "models.text.english",
         "vaderSentiment.vaderSentiment",
