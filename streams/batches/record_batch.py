@@ -109,7 +109,8 @@ def open_batch(batch: RawBatch, *, check_crc: bool = True) -> None:
     except Poison as error:
         batch.error = str(error)
         return
-    batch.count, batch.buf = count, np.frombuffer(body, np.uint8)
+    # read-only whatever the codec was: kernels are compiled once for read-only bytes and once more for others
+    batch.count, batch.buf = count, np.frombuffer(memoryview(body).toreadonly(), np.uint8)
 
 
 def skipped(batch_base: int, next_offset: int) -> RawBatch:
