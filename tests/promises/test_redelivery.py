@@ -207,7 +207,7 @@ def test_what_an_older_build_refuses_is_replayed_and_counted_once(installation: 
     assert installation.run("replay", "--dry-run")["replayed"] == installation.sent
     # one that begins while another is at it shuts that one out
     choice, bootstrap = DeadLetterFilter(), installation.cluster.bootstrap
-    with pytest.raises(Fatal, match="another `streamwise dead-letters replay` has begun"):
+    with pytest.raises(Fatal, match="another `streamwise dead-letters replay` has started since"):
         redeliver(
             bootstrap,
             SOURCES,
