@@ -17,7 +17,7 @@ def test_kernels_pass_uncompiled() -> None:
         "avro/encoder", "batches/find_records", "engine/inbox", "kernels/hashing", "kernels/jit", "kernels/utf8",
         "kernels/varint", "state/deadline_heap", "state/key_index", "state/migration", "state/rows",
     )  # fmt: skip
-    names = [str(HERE / f"{module}.py") for module in modules]
+    names = [str(HERE / module.replace("/", "/test_")) + ".py" for module in modules]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *WARNINGS, *names],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},

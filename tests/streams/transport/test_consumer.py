@@ -556,7 +556,7 @@ def waiting() -> tuple[ConsumerThread, Callable[[Any, float], int], dict[Any, An
 
     def ask(assignment: Any, now_s: float) -> int:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("streams.transport.time.monotonic", lambda: now_s)
+            patch.setattr("streams.transport.consumer_thread.time.monotonic", lambda: now_s)
             thread._paced_actions(assignment)
         return int(asked[-1])
 
@@ -578,7 +578,7 @@ def test_a_fetch_is_short_again_once_something_came_or_waits_or_partitions_chang
     first, second = object(), object()
     ask(first, 100.0)
     assert ask(first, 160.0) == IDLE_FETCH_MAX_WAIT_MS
-    monkeypatch.setattr("streams.transport.time.monotonic", lambda: 160.0)
+    monkeypatch.setattr("streams.transport.consumer_thread.time.monotonic", lambda: 160.0)
     thread._arrived(AT, object())
     assert ask(first, 160.1) == FETCH_MAX_WAIT_MS
     assert ask(first, 220.0) == IDLE_FETCH_MAX_WAIT_MS

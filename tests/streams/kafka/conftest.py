@@ -1,0 +1,3 @@
+from tests.fixtures.roles import broker
+
+__all__ = ["broker"]
