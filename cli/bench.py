@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -10,10 +10,6 @@ from streams.errors import ConfigError, Fatal
 
 from .app import app
 from .options import Json
-
-if TYPE_CHECKING:
-    pass
-
 
 BENCHES = ("engine", "product", "latency", "scale", "workers", "failover", "soak", "idle", "faults", "models")
 

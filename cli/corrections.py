@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .options import ConfigFolder, Json, Kafka, report, settings_with
-
-if TYPE_CHECKING:
-    pass
-
 
 corrections = typer.Typer(
     no_args_is_help=True,
